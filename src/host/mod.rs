@@ -1,0 +1,358 @@
+//! The machine, and the only way to touch it.
+//!
+//! The traits say what the rest of the program may ask for; each has one real implementation beside this file and one in
+//! memory for tests. An implementation does what it is told and decides nothing.
+
+mod error;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use error::HostError;
+
+use crate::model::{EnvName, Identity, Slot, UserName};
+
+/// Shorthand for what a machine may refuse.
+pub type Result<T> = std::result::Result<T, HostError>;
+
+/// A machine.
+pub trait Host {
+    /// Its files.
+    fn files(&self) -> &dyn Files;
+    /// Its service manager.
+    fn services(&self) -> &dyn Services;
+    /// Its web server.
+    fn front(&self) -> &dyn Front;
+    /// Its HTTP client.
+    fn probe(&self) -> &dyn Probe;
+    /// Its processes.
+    fn processes(&self) -> &dyn Processes;
+    /// Its users.
+    fn users(&self) -> &dyn Users;
+    /// Its kernel's tables.
+    fn kernel(&self) -> &dyn Kernel;
+    /// Its clock.
+    fn clock(&self) -> &dyn Clock;
+}
+
+/// What a path holds, by `lstat`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Absent,
+    /// A regular file.
+    File {
+        /// Permission bits, `0o7777`.
+        mode: u32,
+        /// Owner and group.
+        owner: Identity,
+        /// In bytes.
+        size: u64,
+    },
+    /// A symbolic link, with its text.
+    Link(PathBuf),
+    /// A directory.
+    Directory {
+        /// Permission bits, `0o7777`.
+        mode: u32,
+        /// Owner and group.
+        owner: Identity,
+    },
+    /// A socket, device or pipe.
+    Other,
+}
+
+/// A file or link to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// A regular file.
+    File {
+        /// All of it.
+        bytes: Vec<u8>,
+        /// Permission bits.
+        mode: u32,
+        /// Owner and group.
+        owner: Identity,
+    },
+    /// A symbolic link with this text.
+    Link(PathBuf),
+    /// A directory; its parents come before it.
+    Directory {
+        /// Permission bits.
+        mode: u32,
+        /// Owner and group.
+        owner: Identity,
+    },
+}
+
+/// Files. Paths are absolute and already below the root; every change is durable when the call returns.
+pub trait Files {
+    /// What is at `path`; the last component is not followed.
+    fn look(&self, path: &Path) -> Result<Found>;
+    /// A regular file's bytes, at most `limit` of them (more is an error); `None` when nothing is there.
+    fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>>;
+    /// Names in a directory, sorted; none when it is not there.
+    fn list(&self, directory: &Path) -> Result<Vec<String>>;
+    /// Makes a directory (its missing parents become `root:root 0755`), or gives an existing one this owner and mode.
+    fn make_directory(&self, path: &Path, mode: u32, owner: Identity) -> Result<()>;
+    /// Puts a file or link in the place of whatever file or link is there, by one rename.
+    fn put(&self, path: &Path, node: &Node) -> Result<()>;
+    /// Renames a file or link over another one in the same file system.
+    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
+    /// Removes a file or link; nothing there is fine.
+    fn remove(&self, path: &Path) -> Result<()>;
+    /// Makes the whole tree in staging beside `path`, syncs it, and renames it to `path`, where nothing may be.
+    /// `nodes` are relative paths, parents first.
+    fn make_tree(
+        &self,
+        path: &Path,
+        mode: u32,
+        owner: Identity,
+        nodes: &mut dyn Iterator<Item = Result<(PathBuf, Node)>>,
+    ) -> Result<()>;
+    /// Removes a tree that only root could write; nothing there is fine. Not atomic.
+    fn remove_tree(&self, path: &Path) -> Result<()>;
+    /// Makes an empty marker in the runtime directory; not durable.
+    fn raise_flag(&self, path: &Path) -> Result<()>;
+    /// Bytes and inodes free to root at `path`'s file system.
+    fn free_space(&self, path: &Path) -> Result<FreeSpace>;
+    /// Takes an exclusive lock, waiting at most so long.
+    fn lock(&self, path: &Path, wait: Duration, holder: &str) -> Result<Box<dyn Lock>>;
+}
+
+/// A lock that is held until it is dropped, also by the death of its process.
+pub trait Lock: std::fmt::Debug {}
+
+/// What a file system has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreeSpace {
+    /// Bytes.
+    pub bytes: u64,
+    /// Inodes; `None` where the file system does not count them.
+    pub inodes: Option<u64>,
+}
+
+/// One slot of one environment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SlotId {
+    /// The environment.
+    pub env: EnvName,
+    /// Its slot.
+    pub slot: Slot,
+}
+
+/// What a service manager says of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// Running.
+    Active,
+    /// Between two states: starting, stopping or about to be restarted.
+    Changing,
+    /// Gave up.
+    Failed,
+    /// Not running.
+    Inactive,
+}
+
+/// A slot's processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Whether it runs.
+    pub activity: Activity,
+    /// The main process; 0 when there is none.
+    pub pid: u32,
+    /// Automatic restarts since it was last started by us.
+    pub restarts: u32,
+    /// The administrator forbade it (`systemctl mask`).
+    pub masked: bool,
+}
+
+/// The service manager. Waits are bounded.
+pub trait Services {
+    /// Which of the two.
+    fn manager(&self) -> Manager;
+    /// Reads changed unit or program files; starts and stops nothing. Idempotent.
+    fn refresh(&self, slots: &[SlotId]) -> Result<()>;
+    /// Forgets the slot's failures, starts it and waits until its manager calls it started, or not.
+    fn start(&self, slot: &SlotId, wait: Duration) -> Result<Service>;
+    /// Stops it and waits until it has stopped. Not running, or not known, is fine.
+    fn stop(&self, slot: &SlotId) -> Result<()>;
+    /// One slot's state; `None` when the manager does not know it.
+    fn service(&self, slot: &SlotId) -> Result<Option<Service>>;
+    /// All of our slots that the manager knows, in one question.
+    fn services(&self) -> Result<BTreeMap<SlotId, Service>>;
+    /// Forgets a slot whose files have been removed.
+    fn forget(&self, slot: &SlotId) -> Result<()>;
+    /// The last lines that the slot's present (or, when it has died, latest) attempt printed, oldest first.
+    fn output(&self, slot: &SlotId, lines: usize) -> Result<Vec<String>>;
+}
+
+/// The two service managers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Manager {
+    /// systemd, over D-Bus.
+    Systemd,
+    /// Supervisor, over its XML-RPC socket.
+    Supervisor,
+}
+
+/// The web server in front.
+pub trait Front {
+    /// Tests the whole configuration as it would be if `active` led to `candidate`. The inner error is the tester's own words.
+    fn test(&self, active: &Path, candidate: &Path) -> Result<std::result::Result<(), String>>;
+    /// Tests the configuration as it is.
+    fn test_live(&self) -> Result<std::result::Result<(), String>>;
+    /// Asks it to read its configuration again; an exit code of 0 says nothing, so verify what is served. Not running is fine.
+    fn reload(&self) -> Result<()>;
+    /// Whether it runs.
+    fn running(&self) -> Result<bool>;
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A Unix socket.
+    Socket(PathBuf),
+    /// A TCP port of 127.0.0.1.
+    Port(u16),
+}
+
+/// A GET request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Where to.
+    pub target: Target,
+    /// `Host:`
+    pub host: String,
+    /// Path and query.
+    pub path: String,
+    /// Sends `X-Forwarded-Proto: https`.
+    pub forwarded_https: bool,
+    /// For connection, answer and body together.
+    pub timeout: Duration,
+}
+
+/// An answer; at most 64 KiB of its body were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Header names in lower case, with their values.
+    pub headers: Vec<(String, String)>,
+    /// The body's beginning.
+    pub body: Vec<u8>,
+    /// Until the body's end.
+    pub took: Duration,
+}
+
+/// HTTP without redirects.
+pub trait Probe {
+    /// Sends the request. The inner error says in a few words why there was no answer: `connection refused`, `no answer within 5s`.
+    fn get(&self, request: &Request) -> Result<std::result::Result<Answer, String>>;
+}
+
+/// A program to run to its end. Never through a shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Absolute path of the program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its whole environment: nothing is inherited.
+    pub env: BTreeMap<String, String>,
+    /// Where it runs.
+    pub directory: PathBuf,
+    /// As whom. Ignored where the host can't change identity (`--root`).
+    pub identity: Identity,
+    /// It is killed, with its process group, after so long.
+    pub deadline: Duration,
+    /// Both output streams are also appended to this file.
+    pub log: Option<PathBuf>,
+    /// Connects the three streams to our own instead of capturing them (`portreeve run`).
+    pub interactive: bool,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// `None`: killed by a signal or by its deadline.
+    pub code: Option<i32>,
+    /// It outlived its deadline.
+    pub timed_out: bool,
+    /// The beginning of what it wrote to standard output, at most 1 MiB.
+    pub stdout: Vec<u8>,
+    /// The last lines of both streams as they came, at most 200.
+    pub tail: Vec<String>,
+}
+
+impl Exit {
+    /// Whether it ended with 0.
+    pub fn ok(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+/// Programs.
+pub trait Processes {
+    /// Runs a program to its end. An error means that it could not be run at all.
+    fn run(&self, run: &Run) -> Result<Exit>;
+    /// The first of these programs that is on the machine, as an absolute path.
+    fn find(&self, names: &[&str]) -> Option<PathBuf>;
+}
+
+/// Users and groups.
+pub trait Users {
+    /// Whether processes and files can be given to other users: root on a whole machine.
+    fn can_change_identity(&self) -> bool;
+    /// A user's ids; under `--root` without privileges, our own. `None` when there is no such user.
+    fn user(&self, name: &UserName) -> Result<Option<Identity>>;
+    /// The group that the web server's workers run as (`www-data`); under `--root` without privileges, our own.
+    fn web_group(&self) -> Result<u32>;
+    /// Makes the users that `/etc/sysusers.d/<name>` describes (`systemd-sysusers(8)`).
+    fn apply_sysusers(&self, file: &Path) -> Result<()>;
+    /// Directories and links of a tmpfiles.d file (`systemd-tmpfiles --create`).
+    fn apply_tmpfiles(&self, file: &Path) -> Result<()>;
+}
+
+/// A listening TCP socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The port.
+    pub port: u16,
+    /// Its owner.
+    pub uid: u32,
+    /// The process, where it could be found out.
+    pub pid: Option<u32>,
+    /// The process's name (`/proc/PID/comm`).
+    pub command: Option<String>,
+}
+
+/// The kernel's tables.
+pub trait Kernel {
+    /// Listening TCP sockets, IPv4 and IPv6.
+    fn listeners(&self) -> Result<Vec<Listener>>;
+    /// First and last port that the kernel hands out by itself.
+    fn ephemeral_ports(&self) -> Result<(u16, u16)>;
+    /// `net.ipv4.ip_local_reserved_ports`, as the kernel prints it.
+    fn reserved_ports(&self) -> Result<String>;
+    /// Sets `net.ipv4.ip_local_reserved_ports`.
+    fn reserve_ports(&self, value: &str) -> Result<()>;
+    /// Number of processors.
+    fn processors(&self) -> u32;
+    /// The host's name.
+    fn hostname(&self) -> Result<String>;
+}
+
+/// Time.
+pub trait Clock {
+    /// Wall-clock time, for people and records.
+    fn now(&self) -> jiff::Timestamp;
+    /// Time that only goes forward, for deadlines.
+    fn monotonic(&self) -> Duration;
+    /// Waits.
+    fn sleep(&self, time: Duration);
+    /// Whether the pass should end at its next safe point (SIGTERM, or a rollback of the same environment).
+    fn cancelled(&self) -> bool;
+}

@@ -1,0 +1,22 @@
+//! Words that the rest of the program is written in: names, ports, slots, digests and paths.
+//!
+//! Each type is parsed once, at the border, and never checked again. Nothing here touches the machine.
+
+mod digest;
+mod duration;
+mod identity;
+mod layout;
+mod name;
+mod port;
+mod slot;
+
+pub use digest::{CommitId, Digest, ReleaseId};
+pub use duration::{Span, SpanError};
+pub use identity::Identity;
+pub use layout::{EnvLayout, Layout, Root};
+pub use name::{Domain, EnvName, EnvironmentName, NameError, ProjectName, UserName};
+pub use port::{PortError, PortRange};
+pub use slot::Slot;
+
+/// The number of a generation. 0 is *absent*: nothing of the environment is on the host.
+pub type GenerationNumber = u64;
