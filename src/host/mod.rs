@@ -11,7 +11,8 @@ use std::time::Duration;
 
 pub use error::HostError;
 
-use crate::model::{EnvName, Identity, Slot, UserName};
+pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
+use crate::model::{Identity, UserName};
 
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
@@ -34,56 +35,6 @@ pub trait Host {
     fn kernel(&self) -> &dyn Kernel;
     /// Its clock.
     fn clock(&self) -> &dyn Clock;
-}
-
-/// What a path holds, by `lstat`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// Nothing.
-    Absent,
-    /// A regular file.
-    File {
-        /// Permission bits, `0o7777`.
-        mode: u32,
-        /// Owner and group.
-        owner: Identity,
-        /// In bytes.
-        size: u64,
-    },
-    /// A symbolic link, with its text.
-    Link(PathBuf),
-    /// A directory.
-    Directory {
-        /// Permission bits, `0o7777`.
-        mode: u32,
-        /// Owner and group.
-        owner: Identity,
-    },
-    /// A socket, device or pipe.
-    Other,
-}
-
-/// A file or link to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Node {
-    /// A regular file.
-    File {
-        /// All of it.
-        bytes: Vec<u8>,
-        /// Permission bits.
-        mode: u32,
-        /// Owner and group.
-        owner: Identity,
-    },
-    /// A symbolic link with this text.
-    Link(PathBuf),
-    /// A directory; its parents come before it.
-    Directory {
-        /// Permission bits.
-        mode: u32,
-        /// Owner and group.
-        owner: Identity,
-    },
 }
 
 /// Files. Paths are absolute and already below the root; every change is durable when the call returns.
@@ -133,41 +84,6 @@ pub struct FreeSpace {
     pub inodes: Option<u64>,
 }
 
-/// One slot of one environment.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SlotId {
-    /// The environment.
-    pub env: EnvName,
-    /// Its slot.
-    pub slot: Slot,
-}
-
-/// What a service manager says of a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activity {
-    /// Running.
-    Active,
-    /// Between two states: starting, stopping or about to be restarted.
-    Changing,
-    /// Gave up.
-    Failed,
-    /// Not running.
-    Inactive,
-}
-
-/// A slot's processes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    /// Whether it runs.
-    pub activity: Activity,
-    /// The main process; 0 when there is none.
-    pub pid: u32,
-    /// Automatic restarts since it was last started by us.
-    pub restarts: u32,
-    /// The administrator forbade it (`systemctl mask`).
-    pub masked: bool,
-}
-
 /// The service manager. Waits are bounded.
 pub trait Services {
     /// Which of the two.
@@ -186,16 +102,6 @@ pub trait Services {
     fn forget(&self, slot: &SlotId) -> Result<()>;
     /// The last lines that the slot's present (or, when it has died, latest) attempt printed, oldest first.
     fn output(&self, slot: &SlotId, lines: usize) -> Result<Vec<String>>;
-}
-
-/// The two service managers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Manager {
-    /// systemd, over D-Bus.
-    Systemd,
-    /// Supervisor, over its XML-RPC socket.
-    Supervisor,
 }
 
 /// The web server in front.

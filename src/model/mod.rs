@@ -7,7 +7,9 @@ mod duration;
 mod identity;
 mod layout;
 mod name;
+mod node;
 mod port;
+mod service;
 mod slot;
 
 pub use digest::{CommitId, Digest, ReleaseId};
@@ -15,7 +17,9 @@ pub use duration::{Span, SpanError};
 pub use identity::Identity;
 pub use layout::{EnvLayout, Layout, Root};
 pub use name::{Domain, EnvName, EnvironmentName, NameError, ProjectName, UserName};
+pub use node::{Found, Node};
 pub use port::{PortError, PortRange};
+pub use service::{Activity, Manager, Service, SlotId};
 pub use slot::Slot;
 
 /// The number of a generation. 0 is *absent*: nothing of the environment is on the host.

@@ -19,6 +19,7 @@ impl Slot {
     pub const BOTH: [Self; 2] = [Self::A, Self::B];
 
     /// The slot that a candidate takes while this one serves.
+    #[must_use]
     pub fn other(self) -> Self {
         match self {
             Self::A => Self::B,

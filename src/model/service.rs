@@ -1,0 +1,50 @@
+//! What service managers are asked about and what they answer.
+
+use serde::{Deserialize, Serialize};
+
+use super::{EnvName, Slot};
+
+/// One slot of one environment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SlotId {
+    /// The environment.
+    pub env: EnvName,
+    /// Its slot.
+    pub slot: Slot,
+}
+
+/// What a service manager says of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// Running.
+    Active,
+    /// Between two states: starting, stopping or about to be restarted.
+    Changing,
+    /// Gave up.
+    Failed,
+    /// Not running.
+    Inactive,
+}
+
+/// A slot's processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Whether it runs.
+    pub activity: Activity,
+    /// The main process; 0 when there is none.
+    pub pid: u32,
+    /// Automatic restarts since it was last started by us.
+    pub restarts: u32,
+    /// The administrator forbade it (`systemctl mask`).
+    pub masked: bool,
+}
+
+/// The two service managers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Manager {
+    /// systemd, over D-Bus.
+    Systemd,
+    /// Supervisor, over its XML-RPC socket.
+    Supervisor,
+}
