@@ -1,0 +1,102 @@
+//! The record inside each generation, and the listing of its files.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Wanted;
+use crate::model::{Digest, EnvName, GenerationNumber, Identity, Slot};
+
+/// Why a generation was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// The deploy repository asked for it.
+    Push,
+    /// Somebody went back to the state of this generation.
+    Rollback(GenerationNumber),
+    /// Somebody asked for new processes.
+    Restart,
+}
+
+/// `generation.toml`: everything that is true of one state of an environment, but for secrets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Generation {
+    /// Version of this record; newer ones are refused.
+    pub format: u32,
+    /// The environment.
+    pub name: EnvName,
+    /// Its number; they count up and are never used twice.
+    pub number: GenerationNumber,
+    /// The slot that runs it.
+    pub slot: Slot,
+    /// When it was made.
+    pub at: jiff::Timestamp,
+    /// Why.
+    pub why: Why,
+    /// What it runs.
+    pub wanted: Wanted,
+}
+
+/// Why a generation's record was not understood.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerationError {
+    /// Written by a newer version.
+    #[error("generation.toml has format {0}; this portreeve understands up to {}: install the newer one again", Generation::FORMAT)]
+    Newer(u32),
+    /// Not what we write.
+    #[error("generation.toml is damaged")]
+    Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Generation {
+    /// The version that this program writes.
+    pub const FORMAT: u32 = 1;
+    /// The record's file.
+    pub const FILE: &str = "generation.toml";
+
+    /// As the file's text.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, GenerationError> {
+        toml::to_string(self).map(String::into_bytes).map_err(|error| GenerationError::Damaged(error.into()))
+    }
+
+    /// From the file's bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, GenerationError> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let text = std::str::from_utf8(bytes).map_err(|error| GenerationError::Damaged(error.into()))?;
+        let head: Head = toml::from_str(text).map_err(|error| GenerationError::Damaged(error.into()))?;
+        if head.format > Self::FORMAT {
+            return Err(GenerationError::Newer(head.format));
+        }
+        toml::from_str(text).map_err(|error| GenerationError::Damaged(error.into()))
+    }
+}
+
+/// One file or link of a generation as it was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Listed {
+    /// A file.
+    File {
+        /// Of its bytes.
+        sha256: Digest,
+        /// Permission bits.
+        mode: u32,
+        /// Owner and group.
+        owner: Identity,
+    },
+    /// A symbolic link's text.
+    Link(PathBuf),
+}
+
+/// `listing.json`: all files of a generation but itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Listing(pub std::collections::BTreeMap<String, Listed>);
+
+impl Listing {
+    /// The listing's file.
+    pub const FILE: &str = "listing.json";
+}
