@@ -42,7 +42,7 @@ pub struct Generation {
 #[derive(Debug, thiserror::Error)]
 pub enum GenerationError {
     /// Written by a newer version.
-    #[error("generation.toml has format {0}; this portreeve understands up to {}: install the newer one again", Generation::FORMAT)]
+    #[error("generation.toml has format {0}, newer than this portreeve: install the newer one again")]
     Newer(u32),
     /// Not what we write.
     #[error("generation.toml is damaged")]
