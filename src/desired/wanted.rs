@@ -67,7 +67,8 @@ impl Wanted {
     pub fn new(input: WantedInput<'_>) -> Self {
         let WantedInput { env, commit, deploy_commit, python, requirements, installer, secrets, processors } = input;
         let venv = venv_key(&python, requirements, installer);
-        let release = ReleaseId::new(&commit, &Digest::of_parts([venv.as_bytes(), &json(&env.django), &json(&env.web)]));
+        let release =
+            ReleaseId::new(&commit, &Digest::of_parts([venv.as_bytes(), &json(&env.django), &json(&env.web)]));
         let workers = workers(&env, processors);
         let content = [
             commit.as_str().as_bytes(),
