@@ -247,6 +247,8 @@ pub trait Kernel {
     fn reserve_ports(&self, value: &str) -> Result<()>;
     /// Number of processors.
     fn processors(&self) -> u32;
+    /// Random bytes, fit for keys (`getrandom(2)`).
+    fn random(&self, bytes: usize) -> Result<Vec<u8>>;
     /// The host's name.
     fn hostname(&self) -> Result<String>;
 }

@@ -4,7 +4,7 @@ mod expectation;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use expectation::{Drift, Expectation, Owners, Part, expectations};
+pub use expectation::{Difference, Drift, Expectation, Owners, Part, expectations};
 
 use crate::desired::Generation;
 use crate::model::{Activity, EnvName, GenerationNumber, Service, Slot};

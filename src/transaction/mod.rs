@@ -1,1 +1,36 @@
-//! To be filled.
+//! One environment from one generation to another: stage, commit, effects, recover. The rename lives here.
+//!
+//! The order is the design: nothing live changes before the candidate is healthy; one rename of `active` commits; what follows
+//! the rename is a set of idempotent effects, derived from the active generation and simply issued again after a crash.
+//! Going back after a failed check, after a crash, and by hand are the same functions.
+
+mod build;
+mod commit;
+mod context;
+mod failure;
+mod ground;
+mod journal;
+mod migrate;
+mod read;
+mod recover;
+mod release;
+mod remove;
+mod render;
+mod repair;
+mod report;
+mod retire;
+mod slot;
+mod stage;
+mod validate;
+
+pub use context::{Context, Facts, Installer, Privilege, Trees};
+pub use failure::{Failure, FailureKind, Phase};
+pub use journal::{Intent, JournalError};
+pub use read::{installed, installed_names, listing, read_generation};
+pub use recover::{Recovered, recover};
+pub use release::{Going, Released, go};
+pub use remove::remove;
+pub use render::secret_fingerprint;
+pub use repair::{repair, start};
+pub use report::{Event, Quiet, Report};
+pub use retire::retire_warm;

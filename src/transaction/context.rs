@@ -1,0 +1,86 @@
+//! What a transaction is handed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Failure, Report};
+use crate::desired::{Generation, Wanted};
+use crate::host::Host;
+use crate::model::{EnvLayout, EnvName, Identity, Layout, Manager, Node};
+
+pub use crate::resource::Privilege;
+
+/// The application's committed files.
+pub trait Trees {
+    /// The nodes of `wanted`'s commit, parents first, readable by `owner`'s group.
+    fn nodes<'a>(
+        &'a self,
+        wanted: &Wanted,
+        owner: Identity,
+    ) -> Result<Box<dyn Iterator<Item = crate::host::Result<(PathBuf, Node)>> + 'a>, Failure>;
+}
+
+/// How packages are installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installer {
+    /// A directory of wheels to use instead of the index.
+    pub wheelhouse: Option<PathBuf>,
+    /// Environment of the installer: certificates and proxies of a machine that needs them.
+    pub env: BTreeMap<String, String>,
+}
+
+/// What is true of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Which service manager runs the slots.
+    pub manager: Manager,
+    /// Whether users can be changed.
+    pub privilege: Privilege,
+    /// The port of plain HTTP.
+    pub http_port: u16,
+    /// What Supervisor runs before a slot's program: this program, with its options.
+    pub launcher: Vec<String>,
+    /// How packages are installed.
+    pub installer: Installer,
+    /// Longest time for installing packages, or for any command of the application.
+    pub build_deadline: Duration,
+}
+
+/// The host, its layout and its facts.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The machine.
+    pub host: &'a dyn Host,
+    /// Where things live on it.
+    pub layout: &'a Layout,
+    /// What is true of it.
+    pub facts: &'a Facts,
+    /// The applications' files.
+    pub trees: &'a dyn Trees,
+    /// Who is told.
+    pub report: &'a dyn Report,
+}
+
+impl std::fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("layout", self.layout).field("facts", self.facts).finish_non_exhaustive()
+    }
+}
+
+impl Context<'_> {
+    /// The directories of the environment that `wanted` describes.
+    pub fn paths(&self, wanted: &Wanted) -> EnvLayout {
+        self.layout.env(&wanted.env.name, &wanted.env.user, &wanted.env.base_dir)
+    }
+
+    /// A generation's directory.
+    pub fn directory(&self, generation: &Generation) -> PathBuf {
+        self.layout.generation(&generation.name, generation.number)
+    }
+
+    /// The text of the `active` link that leads to `number`.
+    pub fn active_target(name: &EnvName, number: u64) -> PathBuf {
+        PathBuf::from(format!("../generations/{}/{number}", name.flat()))
+    }
+}

@@ -1,0 +1,67 @@
+//! One small record for each environment with a transaction under way: written before anything runs, removed at its end.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Context, Failure, Phase};
+use crate::host::HostError;
+use crate::model::{EnvName, GenerationNumber, Identity, Node, Slot};
+
+/// Why a journal was not understood.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The host refused.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// Written by a newer version, or damaged.
+    #[error("the journal of {0} is not one that this portreeve wrote: install the newer one again")]
+    Foreign(EnvName),
+}
+
+/// What a transaction set out to do. `from` is the rollback target; it is recorded once and never again on resuming, or going back
+/// would lead to the broken one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Version of this record.
+    pub format: u32,
+    /// The environment.
+    pub env: EnvName,
+    /// The generation that was active, and is gone back to. 0: absent.
+    pub from: GenerationNumber,
+    /// The generation to be active.
+    pub to: GenerationNumber,
+    /// The slot of `to`.
+    pub slot: Slot,
+    /// What that slot's link led to before.
+    pub slot_before: Option<GenerationNumber>,
+}
+
+impl Intent {
+    /// The version that this program writes.
+    pub const FORMAT: u32 = 1;
+
+    fn path(cx: &Context<'_>, env: &EnvName) -> std::path::PathBuf {
+        cx.layout.journal().join(format!("{}.json", env.flat()))
+    }
+
+    /// Makes the intent durable.
+    pub fn open(&self, cx: &Context<'_>) -> Result<(), Failure> {
+        let bytes = serde_json::to_vec(self).unwrap_or_default();
+        let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
+        let files = cx.host.files();
+        files.make_directory(&cx.layout.journal(), 0o700, Identity::ROOT).map_err(Failure::on_host(Phase::Recover))?;
+        files.put(&Self::path(cx, &self.env), &node).map_err(Failure::on_host(Phase::Recover))
+    }
+
+    /// Ends the transaction, however it went.
+    pub fn close(&self, cx: &Context<'_>) -> Result<(), HostError> {
+        cx.host.files().remove(&Self::path(cx, &self.env))
+    }
+
+    /// The open intent of an environment, if there is one.
+    pub fn find(cx: &Context<'_>, env: &EnvName) -> Result<Option<Self>, JournalError> {
+        let Some(bytes) = cx.host.files().read(&Self::path(cx, env), 64 * 1024)? else { return Ok(None) };
+        let intent: Self = serde_json::from_slice(&bytes).map_err(|_| JournalError::Foreign(env.clone()))?;
+        let ours = intent.format <= Self::FORMAT && intent.env == *env;
+        if ours { Ok(Some(intent)) } else { Err(JournalError::Foreign(env.clone())) }
+    }
+}

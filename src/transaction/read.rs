@@ -1,0 +1,109 @@
+//! Gathers what is on the host.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::{Context, Failure, Phase};
+use crate::desired::{Generation, Listing};
+use crate::host::{Files, HostError};
+use crate::model::{Digest, EnvName, Found, GenerationNumber, Service, Slot, SlotId};
+use crate::observed::{Drift, Expectation, Installed, expectations};
+
+/// No file of ours is larger.
+const LIMIT: u64 = 8 * 1024 * 1024;
+
+/// The environments of which the host holds something.
+pub fn installed_names(cx: &Context<'_>) -> Result<Vec<EnvName>, HostError> {
+    let names = cx.host.files().list(&cx.layout.active())?;
+    Ok(names.iter().filter_map(|name| EnvName::parse_flat(name).ok()).collect())
+}
+
+/// One environment as it is. `services` is what the service manager said of all slots.
+pub fn installed(cx: &Context<'_>, name: &EnvName, services: &BTreeMap<SlotId, Service>) -> Result<Installed, Failure> {
+    let fail = Failure::on_host(Phase::Recover);
+    let files = cx.host.files();
+    let active = number_behind(files, &cx.layout.active_link(name)).map_err(&fail)?;
+    let mut installed = Installed { active, ..Installed::nothing(name.clone()) };
+    installed.newest = newest(files, &cx.layout.env_generations(name)).map_err(&fail)?;
+    for slot in Slot::BOTH {
+        if let Some(number) = number_behind(files, &cx.layout.slot_link(name, slot)).map_err(&fail)? {
+            installed.slots.insert(slot, number);
+        }
+        if let Some(service) = services.get(&SlotId { env: name.clone(), slot }) {
+            installed.services.insert(slot, service.clone());
+        }
+    }
+    installed.raised = raised(cx, name).map_err(&fail)?;
+    if let Some(number) = active.filter(|&number| number > 0) {
+        installed.generation = read_generation(cx, name, number)?;
+    }
+    if let Some(generation) = &installed.generation {
+        installed.drift = drift(cx, generation)?;
+    }
+    Ok(installed)
+}
+
+fn raised(cx: &Context<'_>, name: &EnvName) -> Result<BTreeSet<Slot>, HostError> {
+    let mut raised = BTreeSet::new();
+    for slot in Slot::BOTH {
+        if cx.host.files().look(&cx.layout.run_flag(name, slot))? != Found::Absent {
+            raised.insert(slot);
+        }
+    }
+    Ok(raised)
+}
+
+fn number_behind(files: &dyn Files, link: &Path) -> Result<Option<GenerationNumber>, HostError> {
+    Ok(match files.look(link)? {
+        Found::Link(target) => target.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()),
+        _ => None,
+    })
+}
+
+fn newest(files: &dyn Files, directory: &Path) -> Result<GenerationNumber, HostError> {
+    Ok(files.list(directory)?.iter().filter_map(|name| name.parse().ok()).max().unwrap_or(0))
+}
+
+/// A generation's record; `None` when it is gone or damaged.
+pub fn read_generation(cx: &Context<'_>, name: &EnvName, number: GenerationNumber) -> Result<Option<Generation>, Failure> {
+    let path = cx.layout.generation(name, number).join(Generation::FILE);
+    let bytes = cx.host.files().read(&path, LIMIT).map_err(Failure::on_host(Phase::Recover))?;
+    match bytes.map(|bytes| Generation::parse(&bytes)) {
+        Some(Ok(generation)) => Ok(Some(generation)),
+        Some(Err(error @ crate::desired::GenerationError::Newer(_))) => {
+            Err(Failure::new(crate::policy::FailureClass::Host, Phase::Recover, error.to_string()))
+        }
+        Some(Err(crate::desired::GenerationError::Damaged(_))) | None => Ok(None),
+    }
+}
+
+/// A generation's listing; empty when it is gone or damaged.
+pub fn listing(cx: &Context<'_>, generation: &Generation) -> Result<Listing, Failure> {
+    let path = cx.directory(generation).join(Listing::FILE);
+    let bytes = cx.host.files().read(&path, LIMIT).map_err(Failure::on_host(Phase::Recover))?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+}
+
+/// Every path that the generation is responsible for.
+pub fn expected(cx: &Context<'_>, generation: &Generation) -> Result<Vec<Expectation>, Failure> {
+    let owners = super::ground::owners(cx, &generation.wanted)?;
+    let listing = listing(cx, generation)?;
+    Ok(expectations(&cx.paths(&generation.wanted), cx.facts.manager, owners, generation, &listing))
+}
+
+fn drift(cx: &Context<'_>, generation: &Generation) -> Result<Vec<Drift>, Failure> {
+    let files = cx.host.files();
+    let mut drift = Vec::new();
+    for expected in expected(cx, generation)? {
+        if let Some(found) = difference(files, &expected).map_err(Failure::on_host(Phase::Recover))? {
+            drift.push(Drift { expected, found });
+        }
+    }
+    Ok(drift)
+}
+
+/// How one path differs from what is expected of it.
+pub fn difference(files: &dyn Files, expected: &Expectation) -> Result<Option<crate::observed::Difference>, HostError> {
+    let digest = || Ok(files.read(&expected.path, LIMIT)?.map(|bytes| Digest::of(&bytes)));
+    expected.compare(files.look(&expected.path)?, digest)
+}

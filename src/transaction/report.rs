@@ -1,0 +1,64 @@
+//! What happens while it happens; the command line prints it, tests collect it.
+
+use std::time::Duration;
+
+use super::Phase;
+use crate::model::{EnvName, GenerationNumber};
+
+/// Something that a person watching would want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// An environment begins to move.
+    Begin {
+        /// Which.
+        env: &'a EnvName,
+        /// What serves now; `None`: nothing.
+        from: Option<&'a str>,
+        /// Where it goes.
+        to: &'a str,
+        /// The new generation.
+        generation: GenerationNumber,
+    },
+    /// A phase takes a while from here on.
+    Working {
+        /// Which.
+        phase: Phase,
+        /// At what.
+        what: &'a str,
+    },
+    /// A phase has ended well.
+    Done {
+        /// Which.
+        phase: Phase,
+        /// What came out.
+        what: &'a str,
+        /// How long it took.
+        took: Duration,
+    },
+    /// Something was put right.
+    Repaired {
+        /// Which environment.
+        env: &'a EnvName,
+        /// What was wrong.
+        what: &'a str,
+    },
+    /// Something worth a line.
+    Note {
+        /// The line.
+        text: &'a str,
+    },
+}
+
+/// Who is told.
+pub trait Report {
+    /// Called as it happens.
+    fn event(&self, event: &Event<'_>);
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy)]
+pub struct Quiet;
+
+impl Report for Quiet {
+    fn event(&self, _: &Event<'_>) {}
+}
