@@ -1,0 +1,213 @@
+//! Builds a release: its tree, its packages, its messages and static files. Everything of the repository runs as the
+//! application's user, never as root, and nothing that serves is touched.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{Context, Event, Failure, Phase};
+use crate::desired::{Generation, Wanted};
+use crate::host::{Exit, Run};
+use crate::model::{EnvLayout, Found, Identity, Node};
+use crate::observed::Owners;
+use crate::policy::FailureClass;
+
+/// Added to the environment when the requirements don't name a server; pinned, so that two hosts install the same.
+pub const GUNICORN: &str = "gunicorn==23.0.0";
+
+/// Whether gunicorn has to be added to these requirements.
+pub fn lacks_gunicorn(requirements: &str) -> bool {
+    let names = requirements.lines().map(|line| line.split(['=', '<', '>', '~', '!', '[', ';', ' ', '@', '#']).next().unwrap_or(""));
+    !names.map(str::trim).any(|name| name.eq_ignore_ascii_case("gunicorn"))
+}
+
+/// A builder of one release.
+pub struct Build<'a> {
+    cx: &'a Context<'a>,
+    wanted: &'a Wanted,
+    owners: Owners,
+    paths: EnvLayout,
+    log: PathBuf,
+}
+
+impl<'a> Build<'a> {
+    /// A builder that writes what its programs say to the attempt's log.
+    pub fn new(cx: &'a Context<'a>, wanted: &'a Wanted, owners: Owners, log: PathBuf) -> Self {
+        Self { cx, wanted, owners, paths: cx.paths(wanted), log }
+    }
+
+    /// The application's tree at its final place; reused when it is there.
+    pub fn tree(&self) -> Result<(), Failure> {
+        let fail = Failure::on_host(Phase::Build);
+        let release = self.paths.release(&self.wanted.release);
+        let files = self.cx.host.files();
+        if files.look(&release).map_err(&fail)? != Found::Absent {
+            return Ok(());
+        }
+        let owner = Identity { gid: self.owners.app.gid, ..self.owners.root };
+        let mut nodes = self.cx.trees.nodes(self.wanted, owner)?;
+        files.make_tree(&release, 0o750, owner, &mut *nodes).map_err(&fail)
+    }
+
+    /// The virtual environment; reused when it is complete. True when it was built now.
+    pub fn venv(&self) -> Result<bool, Failure> {
+        let fail = Failure::on_host(Phase::Build);
+        let files = self.cx.host.files();
+        let venv = self.paths.venvs().join(&self.wanted.venv);
+        let complete = self.paths.venvs().join(format!("{}.complete", self.wanted.venv));
+        if files.look(&complete).map_err(&fail)? != Found::Absent {
+            return Ok(false);
+        }
+        self.clear(&venv)?;
+        files.make_directory(&venv, 0o755, self.owners.app).map_err(&fail)?;
+        self.install(&venv)?;
+        files.put(&complete, &Node::File { bytes: Vec::new(), mode: 0o644, owner: self.owners.root }).map_err(&fail)?;
+        Ok(true)
+    }
+
+    /// Removes what a killed build left: its insides as the application, because only the application could write them.
+    fn clear(&self, venv: &Path) -> Result<(), Failure> {
+        let fail = Failure::on_host(Phase::Build);
+        if self.cx.host.files().look(venv).map_err(&fail)? == Found::Absent {
+            return Ok(());
+        }
+        let find = self.cx.host.processes().find(&["find"]).unwrap_or_else(|| PathBuf::from("/usr/bin/find"));
+        self.run(&find, &[&text(venv), "-mindepth", "1", "-delete"], BTreeMap::new(), Path::new("/"))?;
+        self.cx.host.files().remove_tree(venv).map_err(&fail)
+    }
+
+    fn install(&self, venv: &Path) -> Result<(), Failure> {
+        let requirements = self.requirements()?;
+        let report = |what: &str| self.cx.report.event(&Event::Working { phase: Phase::Build, what });
+        report("making the virtual environment");
+        self.check(&self.wanted.python.program, &["-m", "venv", &text(venv)], "python3 -m venv failed")?;
+        report("installing the requirements");
+        let mut args = vec!["install".to_owned(), "--no-input".to_owned(), "--no-cache-dir".to_owned()];
+        args.push("--disable-pip-version-check".to_owned());
+        if let Some(wheels) = &self.cx.facts.installer.wheelhouse {
+            args.extend(["--no-index".to_owned(), "--find-links".to_owned(), text(wheels)]);
+        }
+        args.extend(["-r".to_owned(), text(&requirements.path)]);
+        if lacks_gunicorn(&requirements.text) {
+            self.cx.report.event(&Event::Note { text: &format!("the requirements name no gunicorn; {GUNICORN} is added") });
+            args.push(GUNICORN.to_owned());
+        }
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        self.check(&venv.join("bin/pip"), &args, "the requirements can't be installed")
+    }
+
+    fn requirements(&self) -> Result<Requirements, Failure> {
+        let path = self.paths.release(&self.wanted.release).join(&self.wanted.env.python.requirements);
+        let bytes = self.cx.host.files().read(&path, 1024 * 1024).map_err(Failure::on_host(Phase::Build))?;
+        let named = self.wanted.env.python.requirements.display();
+        let bytes = bytes.ok_or_else(|| {
+            Failure::release(Phase::Build, format!("{named} is missing from the application's repository"))
+                .with_help("add it, or say where it is: [python] requirements = \"…\"")
+        })?;
+        Ok(Requirements { path, text: String::from_utf8_lossy(&bytes).into_owned() })
+    }
+
+    fn check(&self, program: &Path, args: &[&str], cause: &str) -> Result<(), Failure> {
+        let env = self.cx.facts.installer.env.clone();
+        let exit = self.run(program, args, env, Path::new("/"))?;
+        succeed(exit, Phase::Build, cause)
+    }
+
+    /// `compilemessages`, `collectstatic` and what else runs once for a release, with the candidate's own settings.
+    pub fn django(&self, generation: &Generation) -> Result<(), Failure> {
+        let Some(django) = &self.wanted.env.django else { return Ok(()) };
+        let env = super::render::command_env(self.cx, generation)?;
+        if django.compilemessages && self.has_messages()? {
+            self.manage(&env, &["compilemessages", "-v", "0"], "compilemessages failed")?;
+        }
+        if django.collectstatic {
+            self.manage(&env, &["collectstatic", "--noinput", "-v", "0"], "collectstatic failed")?;
+        }
+        Ok(())
+    }
+
+    /// Only where the tree holds messages: Django's command fails without any, and needs gettext on the host.
+    fn has_messages(&self) -> Result<bool, Failure> {
+        let release = self.paths.release(&self.wanted.release);
+        let find = self.cx.host.processes().find(&["find"]).unwrap_or_else(|| PathBuf::from("/usr/bin/find"));
+        let exit = self.run(&find, &[&text(&release), "-name", "*.po", "-print", "-quit"], BTreeMap::new(), Path::new("/"))?;
+        Ok(!exit.stdout.is_empty())
+    }
+
+    /// Runs manage.py with these arguments.
+    pub fn manage(&self, env: &BTreeMap<String, String>, args: &[&str], cause: &str) -> Result<(), Failure> {
+        let exit = self.manage_exit(env, args)?;
+        succeed(exit, Phase::Build, cause)
+    }
+
+    /// Runs manage.py with these arguments, whatever its exit code.
+    pub fn manage_exit(&self, env: &BTreeMap<String, String>, args: &[&str]) -> Result<Exit, Failure> {
+        let mut all = vec!["manage.py"];
+        all.extend(args);
+        self.python(env, &all)
+    }
+
+    /// Runs the release's Python in the directory of manage.py.
+    pub fn python(&self, env: &BTreeMap<String, String>, args: &[&str]) -> Result<Exit, Failure> {
+        let python = self.paths.venvs().join(&self.wanted.venv).join("bin/python");
+        let directory = self.wanted.code_dir(&self.paths.release(&self.wanted.release));
+        self.run(&python, args, env.clone(), &directory)
+    }
+
+    fn run(&self, program: &Path, args: &[&str], mut env: BTreeMap<String, String>, directory: &Path) -> Result<Exit, Failure> {
+        let defaults = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LANG", "C.UTF-8"), ("HOME", "/nonexistent")];
+        for (name, value) in defaults {
+            env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+        let run = Run {
+            program: program.to_owned(),
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            env,
+            directory: directory.to_owned(),
+            identity: self.owners.app,
+            deadline: self.cx.facts.build_deadline,
+            log: Some(self.log.clone()),
+            interactive: false,
+        };
+        self.cx.host.processes().run(&run).map_err(Failure::on_host(Phase::Build))
+    }
+}
+
+struct Requirements {
+    path: PathBuf,
+    text: String,
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Turns a program's bad end into the failure of a phase, with the tail of what it said.
+pub fn succeed(exit: Exit, phase: Phase, cause: &str) -> Result<(), Failure> {
+    if exit.ok() {
+        return Ok(());
+    }
+    let cause = if exit.timed_out { format!("{cause}: not done in time") } else { cause.to_owned() };
+    let said = exit.tail.iter().rev().find(|line| !line.trim().is_empty());
+    let cause = said.map_or(cause.clone(), |line| format!("{cause}: {}", line.trim()));
+    let class = if index_unreachable(&exit.tail) { FailureClass::Transient } else { FailureClass::Release };
+    Err(Failure::new(class, phase, cause).with_log(exit.tail))
+}
+
+/// pip could not ask its index: the network's fault, not the release's.
+fn index_unreachable(tail: &[String]) -> bool {
+    let signs = ["Temporary failure in name resolution", "Failed to establish a new connection", "Read timed out", "ConnectTimeoutError"];
+    tail.iter().any(|line| signs.iter().any(|sign| line.contains(sign)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gunicorn_is_added_only_when_it_is_not_named() {
+        assert!(lacks_gunicorn("Django>=5.2\n# gunicorn==1\ngunicorn-extras==1\n"));
+        for text in ["gunicorn", "Django\nGunicorn==23.0.0\n", "gunicorn[gevent]>=20", "gunicorn ; python_version > '3'"] {
+            assert!(!lacks_gunicorn(text), "{text}");
+        }
+    }
+}
