@@ -44,8 +44,9 @@ impl<'a> Build<'a> {
             return Ok(());
         }
         let owner = Identity { gid: self.owners.app.gid, ..self.owners.root };
-        let mut nodes = self.cx.trees.nodes(self.wanted, owner)?;
-        files.make_tree(&release, 0o750, owner, &mut *nodes).map_err(&fail)
+        let nodes = self.cx.trees.nodes(self.wanted, owner)?;
+        let mut nodes = furnish(nodes, self.wanted, self.owners);
+        files.make_tree(&release, 0o750, owner, &mut nodes).map_err(&fail)
     }
 
     /// The virtual environment; reused when it is complete. True when it was built now.
@@ -169,6 +170,41 @@ impl<'a> Build<'a> {
             interactive: false,
         };
         self.cx.host.processes().run(&run).map_err(Failure::on_host(Phase::Build))
+    }
+}
+
+type Entry = crate::host::Result<(PathBuf, Node)>;
+
+/// Gives the application the directories that `compilemessages` writes into, and adds `settings_local.py` beside the settings
+/// for projects that import it by themselves. It holds no values: those are found through the slot of the process.
+fn furnish<'a>(nodes: Box<dyn Iterator<Item = Entry> + 'a>, wanted: &Wanted, owners: Owners) -> Box<dyn Iterator<Item = Entry> + 'a> {
+    let stub = wanted.env.django.as_ref().and_then(|django| {
+        let module = PathBuf::from(django.settings.replace('.', "/"));
+        Some(wanted.code_dir(Path::new("")).join(module.parent()?).join("settings_local.py"))
+    });
+    let owner = Identity { gid: owners.app.gid, ..owners.root };
+    let (mut parent_seen, mut stub_seen) = (false, false);
+    let watched = stub.clone();
+    let mut nodes = nodes.map(move |entry| entry.map(|(path, node)| hand_over(path, node, owners.app)));
+    let mut added = false;
+    Box::new(std::iter::from_fn(move || {
+        if let Some(entry) = nodes.next() {
+            if let (Ok((path, _)), Some(stub)) = (&entry, &watched) {
+                stub_seen |= path == stub;
+                parent_seen |= Some(path.as_path()) == stub.parent();
+            }
+            return Some(entry);
+        }
+        let wants_stub = parent_seen && !stub_seen && !std::mem::replace(&mut added, true);
+        let bytes = b"from settings_local import *  # the process's own, by PYTHONPATH\n".to_vec();
+        stub.clone().filter(|_| wants_stub).map(|path| Ok((path, Node::File { bytes, mode: 0o640, owner })))
+    }))
+}
+
+fn hand_over(path: PathBuf, node: Node, app: Identity) -> (PathBuf, Node) {
+    match node {
+        Node::Directory { mode, .. } if path.ends_with("LC_MESSAGES") => (path, Node::Directory { mode, owner: app }),
+        node => (path, node),
     }
 }
 

@@ -1,0 +1,139 @@
+//! A slot: pointed at a generation while it is stopped, started, judged, and put back.
+
+use std::time::Duration;
+
+use super::{Context, Failure, Phase, ground};
+use crate::desired::Generation;
+use crate::health::{Check, Verdict, Watcher};
+use crate::host::{HostError, Request, SlotId, Target};
+use crate::model::{EnvName, GenerationNumber, Manager, Node, Slot};
+use crate::policy::FailureClass;
+
+/// Lines of a slot's log that a failure shows.
+const TAIL: usize = 20;
+
+/// Points the (stopped) slot at the generation and gives it the generation's unit.
+pub fn point(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Start);
+    let (name, slot, files) = (&generation.name, generation.slot, cx.host.files());
+    let target = format!("../../generations/{}/{}", name.flat(), generation.number);
+    files.put(&cx.layout.slot_link(name, slot), &Node::Link(target.into())).map_err(&fail)?;
+    write_unit(cx, generation)?;
+    cx.host.services().refresh(&[id(name, slot)]).map_err(&fail)
+}
+
+/// Writes the slot's unit from the generation's own file.
+pub fn write_unit(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Start);
+    let (name, slot, files) = (&generation.name, generation.slot, cx.host.files());
+    let unit = files.read(&cx.directory(generation).join("unit"), 1024 * 1024).map_err(&fail)?;
+    let bytes = unit.ok_or_else(|| {
+        Failure::new(FailureClass::Host, Phase::Start, format!("generation {} of {name} has lost its unit", generation.number))
+    })?;
+    let node = Node::File { bytes, mode: 0o644, owner: ground::owners(cx, &generation.wanted)?.root };
+    match cx.facts.manager {
+        Manager::Systemd => {
+            files.put(&cx.layout.unit_file(name, slot), &node).map_err(&fail)?;
+            let target = format!("../{}", cx.layout.unit_name(name, slot));
+            files.put(&cx.layout.wants_link(name, slot), &Node::Link(target.into())).map_err(&fail)
+        }
+        Manager::Supervisor => files.put(&cx.layout.program_file(name, slot), &node).map_err(&fail),
+    }
+}
+
+/// Removes a slot's unit, its link and its flag.
+pub fn clear(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Result<(), HostError> {
+    let files = cx.host.files();
+    match cx.facts.manager {
+        Manager::Systemd => {
+            files.remove(&cx.layout.wants_link(name, slot))?;
+            files.remove(&cx.layout.unit_file(name, slot))?;
+        }
+        Manager::Supervisor => files.remove(&cx.layout.program_file(name, slot))?,
+    }
+    files.remove(&cx.layout.slot_link(name, slot))?;
+    files.remove(&cx.layout.run_flag(name, slot))?;
+    cx.host.services().forget(&id(name, slot))
+}
+
+/// Stops a slot and takes its flag: from now on it does not come back by itself.
+pub fn retire(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Result<(), HostError> {
+    cx.host.services().stop(&id(name, slot))?;
+    cx.host.files().remove(&cx.layout.run_flag(name, slot))
+}
+
+/// Stops the candidate and gives its slot back what it held before.
+pub fn put_back(cx: &Context<'_>, name: &EnvName, slot: Slot, before: Option<GenerationNumber>) -> Result<(), Failure> {
+    retire(cx, name, slot).map_err(Failure::on_host(Phase::Start))?;
+    let earlier = match before {
+        Some(number) => super::read::read_generation(cx, name, number)?.filter(|generation| generation.slot == slot),
+        None => None,
+    };
+    match earlier {
+        Some(generation) => point(cx, &generation),
+        None => clear(cx, name, slot).map_err(Failure::on_host(Phase::Start)),
+    }
+}
+
+/// Makes the sockets' directories, lets the slot run, and starts it. The main process's id.
+pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> {
+    let fail = Failure::on_host(Phase::Start);
+    let (name, slot) = (&generation.name, generation.slot);
+    let tmpfiles = cx.directory(generation).join("tmpfiles.conf");
+    cx.host.users().apply_tmpfiles(&tmpfiles).map_err(&fail)?;
+    cx.host.files().raise_flag(&cx.layout.run_flag(name, slot)).map_err(&fail)?;
+    let wait = Duration::from_secs(90).min(generation.wanted.env.health.deadline.duration());
+    let service = cx.host.services().start(&id(name, slot), wait).map_err(&fail)?;
+    if service.activity == crate::model::Activity::Failed {
+        let cause = "the processes ended while they were being started";
+        return Err(Failure::release(Phase::Start, cause).with_log(log(cx, name, slot)));
+    }
+    Ok(service.pid)
+}
+
+/// Asks the slot itself until it is healthy. What came out, in words.
+pub fn healthy(cx: &Context<'_>, generation: &Generation) -> Result<String, Failure> {
+    let slot = id(&generation.name, generation.slot);
+    let target = Target::Socket(cx.layout.slot_socket(&generation.name, generation.slot));
+    let request = request(generation, target, true);
+    let check = Check { slot: Some(&slot), request: &request, health: &generation.wanted.env.health };
+    let verdict = watcher(cx).until_healthy(check).map_err(Failure::on_host(Phase::Health))?;
+    judge(cx, generation, verdict, Phase::Health)
+}
+
+/// A request for the health path, as the primary domain.
+pub fn request(generation: &Generation, target: Target, forwarded_https: bool) -> Request {
+    let env = &generation.wanted.env;
+    let host = env.domains.first().map_or_else(|| "localhost".to_owned(), ToString::to_string);
+    let timeout = env.health.timeout.duration();
+    Request { target, host: host.replace("*.", "www."), path: env.health.path.clone(), forwarded_https, timeout }
+}
+
+/// The watcher of this host.
+pub fn watcher<'a>(cx: &Context<'a>) -> Watcher<'a> {
+    Watcher { probe: cx.host.probe(), services: cx.host.services(), clock: cx.host.clock() }
+}
+
+/// A verdict as what came out, or as a failure with the evidence.
+pub fn judge(cx: &Context<'_>, generation: &Generation, verdict: Verdict, phase: Phase) -> Result<String, Failure> {
+    let path = &generation.wanted.env.health.path;
+    match verdict {
+        Verdict::Healthy { .. } => Ok(format!("GET {path}")),
+        Verdict::Cancelled => Err(Failure::cancelled(phase)),
+        Verdict::Unhealthy { last, tries, .. } => {
+            let cause = format!("{} (GET {path}, {tries} tries)", last.cause(generation.wanted.env.health.expect));
+            let log = log(cx, &generation.name, generation.slot);
+            Err(Failure { body: last.body(), ..Failure::release(phase, cause).with_log(log) })
+        }
+    }
+}
+
+/// The tail of what the slot's present attempt printed; a log that can't be read must not hide the failure itself.
+pub fn log(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Vec<String> {
+    cx.host.services().output(&id(name, slot), TAIL).unwrap_or_default()
+}
+
+/// The slot's name for the service manager.
+pub fn id(name: &EnvName, slot: Slot) -> SlotId {
+    SlotId { env: name.clone(), slot }
+}
