@@ -1,0 +1,84 @@
+//! The rename, and the effects that follow it.
+
+use std::time::Duration;
+
+use super::{Context, Failure, Phase, slot};
+use crate::desired::Generation;
+use crate::health::Check;
+use crate::host::{Request, Target};
+use crate::model::{EnvName, GenerationNumber, Node, Slot};
+use crate::policy::FailureClass;
+use crate::resource::vhost;
+
+/// How long nginx may take to read its configuration again.
+const RELOAD: Duration = Duration::from_secs(10);
+/// Between two looks at what nginx serves.
+const GLANCE: Duration = Duration::from_millis(25);
+
+/// Commits the candidate: run flags for both slots (a serving slot whose master dies meanwhile must come back), the one rename,
+/// and the socket's link, by which traffic moves.
+pub fn switch(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Switch);
+    let (name, files) = (&generation.name, cx.host.files());
+    for slot in Slot::BOTH {
+        files.raise_flag(&cx.layout.run_flag(name, slot)).map_err(&fail)?;
+    }
+    activate(cx, name, generation.number)?;
+    move_socket(cx, name, generation.slot)
+}
+
+/// THE rename.
+pub fn activate(cx: &Context<'_>, name: &EnvName, number: GenerationNumber) -> Result<(), Failure> {
+    let target = Node::Link(Context::active_target(name, number));
+    cx.host.files().put(&cx.layout.active_link(name), &target).map_err(Failure::on_host(Phase::Switch))
+}
+
+/// Leads nginx to the slot: the kernel resolves the link at each connect, so no proxy is reloaded.
+pub fn move_socket(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Result<(), Failure> {
+    let link = cx.layout.web_socket(name);
+    let target = std::path::PathBuf::from(format!("{slot}/s"));
+    let files = cx.host.files();
+    if files.look(&link).map_err(Failure::on_host(Phase::Switch))? == crate::model::Found::Link(target.clone()) {
+        return Ok(());
+    }
+    files.put(&link, &Node::Link(target)).map_err(Failure::on_host(Phase::Switch))
+}
+
+/// Makes nginx serve the generation's vhost. Nothing is reloaded when it does so already; a reload is believed only when the new
+/// vhost's own token is answered, because `reload` ends with 0 also when it was dropped.
+pub fn front(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Switch);
+    let path = cx.directory(generation).join("nginx.conf");
+    let bytes = cx.host.files().read(&path, 1024 * 1024).map_err(&fail)?.unwrap_or_default();
+    let Some(token) = vhost::token(&bytes) else { return Ok(()) };
+    if !cx.host.front().running().map_err(&fail)? || serves_token(cx, generation, &token)? {
+        return Ok(());
+    }
+    cx.host.front().reload().map_err(&fail)?;
+    let clock = cx.host.clock();
+    let until = clock.monotonic() + RELOAD;
+    while clock.monotonic() < until {
+        if serves_token(cx, generation, &token)? {
+            return Ok(());
+        }
+        clock.sleep(GLANCE);
+    }
+    Err(Failure::new(FailureClass::Host, Phase::Switch, "nginx was reloaded, but goes on with its old configuration")
+        .with_help("nginx -t and journalctl -u nginx say why; a port that another program holds is the usual cause"))
+}
+
+fn serves_token(cx: &Context<'_>, generation: &Generation, token: &str) -> Result<bool, Failure> {
+    let target = Target::Port(cx.facts.http_port);
+    let request = Request { path: vhost::token_path(token), timeout: Duration::from_secs(2), ..slot::request(generation, target, false) };
+    let answer = cx.host.probe().get(&request).map_err(Failure::on_host(Phase::Switch))?;
+    Ok(answer.is_ok_and(|answer| answer.status == 204))
+}
+
+/// Asks through nginx, once and then for as long as the bake lasts.
+pub fn verify(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    let id = slot::id(&generation.name, generation.slot);
+    let request = slot::request(generation, Target::Port(cx.facts.http_port), false);
+    let check = Check { slot: Some(&id), request: &request, health: &generation.wanted.env.health };
+    let verdict = slot::watcher(cx).bake(check).map_err(Failure::on_host(Phase::Verify))?;
+    slot::judge(cx, generation, verdict, Phase::Verify).map(|_| ())
+}

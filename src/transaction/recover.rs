@@ -1,0 +1,125 @@
+//! Ends what a killed program left: forward when it had committed, back when it had not.
+
+use super::{Context, Event, Failure, Intent, JournalError, Phase, commit, read, slot};
+use crate::model::{EnvName, GenerationNumber};
+use crate::observed::Installed;
+use crate::policy::FailureClass;
+
+/// What recovery found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Recovered {
+    /// Nothing was under way.
+    Clean,
+    /// The commit had happened; its effects were issued again.
+    Finished(GenerationNumber),
+    /// It had not happened, or did not hold; what served before serves on.
+    Undone(GenerationNumber),
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        Self::new(FailureClass::Host, Phase::Recover, super::failure::chain(&error))
+    }
+}
+
+/// Ends the transaction that a killed program left open, if it did.
+pub fn recover(cx: &Context<'_>, name: &EnvName) -> Result<Recovered, Failure> {
+    let Some(intent) = Intent::find(cx, name)? else { return Ok(Recovered::Clean) };
+    let installed = read::installed(cx, name, &std::collections::BTreeMap::new())?;
+    let recovered = if installed.active == Some(intent.to) && intent.to > 0 {
+        finish(cx, &intent, &installed)?
+    } else {
+        back(cx, &intent)?;
+        Recovered::Undone(intent.to)
+    };
+    intent.close(cx).map_err(Failure::on_host(Phase::Recover))?;
+    cx.report.event(&Event::Note { text: &format!("{name}: an interrupted release was {}", words(&recovered)) });
+    Ok(recovered)
+}
+
+fn words(recovered: &Recovered) -> &'static str {
+    match recovered {
+        Recovered::Clean => "not found",
+        Recovered::Finished(_) => "finished",
+        Recovered::Undone(_) => "undone",
+    }
+}
+
+/// The commit had happened: the effects again, and the same verdict that the release would have got.
+fn finish(cx: &Context<'_>, intent: &Intent, installed: &Installed) -> Result<Recovered, Failure> {
+    let Some(generation) = &installed.generation else {
+        back(cx, intent)?;
+        return Ok(Recovered::Undone(intent.to));
+    };
+    match resume(cx, generation) {
+        Ok(()) => {
+            slot::retire(cx, &intent.env, generation.slot.other()).map_err(Failure::on_host(Phase::Recover))?;
+            Ok(Recovered::Finished(intent.to))
+        }
+        Err(_) => {
+            back(cx, intent)?;
+            Ok(Recovered::Undone(intent.to))
+        }
+    }
+}
+
+/// Issues the effects of an active generation again. Each of them does nothing where it is true already.
+pub fn resume(cx: &Context<'_>, generation: &crate::desired::Generation) -> Result<(), Failure> {
+    slot::write_unit(cx, generation)?;
+    let id = slot::id(&generation.name, generation.slot);
+    cx.host.services().refresh(std::slice::from_ref(&id)).map_err(Failure::on_host(Phase::Recover))?;
+    slot::start(cx, generation)?;
+    slot::healthy(cx, generation)?;
+    commit::move_socket(cx, &generation.name, generation.slot)?;
+    commit::front(cx, generation)
+}
+
+/// Goes back to where the transaction began: `active`, the socket, the effects, and only then the candidate's processes, which
+/// may still be answering. The same for a failed check, a crash, and a release that was stopped on request.
+pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
+    let installed = read::installed(cx, &intent.env, &std::collections::BTreeMap::new())?;
+    let earlier = match intent.from {
+        0 => None,
+        number => Some(read::read_generation(cx, &intent.env, number)?.ok_or_else(|| lost(intent))?),
+    };
+    if installed.active == Some(intent.to) && intent.to > 0 {
+        commit::activate(cx, &intent.env, intent.from)?;
+    }
+    match &earlier {
+        Some(generation) => restore(cx, generation)?,
+        None => cx.host.files().remove(&cx.layout.web_socket(&intent.env)).map_err(Failure::on_host(Phase::Recover))?,
+    }
+    slot::put_back(cx, &intent.env, intent.slot, intent.slot_before)?;
+    if earlier.is_none() {
+        reload_without(cx)?;
+    }
+    Ok(())
+}
+
+/// The generation that serves again: its slot may have died meanwhile, and traffic may have moved.
+fn restore(cx: &Context<'_>, generation: &crate::desired::Generation) -> Result<(), Failure> {
+    let id = slot::id(&generation.name, generation.slot);
+    let running = cx.host.services().service(&id).map_err(Failure::on_host(Phase::Recover))?;
+    let runs = running.is_some_and(|service| service.activity == crate::model::Activity::Active);
+    if !runs {
+        slot::write_unit(cx, generation)?;
+        cx.host.services().refresh(&[id]).map_err(Failure::on_host(Phase::Recover))?;
+        slot::start(cx, generation)?;
+        slot::healthy(cx, generation)?;
+    }
+    commit::move_socket(cx, &generation.name, generation.slot)?;
+    commit::front(cx, generation)
+}
+
+/// The environment is absent again: nginx forgets its vhost.
+fn reload_without(cx: &Context<'_>) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Recover);
+    let front = cx.host.front();
+    if front.running().map_err(&fail)? { front.reload().map_err(&fail) } else { Ok(()) }
+}
+
+fn lost(intent: &Intent) -> Failure {
+    let cause = format!("generation {} of {}, to go back to, is gone or damaged", intent.from, intent.env);
+    Failure::new(FailureClass::Host, Phase::Recover, cause).with_help("nothing was moved; restore /etc/portreeve from a backup")
+}

@@ -1,0 +1,194 @@
+//! The transaction: from the active generation to another one, or back.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::build::Build;
+use super::{Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, migrate, slot, stage, validate};
+use crate::desired::{Generation, Wanted, Why};
+use crate::model::{GenerationNumber, Slot};
+use crate::observed::Installed;
+
+/// Where to go.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Going {
+    /// To what is wanted, in a new generation.
+    Forward {
+        /// What is wanted.
+        wanted: Box<Wanted>,
+        /// Why.
+        why: Why,
+    },
+    /// To a generation that is on the host, in the slot that does not serve.
+    Back(Box<Generation>),
+}
+
+/// What came of it.
+#[derive(Debug)]
+#[must_use]
+pub enum Released {
+    /// The candidate serves.
+    Kept {
+        /// It.
+        generation: Box<Generation>,
+        /// From the candidate's start to the commit.
+        took: Duration,
+    },
+    /// It does not; what served before serves on. Users have seen the candidate only if `seen`.
+    Refused {
+        /// The number of the attempt.
+        number: GenerationNumber,
+        /// Why.
+        failure: Box<Failure>,
+        /// Whether it had been switched to.
+        seen: bool,
+    },
+}
+
+/// Moves one environment. Its lock is held and nothing is left of an earlier transaction.
+pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
+    let generation = match going {
+        Going::Forward { wanted, why } => numbered(cx, installed, wanted, why.clone()),
+        Going::Back(generation) => (**generation).clone(),
+    };
+    let intent = intent(installed, &generation);
+    let refused = |failure: Failure, seen| {
+        Released::Refused { number: generation.number, failure: Box::new(failure), seen }
+    };
+    announce(cx, installed, &generation);
+    if let Err(failure) = intent.open(cx) {
+        return refused(failure, false);
+    }
+    let started = cx.host.clock().monotonic();
+    if let Err(failure) = candidate(cx, installed, going, &generation) {
+        return refused(undo(cx, &intent, failure), false);
+    }
+    match commit_and_verify(cx, &generation) {
+        Ok(()) => {}
+        Err(failure) => return refused(undo(cx, &intent, failure), true),
+    }
+    super::retire::after_release(cx, &generation, installed);
+    if let Err(error) = intent.close(cx) {
+        cx.report.event(&Event::Note { text: &format!("the journal stays open until the next pass: {error}") });
+    }
+    Released::Kept { generation: Box::new(generation), took: cx.host.clock().monotonic().saturating_sub(started) }
+}
+
+fn numbered(cx: &Context<'_>, installed: &Installed, wanted: &Wanted, why: Why) -> Generation {
+    let (number, slot) = stage::next(installed);
+    let (format, name, at) = (Generation::FORMAT, wanted.env.name.clone(), cx.host.clock().now());
+    Generation { format, name, number, slot, at, why, wanted: wanted.clone() }
+}
+
+fn intent(installed: &Installed, generation: &Generation) -> Intent {
+    Intent {
+        format: Intent::FORMAT,
+        env: generation.name.clone(),
+        from: installed.active.unwrap_or(0),
+        to: generation.number,
+        slot: generation.slot,
+        slot_before: installed.slots.get(&generation.slot).copied(),
+    }
+}
+
+fn announce(cx: &Context<'_>, installed: &Installed, generation: &Generation) {
+    let from = installed.generation.as_ref().map(|from| from.wanted.title());
+    let to = generation.wanted.title();
+    cx.report.event(&Event::Begin { env: &generation.name, from: from.as_deref(), to: &to, generation: generation.number });
+}
+
+/// A phase with its duration told at its end.
+fn phase<T>(cx: &Context<'_>, phase: Phase, work: impl FnOnce() -> Result<T, Failure>, say: impl FnOnce(&T) -> String) -> Result<T, Failure> {
+    if cx.host.clock().cancelled() {
+        return Err(Failure::cancelled(phase));
+    }
+    let begin = cx.host.clock().monotonic();
+    let result = work()?;
+    let took = cx.host.clock().monotonic().saturating_sub(begin);
+    cx.report.event(&Event::Done { phase, what: &say(&result), took });
+    Ok(result)
+}
+
+/// Everything up to a healthy candidate; nothing live is changed.
+fn candidate(cx: &Context<'_>, installed: &Installed, going: &Going, generation: &Generation) -> Result<(), Failure> {
+    let warm = matches!(going, Going::Back(_)) && installed.warm_slot() == Some(generation.slot);
+    if warm {
+        return phase(cx, Phase::Health, || slot::healthy(cx, generation), String::clone).map(|_| ());
+    }
+    match going {
+        Going::Forward { .. } => prepare(cx, generation)?,
+        Going::Back(_) => phase(cx, Phase::Validate, || validate::front(cx, generation), |()| "nginx".to_owned())?,
+    }
+    phase(cx, Phase::Start, || start(cx, generation), |pid| format!("slot {}, pid {pid}", generation.slot))?;
+    phase(cx, Phase::Health, || slot::healthy(cx, generation), String::clone).map(|_| ())
+}
+
+fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> {
+    slot::retire(cx, &generation.name, generation.slot).map_err(Failure::on_host(Phase::Start))?;
+    slot::point(cx, generation)?;
+    slot::start(cx, generation)
+}
+
+/// Where the build of this attempt is logged.
+pub fn attempt_log(cx: &Context<'_>, generation: &Generation) -> PathBuf {
+    cx.layout.attempts().join(format!("{}.{}.log", generation.name.flat(), generation.number))
+}
+
+fn prepare(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    let wanted = &generation.wanted;
+    ground::ensure_user(cx, wanted)?;
+    let owners = ground::owners(cx, wanted)?;
+    ground::ensure_directories(cx, wanted, owners)?;
+    let build = Build::new(cx, wanted, owners, attempt_log(cx, generation));
+    phase(cx, Phase::Build, || assemble(cx, &build, generation, owners), |venv| match venv {
+        true => "venv built".to_owned(),
+        false => "venv reused".to_owned(),
+    })?;
+    phase(cx, Phase::Validate, || accept(cx, &build, generation), |()| "settings, nginx, logrotate".to_owned())?;
+    phase(cx, Phase::Migrate, || migrate::migrate(cx, &build, generation), String::clone).map(|_| ())
+}
+
+fn assemble(
+    cx: &Context<'_>,
+    build: &Build<'_>,
+    generation: &Generation,
+    owners: crate::observed::Owners,
+) -> Result<bool, Failure> {
+    build.tree()?;
+    let built = build.venv()?;
+    stage::absent(cx, &generation.name, owners)?;
+    stage::permanent_links(cx, generation)?;
+    stage::generation(cx, generation, owners)?;
+    build.django(generation)?;
+    Ok(built)
+}
+
+fn accept(cx: &Context<'_>, build: &Build<'_>, generation: &Generation) -> Result<(), Failure> {
+    validate::application(cx, build, generation)?;
+    validate::logrotate(cx, generation)?;
+    validate::front(cx, generation)
+}
+
+fn commit_and_verify(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    phase(cx, Phase::Switch, || commit::switch(cx, generation), |()| "one rename".to_owned())?;
+    commit::front(cx, generation)?;
+    phase(cx, Phase::Verify, || commit::verify(cx, generation), |()| "answers through nginx".to_owned())
+}
+
+/// Goes back to where the transaction began; what went wrong on the way back is added to the failure.
+fn undo(cx: &Context<'_>, intent: &Intent, failure: Failure) -> Failure {
+    match super::recover::back(cx, intent).and_then(|()| intent.close(cx).map_err(Failure::on_host(Phase::Recover))) {
+        Ok(()) => failure,
+        Err(second) => {
+            let help = format!("going back failed as well ({second}); the next pass tries again");
+            match failure.kind {
+                FailureKind::Class(_) | FailureKind::Cancelled => failure.with_help(help),
+            }
+        }
+    }
+}
+
+/// The generation that a rollback can go to as it is: its slot is the one that does not serve.
+pub fn fits(installed: &Installed, target: &Generation) -> bool {
+    installed.serving_slot().map_or(Slot::A, Slot::other) == target.slot
+}

@@ -1,0 +1,91 @@
+//! Puts right what changed under an active generation: fresh inodes with the bytes that it was made with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Context, Event, Failure, Phase, commit, ground, read, render, slot};
+use crate::desired::{Generation, Listed};
+use crate::model::{Digest, Node};
+use crate::observed::{Drift, Part};
+use crate::policy::FailureClass;
+
+/// Repairs the drift of one environment. The generation itself does not change.
+pub fn repair(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Result<(), Failure> {
+    let owners = ground::owners(cx, &generation.wanted)?;
+    let nodes = render::nodes(cx, generation, owners)?;
+    let mut parts = BTreeSet::new();
+    for drift in drift {
+        put_right(cx, generation, &nodes, drift)?;
+        parts.insert(drift.expected.part);
+        cx.report.event(&Event::Repaired { env: &generation.name, what: &drift.to_string() });
+    }
+    effects(cx, generation, &parts)
+}
+
+fn put_right(cx: &Context<'_>, generation: &Generation, nodes: &BTreeMap<String, Node>, drift: &Drift) -> Result<(), Failure> {
+    let expected = &drift.expected;
+    let node = match &expected.state {
+        Listed::Link(target) => Node::Link(target.clone()),
+        Listed::File { sha256, mode, owner } => {
+            let bytes = original(nodes, expected, *sha256).ok_or_else(|| unknown(generation, drift))?;
+            Node::File { bytes, mode: *mode, owner: *owner }
+        }
+    };
+    cx.host.files().put(&expected.path, &node).map_err(Failure::on_host(Phase::Recover))
+}
+
+/// The bytes with this digest among what the renderers make. A newer program may render other bytes: then it must be released.
+fn original(nodes: &BTreeMap<String, Node>, expected: &crate::observed::Expectation, sha256: Digest) -> Option<Vec<u8>> {
+    let unit = (expected.part == Part::Unit).then_some("unit");
+    let name = unit.or_else(|| expected.path.file_name().and_then(|name| name.to_str()))?;
+    match nodes.get(name)? {
+        Node::File { bytes, .. } if Digest::of(bytes) == sha256 => Some(bytes.clone()),
+        _ => None,
+    }
+}
+
+fn unknown(generation: &Generation, drift: &Drift) -> Failure {
+    let cause = format!("{drift}, and its bytes can't be made again by this version");
+    Failure::new(FailureClass::Host, Phase::Recover, cause)
+        .with_help(format!("portreeve restart {} makes a new generation", generation.name))
+}
+
+fn effects(cx: &Context<'_>, generation: &Generation, parts: &BTreeSet<Part>) -> Result<(), Failure> {
+    if parts.contains(&Part::Unit) {
+        let id = slot::id(&generation.name, generation.slot);
+        cx.host.services().refresh(&[id]).map_err(Failure::on_host(Phase::Recover))?;
+    }
+    if parts.contains(&Part::Vhost) {
+        reload(cx, generation)?;
+    }
+    Ok(())
+}
+
+/// nginx may have read the changed file, whatever its token says: always reload after a repair, then verify.
+fn reload(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Recover);
+    if cx.host.front().running().map_err(&fail)? {
+        cx.host.front().reload().map_err(&fail)?;
+    }
+    commit::front(cx, generation)
+}
+
+/// Starts the serving slot that somebody, or something, stopped.
+pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    super::recover::resume(cx, generation)?;
+    let by_hand = format!("slot {} was not running and was started", generation.slot);
+    cx.report.event(&Event::Repaired { env: &generation.name, what: &by_hand });
+    Ok(())
+}
+
+/// Whether the renderers of this version make other files of the same record: then an update of this program is released too.
+pub fn renders_differently(cx: &Context<'_>, generation: &Generation) -> Result<bool, Failure> {
+    let owners = ground::owners(cx, &generation.wanted)?;
+    let listing = read::listing(cx, generation)?;
+    let nodes = render::nodes(cx, generation, owners)?;
+    let same = |(name, node): (&String, &Node)| match (node, listing.0.get(name)) {
+        (Node::File { bytes, .. }, Some(Listed::File { sha256, .. })) => Digest::of(bytes) == *sha256,
+        (Node::Link(target), Some(Listed::Link(listed))) => target == listed,
+        _ => false,
+    };
+    Ok(!nodes.iter().filter(|(name, _)| name.as_str() != Generation::FILE).all(same))
+}

@@ -1,0 +1,73 @@
+//! What stays after a release, and for how long.
+
+use std::time::Duration;
+
+use super::{Context, Event, Failure, Phase, slot};
+use crate::desired::Generation;
+use crate::model::{Found, GenerationNumber};
+use crate::observed::Installed;
+
+/// gunicorn closes its listener first on SIGTERM; connections that nginx opened just before the socket moved must be accepted.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Retires the old slot, unless it is to stay warm, and prunes what is kept for nobody. The release stands whatever happens here.
+pub fn after_release(cx: &Context<'_>, generation: &Generation, before: &Installed) {
+    let old = generation.slot.other();
+    let warm = generation.wanted.env.warm.duration() > Duration::ZERO;
+    if before.runs(old) && !warm {
+        cx.host.clock().sleep(GRACE);
+        if let Err(error) = slot::retire(cx, &generation.name, old) {
+            cx.report.event(&Event::Note { text: &format!("the old slot still runs: {error}") });
+        }
+    }
+    if let Err(failure) = prune(cx, generation) {
+        cx.report.event(&Event::Note { text: &format!("old releases stay: {failure}") });
+    }
+}
+
+/// Retires a slot that has been warm for long enough. True when it was.
+pub fn retire_warm(cx: &Context<'_>, installed: &Installed) -> Result<bool, Failure> {
+    let (Some(generation), Some(slot)) = (&installed.generation, installed.warm_slot()) else { return Ok(false) };
+    let age = cx.host.clock().now().duration_since(generation.at);
+    let warm = generation.wanted.env.warm.duration();
+    let still = !age.is_negative() && age.unsigned_abs() < warm;
+    if !still {
+        slot::retire(cx, &installed.name, slot).map_err(Failure::on_host(Phase::Verify))?;
+    }
+    Ok(!still)
+}
+
+/// Removes generations, and trees that no generation needs, beyond the newest `keep_releases` that were active. Stays: what is
+/// active, what either slot holds, and every generation that is kept.
+fn prune(cx: &Context<'_>, active: &Generation) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Verify);
+    let (files, name) = (cx.host.files(), &active.name);
+    let mut kept = Vec::new();
+    let mut spare = Vec::new();
+    for number in numbers(cx, active)?.into_iter().rev() {
+        let Some(generation) = super::read::read_generation(cx, name, number)? else { continue };
+        let needed = number == active.number || held_by_slot(cx, &generation)? || kept.len() < active.wanted.env.keep_releases as usize;
+        if needed { kept.push(generation) } else { spare.push(generation) }
+    }
+    for generation in &spare {
+        files.remove_tree(&cx.directory(generation)).map_err(&fail)?;
+        if kept.iter().all(|kept| kept.wanted.release != generation.wanted.release) {
+            files.remove_tree(&cx.paths(&generation.wanted).release(&generation.wanted.release)).map_err(&fail)?;
+        }
+    }
+    Ok(())
+}
+
+fn numbers(cx: &Context<'_>, active: &Generation) -> Result<Vec<GenerationNumber>, Failure> {
+    let names = cx.host.files().list(&cx.layout.env_generations(&active.name)).map_err(Failure::on_host(Phase::Verify))?;
+    let mut numbers: Vec<_> = names.iter().filter_map(|name| name.parse().ok()).filter(|&number| number > 0).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn held_by_slot(cx: &Context<'_>, generation: &Generation) -> Result<bool, Failure> {
+    let link = cx.layout.slot_link(&generation.name, generation.slot);
+    let found = cx.host.files().look(&link).map_err(Failure::on_host(Phase::Verify))?;
+    let number = generation.number.to_string();
+    Ok(matches!(found, Found::Link(target) if target.file_name().is_some_and(|name| *name == *number)))
+}
