@@ -67,7 +67,7 @@ impl Streak {
 mod tests {
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     #[test]
     fn passes_must_come_in_a_row() {
@@ -96,9 +96,9 @@ mod tests {
     #[test]
     fn a_pause_beyond_the_deadline_is_not_taken() {
         let mut streak = Streak::new(2, MINUTE);
-        assert_eq!(streak.count(true, MINUTE - SHORT), Step::OutOfTime);
+        assert_eq!(streak.count(true, MINUTE.saturating_sub(SHORT)), Step::OutOfTime);
         assert_eq!(streak.count(true, MINUTE), Step::Healthy, "what was seen counts, however late");
-        assert_eq!(streak.patience(Duration::from_secs(5), MINUTE - SHORT), SHORT);
+        assert_eq!(streak.patience(Duration::from_secs(5), MINUTE.saturating_sub(SHORT)), SHORT);
         assert_eq!(streak.patience(Duration::from_secs(5), Duration::ZERO), Duration::from_secs(5));
     }
 }

@@ -94,9 +94,9 @@ impl Watcher<'_> {
             if self.clock.cancelled() {
                 return Ok(Verdict::Cancelled);
             }
-            let patience = streak.patience(check.health.timeout.duration(), self.clock.monotonic() - begin);
+            let patience = streak.patience(check.health.timeout.duration(), self.since(begin));
             let outcome = self.look(check, patience)?;
-            let took = self.clock.monotonic() - begin;
+            let took = self.since(begin);
             let dead = matches!(outcome, Outcome::Exited(_));
             match streak.count(outcome.passes(check.health.expect), took) {
                 Step::Healthy => return Ok(Verdict::Healthy { took, tries: streak.tries() }),
@@ -114,7 +114,7 @@ impl Watcher<'_> {
             if self.clock.cancelled() {
                 return Ok(Verdict::Cancelled);
             }
-            let took = self.clock.monotonic() - begin;
+            let took = self.since(begin);
             if took >= check.health.bake.duration() && blips == 0 {
                 return Ok(Verdict::Healthy { took, tries });
             }
@@ -122,10 +122,14 @@ impl Watcher<'_> {
             let outcome = self.look(check, check.health.timeout.duration())?;
             blips = if outcome.passes(check.health.expect) { 0 } else { blips + 1 };
             if blips > 1 || matches!(outcome, Outcome::Exited(_)) {
-                return Ok(Verdict::Unhealthy { last: outcome, tries, took: self.clock.monotonic() - begin });
+                return Ok(Verdict::Unhealthy { last: outcome, tries, took: self.since(begin) });
             }
             self.clock.sleep(if blips > 0 { BLIP } else { BAKE_PAUSE });
         }
+    }
+
+    fn since(&self, begin: Duration) -> Duration {
+        self.clock.monotonic().saturating_sub(begin)
     }
 
     fn look(&self, check: Check<'_>, patience: Duration) -> Result<Outcome> {
@@ -252,7 +256,7 @@ mod tests {
         }
     }
 
-    fn watched(stage: &Stage, how: impl Fn(&Watcher<'_>, Check<'_>) -> Result<Verdict>) -> Verdict {
+    fn watched<'a>(stage: &'a Stage, how: impl Fn(&Watcher<'a>, Check<'_>) -> Result<Verdict>) -> Verdict {
         let slot = SlotId { env: EnvName::parse("bakery/pro").unwrap(), slot: Slot::B };
         let request = Request {
             target: Target::Port(1),
@@ -266,11 +270,11 @@ mod tests {
     }
 
     fn ask(stage: &Stage) -> Verdict {
-        watched(stage, |watcher, check| watcher.until_healthy(check))
+        watched(stage, Watcher::until_healthy)
     }
 
     fn bake(stage: &Stage) -> Verdict {
-        watched(stage, |watcher, check| watcher.bake(check))
+        watched(stage, Watcher::bake)
     }
 
     #[test]

@@ -12,7 +12,7 @@ use zbus_systemd::systemd1::ManagerProxy;
 use super::{HostError, Result, http};
 
 /// For what systemd answers at once. A `Reload` of a machine with many units takes seconds.
-pub(super) const PROMPT: Duration = Duration::from_secs(60);
+pub(super) const PROMPT: Duration = Duration::from_mins(1);
 /// systemd's own name for a unit that is not loaded.
 pub(super) const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
@@ -58,7 +58,9 @@ impl Bus {
     /// Connects, does `work` within `limit`, and closes.
     pub(super) fn with<T>(&self, limit: Duration, work: impl AsyncFnOnce(&Connection) -> zbus::Result<T>) -> Result<T> {
         if self.socket.is_none() && !booted_with_systemd() {
-            return Err(refused("this machine was not started by systemd; install supervisor, which serves here too".into()));
+            return Err(refused(
+                "this machine was not started by systemd; install supervisor, which serves here too".into(),
+            ));
         }
         self.runtime.block_on(async {
             let all = async {

@@ -92,7 +92,7 @@ pub(crate) fn words(time: Duration) -> String {
     }
 }
 
-/// A runtime for one thread; clients here are synchronous outside.
+/// A runtime without threads of its own: the clients here are synchronous outside, and must not be called from an async task.
 pub(crate) fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -8,6 +8,8 @@ mod error;
 pub(crate) mod http;
 mod journal;
 mod logfile;
+mod nginx;
+mod nginx_trial;
 mod rpc;
 mod slot_name;
 mod supervisor;
@@ -20,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::HostError;
+pub use nginx::{Nginx, Trial};
 pub use supervisor::Supervisor;
 pub use systemd::Systemd;
 

@@ -73,9 +73,9 @@ impl Client {
         }
     }
 
-    /// Waits without blocking a signal.
+    /// Waits.
     pub(super) fn pause(&self, time: Duration) {
-        self.runtime.block_on(tokio::time::sleep(time));
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     fn post(&self, body: String, deadline: Duration) -> Result<String> {
@@ -116,7 +116,9 @@ fn text_of(reply: Reply) -> Result<String> {
     match reply.head.status.as_u16() {
         200 => {}
         401 => {
-            return Err(refused("its socket asks for a password; remove username and password from [unix_http_server]"));
+            return Err(refused(
+                "its socket asks for a password; remove username and password from [unix_http_server]",
+            ));
         }
         status => return Err(refused(&format!("its server answered {status}; see supervisord's own log"))),
     }

@@ -17,7 +17,7 @@ use crate::model::Layout;
 /// For what Supervisor answers at once.
 const PROMPT: Duration = Duration::from_secs(10);
 /// For a stop; Supervisor kills a program after its own `stopwaitsecs`.
-const STOP: Duration = Duration::from_secs(300);
+const STOP: Duration = Duration::from_mins(5);
 /// Between two looks at a program that is about to change.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long a launcher may take to find out that it may not run. Longer only when it may.
@@ -37,8 +37,8 @@ pub struct Supervisor {
 /// What we remember of a start.
 #[derive(Debug, Clone, Copy)]
 struct Attempt {
-    /// Process and its start, in seconds since 1970; unknown until the start has been answered.
-    ran: Option<(u32, i64)>,
+    /// Process and its start, in seconds since 1970.
+    ran: (u32, i64),
     /// Where its log ended before.
     log: Option<Mark>,
 }
@@ -78,7 +78,7 @@ impl Supervisor {
     }
 
     fn service_of(&self, slot: &SlotId, info: &Info) -> Service {
-        let before = self.attempt(slot).and_then(|attempt| attempt.ran);
+        let before = self.attempt(slot).map(|attempt| attempt.ran);
         let restarted = before.is_some_and(|before| info.pid != 0 && before != (info.pid, info.start));
         Service { activity: info.activity, pid: info.pid, restarts: u32::from(restarted), masked: false }
     }
@@ -153,15 +153,15 @@ impl Services for Supervisor {
         let program = self.program(slot);
         let unknown = || refused(&format!("no program {program}; is {} included?", conf_d(&self.layout)));
         let before = self.info(&program)?.ok_or_else(unknown)?;
-        self.remember(slot, Attempt { ran: None, log: before.log.as_deref().and_then(logfile::mark) });
-        match self.ask_and_wait("startProcess", &program, wait)? {
-            Ok(_) | Err(Fault::AlreadyStarted | Fault::SpawnError | Fault::AbnormalTermination) => {}
+        let mark = before.log.as_deref().and_then(logfile::mark);
+        let known = match self.ask_and_wait("startProcess", &program, wait)? {
+            Ok(_) | Err(Fault::SpawnError | Fault::AbnormalTermination) => None,
+            // Its output began before we looked.
+            Err(Fault::AlreadyStarted) => Some(self.attempt(slot).and_then(|attempt| attempt.log)),
             Err(fault) => return Err(unexpected("startProcess", &program, fault)),
-        }
+        };
         let info = self.info(&program)?.ok_or_else(unknown)?;
-        if let Some(attempt) = self.attempt(slot) {
-            self.remember(slot, Attempt { ran: Some((info.pid, info.start)), ..attempt });
-        }
+        self.remember(slot, Attempt { ran: (info.pid, info.start), log: known.unwrap_or(mark) });
         Ok(self.service_of(slot, &info))
     }
 
@@ -267,3 +267,7 @@ fn activity(state: i64, exit: i64) -> Activity {
         _ => Activity::Failed,
     }
 }
+
+#[cfg(test)]
+#[path = "supervisor_tests.rs"]
+mod tests;

@@ -13,7 +13,7 @@ use super::{Activity, Manager, Result, Service, Services, SlotId, journal, slot_
 use crate::model::Layout;
 
 /// For a stop; systemd kills a unit after its own `TimeoutStopSec`.
-const STOP: Duration = Duration::from_secs(300);
+const STOP: Duration = Duration::from_mins(5);
 /// All units of ours, and `portreeve.service` not.
 const OURS: &str = "portreeve-*@*.service";
 
@@ -106,8 +106,7 @@ impl Services for Systemd {
             let path = ManagerProxy::new(connection).await?.load_unit(unit).await?;
             unit_at(connection, &path).await?.invocation_id().await
         })?;
-        let hex: String = invocation.iter().map(|byte| format!("{byte:02x}")).collect();
-        if hex.is_empty() { Ok(Vec::new()) } else { journal::lines(&hex, lines) }
+        if invocation.is_empty() { Ok(Vec::new()) } else { journal::lines(&hex(&invocation), lines) }
     }
 }
 
@@ -132,6 +131,12 @@ async fn unit_at(connection: &Connection, path: &OwnedObjectPath) -> zbus::Resul
     UnitProxy::builder(connection).path(path.clone()).cache_properties(CacheProperties::No).build().await
 }
 
+/// An invocation as journald writes it.
+fn hex(invocation: &[u8]) -> String {
+    let pairs: Vec<String> = invocation.iter().map(|byte| format!("{byte:02x}")).collect();
+    pairs.concat()
+}
+
 /// `ActiveState` (`org.freedesktop.systemd1(5)`).
 fn activity(state: &str) -> Activity {
     match state {
@@ -143,21 +148,5 @@ fn activity(state: &str) -> Activity {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_unit_about_to_be_restarted_is_not_active() {
-        assert_eq!(activity("activating"), Activity::Changing);
-        assert_eq!(activity("reloading"), Activity::Active);
-        assert_eq!(activity("failed"), Activity::Failed);
-    }
-
-    #[test]
-    fn where_there_is_no_bus_it_says_so() {
-        let layout = Layout::new(crate::model::Root::system());
-        let systemd = Systemd::at(layout, "/nonexistent/bus".into()).unwrap();
-        let error = systemd.services().unwrap_err().to_string();
-        assert!(error.starts_with("systemd: can't reach its bus"), "{error}");
-    }
-}
+#[path = "systemd_tests.rs"]
+mod tests;

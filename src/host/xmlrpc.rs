@@ -80,7 +80,7 @@ fn syntax<T>(why: impl Into<String>) -> Result<T, Refusal> {
 
 /// The body of a call.
 pub(super) fn call(method: &str, params: &[Value]) -> String {
-    let params: String = params.iter().map(|value| format!("<param>{}</param>", encode(value))).collect();
+    let params = joined(params, |value| format!("<param>{}</param>", encode(value)));
     format!(
         "<?xml version=\"1.0\"?><methodCall><methodName>{}</methodName><params>{params}</params></methodCall>",
         escape(method)
@@ -92,15 +92,18 @@ fn encode(value: &Value) -> String {
         Value::Text(text) => format!("<string>{}</string>", escape(text)),
         Value::Int(number) => format!("<int>{number}</int>"),
         Value::Bool(truth) => format!("<boolean>{}</boolean>", u8::from(*truth)),
-        Value::Array(items) => format!("<array><data>{}</data></array>", items.iter().map(encode).collect::<String>()),
-        Value::Struct(members) => {
-            let member = |(name, value): (&String, &Value)| {
-                format!("<member><name>{}</name>{}</member>", escape(name), encode(value))
-            };
-            format!("<struct>{}</struct>", members.iter().map(member).collect::<String>())
-        }
+        Value::Array(items) => format!("<array><data>{}</data></array>", joined(items, encode)),
+        Value::Struct(members) => format!("<struct>{}</struct>", joined(members, encode_member)),
     };
     format!("<value>{inner}</value>")
+}
+
+fn encode_member((name, value): (&String, &Value)) -> String {
+    format!("<member><name>{}</name>{}</member>", escape(name), encode(value))
+}
+
+fn joined<T>(items: impl IntoIterator<Item = T>, encode: impl Fn(T) -> String) -> String {
+    items.into_iter().map(encode).collect::<Vec<_>>().concat()
 }
 
 /// The value of an answer, or its fault.
