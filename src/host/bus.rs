@@ -16,6 +16,8 @@ pub(super) const PROMPT: Duration = Duration::from_mins(1);
 /// systemd's own name for a unit that is not loaded.
 pub(super) const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
+const UNIT_MASKED: &str = "org.freedesktop.systemd1.UnitMasked";
+
 /// The way to systemd. A connection takes a millisecond or two and lives for one question, so that an idle pass has none, and a
 /// restarted bus breaks nothing.
 #[derive(Debug)]
@@ -130,6 +132,9 @@ fn unreachable(error: &Error) -> HostError {
 
 fn words(error: &Error) -> String {
     match error {
+        Error::MethodError(name, Some(text), _) if name.as_str() == UNIT_MASKED => {
+            format!("{text} Allow it with `systemctl unmask`.")
+        }
         Error::MethodError(_, Some(text), _) => text.clone(),
         other => other.to_string(),
     }
