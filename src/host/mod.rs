@@ -3,13 +3,28 @@
 //! The traits say what the rest of the program may ask for; each has one real implementation beside this file and one in
 //! memory for tests. An implementation does what it is told and decides nothing.
 
+mod bus;
 mod error;
+pub(crate) mod http;
+mod journal;
+mod logfile;
+mod nginx;
+mod nginx_trial;
+mod rpc;
+mod slot_name;
+mod supervisor;
+mod systemd;
+mod tool;
+mod xmlrpc;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::HostError;
+pub use nginx::{Nginx, Trial};
+pub use supervisor::Supervisor;
+pub use systemd::Systemd;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
 use crate::model::{Identity, UserName};

@@ -1,0 +1,344 @@
+//! Watches a slot: until it is healthy, and whether it stays so.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::verdict::{Step, Streak};
+use crate::host::{Activity, Answer, Clock, Probe, Request, Result, Service, Services, SlotId};
+use crate::manifest::{Expect, Health};
+
+/// Between two looks at a release that serves.
+const BAKE_PAUSE: Duration = Duration::from_secs(1);
+/// One bad answer of a release that serves is asked for again after this; two in a row are a failure.
+const BLIP: Duration = Duration::from_millis(250);
+
+/// The parts of the machine that watching takes.
+#[derive(Clone, Copy)]
+pub struct Watcher<'a> {
+    /// Asks.
+    pub probe: &'a dyn Probe,
+    /// Tells a dead process from a silent one.
+    pub services: &'a dyn Services,
+    /// Waits.
+    pub clock: &'a dyn Clock,
+}
+
+/// What is watched.
+#[derive(Debug, Clone, Copy)]
+pub struct Check<'a> {
+    /// The slot whose processes must live; `None` where only the answer counts.
+    pub slot: Option<&'a SlotId>,
+    /// What is asked. Its timeout is replaced by that of `health`.
+    pub request: &'a Request,
+    /// When it counts.
+    pub health: &'a Health,
+}
+
+/// What came of one try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// An answer, the wrong one when it is a verdict's last.
+    Answered(Answer),
+    /// None, and why.
+    Silent(String),
+    /// The processes ended; nothing was asked.
+    Exited(Service),
+}
+
+/// The end of watching.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is healthy, or stayed so.
+    Healthy {
+        /// Since the first try's begin.
+        took: Duration,
+        /// How often it was asked.
+        tries: u32,
+    },
+    /// It is not.
+    Unhealthy {
+        /// What was seen last.
+        last: Outcome,
+        /// How often it was asked.
+        tries: u32,
+        /// Since the first try's begin.
+        took: Duration,
+    },
+    /// The pass was told to end.
+    Cancelled,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered(answer) => write!(f, "{}", answer.status),
+            Self::Silent(why) => f.write_str(why),
+            Self::Exited(Service { restarts: 0, .. }) => f.write_str("exited"),
+            Self::Exited(_) => f.write_str("exited and was restarted"),
+        }
+    }
+}
+
+impl fmt::Debug for Watcher<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher").finish_non_exhaustive()
+    }
+}
+
+impl Watcher<'_> {
+    /// Asks until the candidate has passed as often in a row as `health` wants, its deadline is over, or its processes ended.
+    pub fn until_healthy(&self, check: Check<'_>) -> Result<Verdict> {
+        let mut streak = Streak::new(check.health.passes, check.health.deadline.duration());
+        let begin = self.clock.monotonic();
+        loop {
+            if self.clock.cancelled() {
+                return Ok(Verdict::Cancelled);
+            }
+            let patience = streak.patience(check.health.timeout.duration(), self.since(begin));
+            let outcome = self.look(check, patience)?;
+            let took = self.since(begin);
+            let dead = matches!(outcome, Outcome::Exited(_));
+            match streak.count(outcome.passes(check.health.expect), took) {
+                Step::Healthy => return Ok(Verdict::Healthy { took, tries: streak.tries() }),
+                Step::Again(pause) if !dead => self.clock.sleep(pause),
+                _ => return Ok(Verdict::Unhealthy { last: outcome, tries: streak.tries(), took }),
+            }
+        }
+    }
+
+    /// Asks once a second for as long as `health` says to bake, and fails at the second bad answer in a row or the first exit.
+    pub fn bake(&self, check: Check<'_>) -> Result<Verdict> {
+        let begin = self.clock.monotonic();
+        let (mut tries, mut blips) = (0, 0);
+        loop {
+            if self.clock.cancelled() {
+                return Ok(Verdict::Cancelled);
+            }
+            let took = self.since(begin);
+            if took >= check.health.bake.duration() && blips == 0 {
+                return Ok(Verdict::Healthy { took, tries });
+            }
+            tries += 1;
+            let outcome = self.look(check, check.health.timeout.duration())?;
+            blips = if outcome.passes(check.health.expect) { 0 } else { blips + 1 };
+            if blips > 1 || matches!(outcome, Outcome::Exited(_)) {
+                return Ok(Verdict::Unhealthy { last: outcome, tries, took: self.since(begin) });
+            }
+            self.clock.sleep(if blips > 0 { BLIP } else { BAKE_PAUSE });
+        }
+    }
+
+    fn since(&self, begin: Duration) -> Duration {
+        self.clock.monotonic().saturating_sub(begin)
+    }
+
+    fn look(&self, check: Check<'_>, patience: Duration) -> Result<Outcome> {
+        if let Some(service) = self.ended(check.slot)? {
+            return Ok(Outcome::Exited(service));
+        }
+        let request = Request { timeout: patience, ..check.request.clone() };
+        Ok(match self.probe.get(&request)? {
+            Ok(answer) => Outcome::Answered(answer),
+            Err(why) => Outcome::Silent(why),
+        })
+    }
+
+    /// The slot's state when its first processes are gone. An automatic restart counts: it hides a crash loop.
+    fn ended(&self, slot: Option<&SlotId>) -> Result<Option<Service>> {
+        let Some(slot) = slot else { return Ok(None) };
+        let gone = Service { activity: Activity::Inactive, pid: 0, restarts: 0, masked: false };
+        let service = self.services.service(slot)?.unwrap_or(gone);
+        let ended = service.restarts > 0 || matches!(service.activity, Activity::Failed | Activity::Inactive);
+        Ok(ended.then_some(service))
+    }
+}
+
+impl Outcome {
+    fn passes(&self, expect: Expect) -> bool {
+        matches!(self, Self::Answered(answer) if expect.accepts(answer.status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::host::{Manager, Target};
+    use crate::model::{EnvName, Slot, Span};
+
+    /// A machine on which each question takes 10 ms; its answers and states come from scripts, whose last line goes on for ever.
+    struct Stage {
+        now: Cell<Duration>,
+        answers: RefCell<Vec<std::result::Result<u16, &'static str>>>,
+        states: RefCell<Vec<(Activity, u32)>>,
+        cancel_at: Duration,
+        patiences: RefCell<Vec<Duration>>,
+    }
+
+    fn next<T: Clone>(script: &RefCell<Vec<T>>) -> T {
+        let mut script = script.borrow_mut();
+        if script.len() > 1 { script.remove(0) } else { script[0].clone() }
+    }
+
+    impl Probe for Stage {
+        fn get(&self, request: &Request) -> Result<std::result::Result<Answer, String>> {
+            let took = Duration::from_millis(10);
+            self.now.set(self.now.get() + took);
+            self.patiences.borrow_mut().push(request.timeout);
+            let answer = |status| Answer { status, headers: vec![], body: vec![], took };
+            Ok(next(&self.answers).map(answer).map_err(str::to_owned))
+        }
+    }
+
+    impl Clock for Stage {
+        fn now(&self) -> jiff::Timestamp {
+            jiff::Timestamp::UNIX_EPOCH
+        }
+        fn monotonic(&self) -> Duration {
+            self.now.get()
+        }
+        fn sleep(&self, time: Duration) {
+            self.now.set(self.now.get() + time);
+        }
+        fn cancelled(&self) -> bool {
+            self.now.get() >= self.cancel_at
+        }
+    }
+
+    impl Services for Stage {
+        fn manager(&self) -> Manager {
+            Manager::Systemd
+        }
+        fn refresh(&self, _: &[SlotId]) -> Result<()> {
+            Ok(())
+        }
+        fn start(&self, _: &SlotId, _: Duration) -> Result<Service> {
+            panic!("watching starts nothing")
+        }
+        fn stop(&self, _: &SlotId) -> Result<()> {
+            panic!("watching stops nothing")
+        }
+        fn service(&self, _: &SlotId) -> Result<Option<Service>> {
+            let (activity, restarts) = next(&self.states);
+            Ok(Some(Service { activity, pid: 7, restarts, masked: false }))
+        }
+        fn services(&self) -> Result<BTreeMap<SlotId, Service>> {
+            Ok(BTreeMap::new())
+        }
+        fn forget(&self, _: &SlotId) -> Result<()> {
+            Ok(())
+        }
+        fn output(&self, _: &SlotId, _: usize) -> Result<Vec<String>> {
+            Ok(vec![])
+        }
+    }
+
+    fn stage(answers: &[std::result::Result<u16, &'static str>]) -> Stage {
+        Stage {
+            now: Cell::default(),
+            answers: RefCell::new(answers.to_vec()),
+            states: RefCell::new(vec![(Activity::Active, 0)]),
+            cancel_at: Duration::MAX,
+            patiences: RefCell::default(),
+        }
+    }
+
+    fn health() -> Health {
+        Health {
+            path: "/".into(),
+            expect: Expect::Status(200),
+            timeout: Span::secs(5),
+            deadline: Span::secs(30),
+            passes: 2,
+            bake: Span::secs(10),
+        }
+    }
+
+    fn watched<'a>(stage: &'a Stage, how: impl Fn(&Watcher<'a>, Check<'_>) -> Result<Verdict>) -> Verdict {
+        let slot = SlotId { env: EnvName::parse("bakery/pro").unwrap(), slot: Slot::B };
+        let request = Request {
+            target: Target::Port(1),
+            host: "bakery.example".into(),
+            path: "/".into(),
+            forwarded_https: false,
+            timeout: Duration::from_secs(99),
+        };
+        let watcher = Watcher { probe: stage, services: stage, clock: stage };
+        how(&watcher, Check { slot: Some(&slot), request: &request, health: &health() }).unwrap()
+    }
+
+    fn ask(stage: &Stage) -> Verdict {
+        watched(stage, Watcher::until_healthy)
+    }
+
+    fn bake(stage: &Stage) -> Verdict {
+        watched(stage, Watcher::bake)
+    }
+
+    #[test]
+    fn a_program_that_boots_becomes_healthy() {
+        let verdict = ask(&stage(&[Err("no socket"), Err("connection refused"), Ok(200), Ok(503), Ok(200)]));
+        assert!(matches!(verdict, Verdict::Healthy { tries: 6, .. }), "{verdict:?}");
+    }
+
+    #[test]
+    fn the_wrong_answer_is_kept_to_the_deadline() {
+        let stage = stage(&[Ok(500)]);
+        let Verdict::Unhealthy { last, took, .. } = ask(&stage) else { panic!("healthy") };
+        assert_eq!(last.to_string(), "500");
+        assert!(took > Duration::from_secs(28) && took <= Duration::from_secs(30), "{took:?}");
+        let patiences = stage.patiences.borrow();
+        assert_eq!(patiences[0], Duration::from_secs(5));
+        assert!(patiences.last() < patiences.first(), "the last try ends with the deadline");
+    }
+
+    #[test]
+    fn who_died_is_not_waited_for() {
+        for (state, words) in [
+            ((Activity::Failed, 0), "exited"),
+            ((Activity::Inactive, 0), "exited"),
+            ((Activity::Active, 1), "exited and was restarted"),
+        ] {
+            let stage = stage(&[Err("no socket")]);
+            *stage.states.borrow_mut() = vec![(Activity::Active, 0), state];
+            let Verdict::Unhealthy { last, took, tries } = ask(&stage) else { panic!("healthy") };
+            assert_eq!((last.to_string().as_str(), tries), (words, 2));
+            assert!(took < Duration::from_secs(1));
+        }
+    }
+
+    #[test]
+    fn a_cancelled_pass_is_no_verdict() {
+        let stage = Stage { cancel_at: Duration::from_secs(3), ..stage(&[Ok(500)]) };
+        assert_eq!(ask(&stage), Verdict::Cancelled);
+        assert!(stage.now.get() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn one_bad_answer_while_it_bakes_is_a_blip() {
+        let verdict = bake(&stage(&[Ok(200), Ok(502), Ok(200)]));
+        assert!(matches!(verdict, Verdict::Healthy { took, .. } if took >= Duration::from_secs(10)), "{verdict:?}");
+    }
+
+    #[test]
+    fn two_in_a_row_or_a_death_while_it_bakes_are_a_failure() {
+        let verdict = bake(&stage(&[Ok(200), Ok(502), Ok(500)]));
+        assert!(
+            matches!(&verdict, Verdict::Unhealthy { last, tries: 3, .. } if last.to_string() == "500"),
+            "{verdict:?}"
+        );
+        let crashed = stage(&[Ok(200)]);
+        *crashed.states.borrow_mut() = vec![(Activity::Active, 0), (Activity::Active, 1)];
+        assert!(matches!(bake(&crashed), Verdict::Unhealthy { tries: 2, .. }));
+    }
+
+    #[test]
+    fn a_blip_at_the_end_of_the_bake_is_looked_into() {
+        let mut script = vec![Ok(200); 9];
+        script.extend([Ok(502), Ok(502)]);
+        let verdict = bake(&stage(&script));
+        assert!(matches!(verdict, Verdict::Unhealthy { .. }), "{verdict:?}");
+    }
+}

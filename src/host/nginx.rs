@@ -1,0 +1,356 @@
+//! nginx (<https://nginx.org/en/docs/switches.html>, <https://nginx.org/en/docs/control.html>).
+
+#![expect(clippy::disallowed_methods, reason = "it is the machine's: configuration, pid file and /proc")]
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::bus::{self, Bus, Job, JobEnd, NO_SUCH_UNIT};
+use super::{Front, HostError, Result, nginx_trial, tool};
+use crate::model::Layout;
+
+/// A test looks up the names of upstreams, and so may hang.
+const DEADLINE: Duration = Duration::from_secs(30);
+const UNIT: &str = "nginx.service";
+
+/// How a candidate is tested without touching what serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trial {
+    /// Mounted over `active` in a mount namespace of its own: tests the real paths. Takes `CAP_SYS_ADMIN`.
+    Mount,
+    /// A copy of the main configuration that includes the candidate: for a host below a directory, without privileges.
+    Copy,
+}
+
+/// nginx of this host.
+#[derive(Debug)]
+pub struct Nginx {
+    program: PathBuf,
+    layout: Layout,
+    trial: Trial,
+    bus: Option<Bus>,
+}
+
+impl Nginx {
+    /// nginx below the layout's root. `program` is absolute.
+    pub fn new(program: PathBuf, layout: Layout, trial: Trial) -> Result<Self> {
+        let managed = layout.root().is_system() && bus::booted_with_systemd();
+        let bus = if managed { Some(Bus::system()?) } else { None };
+        Ok(Self { program, layout, trial, bus })
+    }
+
+    fn try_with(&self, conf: &Path) -> Result<std::result::Result<(), String>> {
+        let prefix = self.layout.root().join("/etc/nginx");
+        let mut args = vec![Path::new("-t"), Path::new("-q"), Path::new("-c"), conf];
+        if !self.layout.root().is_system() {
+            args.extend([Path::new("-p"), &prefix]);
+        }
+        let output = tool::output(&self.program, args, DEADLINE)?;
+        if output.status.success() {
+            return Ok(Ok(()));
+        }
+        Ok(Err(complaint(&output.stderr).unwrap_or_else(|| format!("nginx -t: {}", output.status))))
+    }
+
+    fn try_mounted(&self, active: &Path, candidate: &Path) -> Result<std::result::Result<(), String>> {
+        nginx_trial::mounted(candidate, active, || self.try_with(&self.layout.nginx_conf()))
+    }
+
+    fn try_copy(&self, active: &Path, candidate: &Path) -> Result<std::result::Result<(), String>> {
+        let conf = self.layout.nginx_conf();
+        let text = fs::read_to_string(&conf).map_err(HostError::at("read", &conf))?;
+        let text = nginx_trial::with_candidate(&text, active, candidate, &self.layout.nginx_sites())?;
+        let copy = nginx_trial::Copy::beside(&conf, &text)?;
+        let verdict = self.try_with(copy.path())?;
+        Ok(verdict.map_err(|words| words.replace(&copy.path().display().to_string(), &conf.display().to_string())))
+    }
+
+    /// The master that the pid file names, held so that its number can't pass to another process.
+    fn master(&self) -> Result<Option<Master>> {
+        let file = self.pid_file()?;
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(HostError::at("read", &file)(error)),
+        };
+        // Empty after an `nginx -t` on a machine where it never ran.
+        let Some(pid) = text.trim().parse().ok().filter(|&pid| pid > 1).and_then(Pid::from_raw) else {
+            return Ok(None);
+        };
+        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(None) };
+        let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
+        Ok((name.trim() == "nginx").then_some(Master { handle }))
+    }
+
+    /// As its `pid` directive says, or where Debian's is.
+    fn pid_file(&self) -> Result<PathBuf> {
+        let conf = self.layout.nginx_conf();
+        let text = match fs::read_to_string(&conf) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(HostError::at("read", &conf)(error)),
+        };
+        let said = nginx_trial::directive(&text, "pid").map(PathBuf::from);
+        let file = said.unwrap_or_else(|| self.layout.root().join("/run/nginx.pid"));
+        Ok(self.layout.root().join("/etc/nginx").join(file))
+    }
+
+    /// Through systemd when that runs it; whether it did.
+    fn reload_unit(&self) -> Result<bool> {
+        let Some(bus) = &self.bus else { return Ok(false) };
+        let end = bus.with(DEADLINE + bus::PROMPT, async |connection| {
+            bus::unless(NO_SUCH_UNIT, bus::run(connection, Job::Reload, UNIT, DEADLINE).await)
+        })?;
+        match end {
+            None => Ok(false),
+            Some(JobEnd::Ended(word)) if word == "done" => Ok(true),
+            // It does not run, or not as systemd's unit.
+            Some(JobEnd::Ended(word)) if word == "invalid" => Ok(false),
+            Some(JobEnd::Ended(word)) => Err(bus::refused(format!("reload {UNIT}: {word}"))),
+            Some(JobEnd::Underway) => {
+                Err(bus::refused(format!("{UNIT} has not reloaded within {}s", DEADLINE.as_secs())))
+            }
+        }
+    }
+}
+
+/// A running master.
+struct Master {
+    handle: std::os::fd::OwnedFd,
+}
+
+impl Front for Nginx {
+    fn test(&self, active: &Path, candidate: &Path) -> Result<std::result::Result<(), String>> {
+        match self.trial {
+            Trial::Mount => self.try_mounted(active, candidate),
+            Trial::Copy => self.try_copy(active, candidate),
+        }
+    }
+
+    fn test_live(&self) -> Result<std::result::Result<(), String>> {
+        self.try_with(&self.layout.nginx_conf())
+    }
+
+    fn reload(&self) -> Result<()> {
+        if self.reload_unit()? {
+            return Ok(());
+        }
+        let Some(master) = self.master()? else { return Ok(()) };
+        match pidfd_send_signal(&master.handle, Signal::HUP) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => {
+                Err(HostError::Program { program: "nginx".into(), why: format!("can't be signalled: {error}") })
+            }
+        }
+    }
+
+    fn running(&self) -> Result<bool> {
+        Ok(self.master()?.is_some())
+    }
+}
+
+/// What nginx found wrong: its `[emerg]` lines, one a line, without time, level and process.
+fn complaint(stderr: &[u8]) -> Option<String> {
+    let lines = tool::last_lines(stderr, 50);
+    let grave: Vec<&str> =
+        lines.iter().filter_map(|line| line.split_once("[emerg] ")).map(|(_, words)| without_pid(words)).collect();
+    (!grave.is_empty()).then(|| grave.join("\n"))
+}
+
+/// `unknown directive` of `12#12: unknown directive`.
+fn without_pid(words: &str) -> &str {
+    match words.split_once(": ") {
+        Some((pid, rest)) if pid.bytes().all(|b| b.is_ascii_digit() || b == b'#') => rest,
+        _ => words,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+    use crate::health::HttpProbe;
+    use crate::host::{Probe as _, Request, Target};
+    use crate::model::{EnvName, Root};
+
+    const PROGRAM: &str = "/usr/sbin/nginx";
+
+    /// nginx below a directory of its own. It ends with the value.
+    struct Site {
+        dir: tempfile::TempDir,
+        layout: Layout,
+        server: Option<Child>,
+    }
+
+    impl Drop for Site {
+        fn drop(&mut self) {
+            if let Some(mut server) = self.server.take() {
+                let pid = Pid::from_child(&server);
+                rustix::process::kill_process(pid, Signal::TERM).ok();
+                server.wait().unwrap();
+            }
+        }
+    }
+
+    fn site() -> Site {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Root::at(dir.path()));
+        for path in [layout.nginx_sites(), layout.active(), dir.path().join("tmp"), dir.path().join("run")] {
+            fs::create_dir_all(path).unwrap();
+        }
+        fs::write(layout.nginx_conf(), main_conf(dir.path(), &layout)).unwrap();
+        Site { dir, layout, server: None }
+    }
+
+    fn main_conf(root: &Path, layout: &Layout) -> String {
+        let temp = |kind: &str| format!("{kind}_temp_path {}/tmp/{kind};\n", root.display());
+        let temps: String =
+            ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].iter().map(|kind| temp(kind)).collect();
+        format!(
+            "daemon off;\npid {0}/run/nginx.pid;\nerror_log {0}/error.log;\nevents {{}}\nhttp {{\naccess_log off;\n{temps}include {1}/*;\n}}\n",
+            root.display(),
+            layout.nginx_sites().display()
+        )
+    }
+
+    impl Site {
+        fn nginx(&self, trial: Trial) -> Nginx {
+            Nginx::new(PROGRAM.into(), self.layout.clone(), trial).unwrap()
+        }
+
+        fn generation(&self, number: u64, text: &str) -> PathBuf {
+            let path = self.layout.generation(&env(), number);
+            fs::create_dir_all(&path).unwrap();
+            fs::write(path.join("nginx.conf"), text).unwrap();
+            path
+        }
+
+        fn activate(&self, number: u64) {
+            let (active, staged) = (self.layout.active_link(&env()), self.dir.path().join("staged"));
+            symlink(self.layout.generation(&env(), number), &staged).unwrap();
+            fs::rename(staged, active).unwrap();
+        }
+
+        fn link(&self) {
+            symlink(self.layout.active_link(&env()).join("nginx.conf"), self.layout.nginx_link(&env())).unwrap();
+        }
+
+        fn start(&mut self) {
+            let conf = self.layout.nginx_conf();
+            let server = Command::new(PROGRAM).arg("-c").arg(conf).stderr(Stdio::null()).spawn().unwrap();
+            self.server = Some(server);
+        }
+
+        fn answer(&self) -> String {
+            let request = Request {
+                target: Target::Socket(self.dir.path().join("front.sock")),
+                host: "x".into(),
+                path: "/".into(),
+                forwarded_https: false,
+                timeout: Duration::from_secs(2),
+            };
+            match HttpProbe::new().unwrap().get(&request).unwrap() {
+                Ok(answer) => String::from_utf8(answer.body).unwrap(),
+                Err(why) => why,
+            }
+        }
+
+        fn answers(&self, wanted: &str) {
+            for _ in 0..200 {
+                if self.answer() == wanted {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(25));
+            }
+            panic!("it answers {} instead of {wanted}", self.answer());
+        }
+
+        fn vhost(&self, says: &str) -> String {
+            format!("server {{ listen unix:{}/front.sock; return 200 \"{says}\"; }}\n", self.dir.path().display())
+        }
+    }
+
+    fn env() -> EnvName {
+        EnvName::parse("bakery/pro").unwrap()
+    }
+
+    /// Good and bad candidates against a live configuration that stays as it is.
+    fn candidates_are_told_apart(trial: Trial) {
+        let site = site();
+        let good = site.generation(1, &site.vhost("one"));
+        let bad = site.generation(2, "server { listen unix:/x; frobnicate on; }\n");
+        site.generation(0, "");
+        site.activate(0);
+        site.link();
+        let (nginx, active) = (site.nginx(trial), site.layout.active_link(&env()));
+        assert_eq!(nginx.test(&active, &good).unwrap(), Ok(()));
+        let words = nginx.test(&active, &bad).unwrap().unwrap_err();
+        assert!(words.starts_with("unknown directive \"frobnicate\" in "), "{words}");
+        assert_eq!(nginx.test_live().unwrap(), Ok(()), "the live one is still the empty one");
+        assert_eq!(fs::read_to_string(active.join("nginx.conf")).unwrap(), "");
+
+        site.activate(2);
+        assert!(nginx.test_live().unwrap().is_err());
+        assert_eq!(nginx.test(&active, &good).unwrap(), Ok(()), "a good candidate heals a broken live one");
+        let left: Vec<_> = fs::read_dir(site.layout.root().join("/etc/nginx")).unwrap().collect();
+        assert_eq!(left.len(), 2, "{left:?}");
+    }
+
+    #[test]
+    fn a_copy_tells_candidates_apart() {
+        candidates_are_told_apart(Trial::Copy);
+    }
+
+    #[test]
+    fn a_mount_tells_candidates_apart() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        candidates_are_told_apart(Trial::Mount);
+        assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before, "no mount is seen outside");
+    }
+
+    #[test]
+    fn it_serves_what_it_reloaded() {
+        let mut site = site();
+        site.generation(1, &site.vhost("one"));
+        site.generation(2, &site.vhost("two"));
+        site.activate(1);
+        site.link();
+        let nginx = site.nginx(Trial::Copy);
+        assert!(!nginx.running().unwrap());
+        nginx.reload().unwrap();
+        site.start();
+        site.answers("one");
+        assert!(nginx.running().unwrap());
+        site.activate(2);
+        assert_eq!(site.answer(), "one");
+        nginx.reload().unwrap();
+        site.answers("two");
+    }
+
+    #[test]
+    fn a_pid_file_of_another_process_is_not_believed() {
+        let site = site();
+        for text in ["", "1\n", "x", "-5", "99999999", &std::process::id().to_string()] {
+            fs::write(site.dir.path().join("run/nginx.pid"), text).unwrap();
+            let nginx = site.nginx(Trial::Copy);
+            assert!(!nginx.running().unwrap(), "{text:?}");
+            nginx.reload().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_complaint_is_nginx_own_words() {
+        let log = b"2026/11/21 06:01:10 [warn] 7#7: duplicate\n2026/11/21 06:01:10 [emerg] 7#7: host not found: x\nnginx: failed\n";
+        assert_eq!(complaint(log).as_deref(), Some("host not found: x"));
+        assert_eq!(complaint(b"nginx: failed"), None);
+    }
+}

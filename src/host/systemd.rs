@@ -1,0 +1,152 @@
+//! systemd, through D-Bus.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use zbus::proxy::CacheProperties;
+use zbus::{Connection, OwnedObjectPath};
+use zbus_systemd::systemd1::{ManagerProxy, ServiceProxy, UnitProxy};
+
+use super::bus::{self, Bus, Job, JobEnd, NO_SUCH_UNIT, PROMPT};
+use super::{Activity, Manager, Result, Service, Services, SlotId, journal, slot_name};
+use crate::model::Layout;
+
+/// For a stop; systemd kills a unit after its own `TimeoutStopSec`.
+const STOP: Duration = Duration::from_mins(5);
+/// All units of ours, and `portreeve.service` not.
+const OURS: &str = "portreeve-*@*.service";
+
+/// systemd of this machine.
+#[derive(Debug)]
+pub struct Systemd {
+    bus: Bus,
+    layout: Layout,
+}
+
+impl Systemd {
+    /// systemd behind the system's bus. Nothing is opened before it is needed.
+    pub fn new(layout: Layout) -> Result<Self> {
+        Ok(Self { bus: Bus::system()?, layout })
+    }
+
+    /// The same, behind the bus at `socket`.
+    pub fn at(layout: Layout, socket: PathBuf) -> Result<Self> {
+        Ok(Self { bus: Bus::at(socket)?, layout })
+    }
+
+    fn unit(&self, slot: &SlotId) -> String {
+        self.layout.unit_name(&slot.env, slot.slot)
+    }
+}
+
+impl Services for Systemd {
+    fn manager(&self) -> Manager {
+        Manager::Systemd
+    }
+
+    /// `daemon-reload`, always: `NeedDaemonReload` says no when a unit's file was replaced by an older one.
+    fn refresh(&self, _slots: &[SlotId]) -> Result<()> {
+        self.bus.with(PROMPT, async |connection| ManagerProxy::new(connection).await?.reload().await)
+    }
+
+    /// Not started after `wait` is no error: the answer says what it is then. Nor is a job that failed.
+    fn start(&self, slot: &SlotId, wait: Duration) -> Result<Service> {
+        let unit = self.unit(slot);
+        let service = self.bus.with(wait + PROMPT, async |connection| {
+            let manager = ManagerProxy::new(connection).await?;
+            bus::unless(NO_SUCH_UNIT, manager.reset_failed_unit(unit.clone()).await)?;
+            bus::run(connection, Job::Start, &unit, wait).await?;
+            look(connection, &unit).await
+        })?;
+        service.ok_or_else(|| bus::refused(format!("no unit {unit}")))
+    }
+
+    fn stop(&self, slot: &SlotId) -> Result<()> {
+        let unit = self.unit(slot);
+        let end = self.bus.with(STOP + PROMPT, async |connection| {
+            bus::unless(NO_SUCH_UNIT, bus::run(connection, Job::Stop, &unit, STOP).await)
+        })?;
+        match end {
+            Some(JobEnd::Underway) => Err(bus::refused(format!("{unit} has not stopped within {}s", STOP.as_secs()))),
+            Some(JobEnd::Ended(word)) if word != "done" => Err(bus::refused(format!("stop {unit}: {word}"))),
+            _ => Ok(()),
+        }
+    }
+
+    fn service(&self, slot: &SlotId) -> Result<Option<Service>> {
+        let unit = self.unit(slot);
+        self.bus.with(PROMPT, async |connection| look(connection, &unit).await)
+    }
+
+    /// Without pids and restarts (both 0): they cost a question for each unit.
+    fn services(&self) -> Result<BTreeMap<SlotId, Service>> {
+        let units = self.bus.with(PROMPT, async |connection| {
+            ManagerProxy::new(connection).await?.list_units_by_patterns(vec![], vec![OURS.to_owned()]).await
+        })?;
+        let listed = units.into_iter().filter_map(|(unit, _, load, active, ..)| {
+            let service = Service { activity: activity(&active), pid: 0, restarts: 0, masked: load == "masked" };
+            (load != "not-found").then_some((slot_name::of_unit(&unit)?, service))
+        });
+        Ok(listed.collect())
+    }
+
+    fn forget(&self, slot: &SlotId) -> Result<()> {
+        let unit = self.unit(slot);
+        self.bus.with(PROMPT, async |connection| {
+            let manager = ManagerProxy::new(connection).await?;
+            manager.reload().await?;
+            bus::unless(NO_SUCH_UNIT, manager.reset_failed_unit(unit).await).map(drop)
+        })
+    }
+
+    fn output(&self, slot: &SlotId, lines: usize) -> Result<Vec<String>> {
+        let unit = self.unit(slot);
+        let invocation = self.bus.with(PROMPT, async |connection| {
+            let path = ManagerProxy::new(connection).await?.load_unit(unit).await?;
+            unit_at(connection, &path).await?.invocation_id().await
+        })?;
+        if invocation.is_empty() { Ok(Vec::new()) } else { journal::lines(&hex(&invocation), lines) }
+    }
+}
+
+/// A unit's state. It is loaded for that: systemd drops from memory what does not run and nobody wants.
+async fn look(connection: &Connection, unit: &str) -> zbus::Result<Option<Service>> {
+    let path = ManagerProxy::new(connection).await?.load_unit(unit.to_owned()).await?;
+    let unit = unit_at(connection, &path).await?;
+    let load = unit.load_state().await?;
+    if load == "not-found" {
+        return Ok(None);
+    }
+    let service = ServiceProxy::builder(connection).path(&path).cache_properties(CacheProperties::No).build().await?;
+    Ok(Some(Service {
+        activity: activity(&unit.active_state().await?),
+        pid: service.main_pid().await?,
+        restarts: service.n_restarts().await?,
+        masked: load == "masked",
+    }))
+}
+
+async fn unit_at(connection: &Connection, path: &OwnedObjectPath) -> zbus::Result<UnitProxy<'static>> {
+    UnitProxy::builder(connection).path(path.clone()).cache_properties(CacheProperties::No).build().await
+}
+
+/// An invocation as journald writes it.
+fn hex(invocation: &[u8]) -> String {
+    let pairs: Vec<String> = invocation.iter().map(|byte| format!("{byte:02x}")).collect();
+    pairs.concat()
+}
+
+/// `ActiveState` (`org.freedesktop.systemd1(5)`).
+fn activity(state: &str) -> Activity {
+    match state {
+        "active" | "reloading" | "refreshing" => Activity::Active,
+        "failed" => Activity::Failed,
+        "inactive" => Activity::Inactive,
+        _ => Activity::Changing,
+    }
+}
+
+#[cfg(test)]
+#[path = "systemd_tests.rs"]
+mod tests;

@@ -1,0 +1,68 @@
+//! Short-lived programs of the machine itself: `nginx -t`, `journalctl`.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use super::{HostError, Result, http};
+
+/// Runs a program to its end with no input and an empty environment, and kills it after `deadline`.
+///
+/// It becomes a child of the calling thread, and so runs in that thread's namespaces.
+pub(super) fn output<A: AsRef<OsStr>>(
+    program: &Path,
+    args: impl IntoIterator<Item = A>,
+    deadline: Duration,
+) -> Result<Output> {
+    let failed = |why: String| HostError::Program { program: program.display().to_string(), why };
+    http::runtime()?.block_on(async {
+        let mut command = Command::new(program);
+        command.args(args).env_clear().env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        match tokio::time::timeout(deadline, command.output()).await {
+            Err(_) => Err(failed(format!("not done within {}; killed", http::words(deadline)))),
+            Ok(Err(error)) => Err(failed(format!("can't be run: {error}"))),
+            Ok(Ok(output)) => Ok(output),
+        }
+    })
+}
+
+/// The last `count` lines of what a program printed, fit for a terminal: no control characters but tabs.
+pub(super) fn last_lines(bytes: &[u8], count: usize) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].iter().map(|line| printable(line)).collect()
+}
+
+fn printable(line: &str) -> String {
+    line.trim_end().chars().filter(|&c| c == '\t' || !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_hangs_is_killed() {
+        let error = output(Path::new("/bin/sleep"), ["60"], Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.to_string(), "/bin/sleep: not done within 50ms; killed");
+        let error = output(Path::new("/no/such"), ["60"], Duration::from_secs(1)).unwrap_err();
+        assert!(error.to_string().starts_with("/no/such: can't be run"), "{error}");
+    }
+
+    #[test]
+    fn nothing_is_inherited() {
+        let seen = output(Path::new("/usr/bin/env"), [""; 0], Duration::from_secs(5)).unwrap();
+        assert_eq!(seen.stdout, b"LC_ALL=C\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\n");
+    }
+
+    #[test]
+    fn a_log_cannot_drive_the_terminal() {
+        let log = b"one\ntwo \x1b]0;owned\x07\r\nthr\xffee";
+        assert_eq!(last_lines(log, 2), ["two ]0;owned", "thr\u{fffd}ee"]);
+        assert_eq!(last_lines(b"", 5), [""; 0]);
+    }
+}
