@@ -11,6 +11,7 @@ use std::time::Duration;
 
 pub use error::HostError;
 
+pub use crate::model::Manager;
 use crate::model::{EnvName, Identity, Slot, UserName};
 
 /// Shorthand for what a machine may refuse.
@@ -186,16 +187,6 @@ pub trait Services {
     fn forget(&self, slot: &SlotId) -> Result<()>;
     /// The last lines that the slot's present (or, when it has died, latest) attempt printed, oldest first.
     fn output(&self, slot: &SlotId, lines: usize) -> Result<Vec<String>>;
-}
-
-/// The two service managers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Manager {
-    /// systemd, over D-Bus.
-    Systemd,
-    /// Supervisor, over its XML-RPC socket.
-    Supervisor,
 }
 
 /// The web server in front.
