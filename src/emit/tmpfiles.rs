@@ -1,12 +1,12 @@
 //! tmpfiles.d: directories and links, nothing that recurses (CVE-2018-6954).
 //!
-//! Paths are written with C escapes outside quotes: they mean the same in the path's and in the argument's column,
-//! where quotes would not be removed.
+//! The two columns that we fill read differently: a path is unquoted but knows no `\x20` (systemd 252), a link's target
+//! knows `\x20` but keeps its quotes. `%` is a specifier in both.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{EmitError, Grammar, NOTICE, plain_name, refuse, utf8};
+use super::{EmitError, Grammar, NOTICE, double_quoted, path_text, plain_name, refuse, utf8};
 
 /// Who owns a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl TmpFiles {
 
     /// `L`: a link is made where nothing is; one that is there stays as it is.
     pub fn link(&mut self, path: &Path, target: &Path) -> Result<(), EmitError> {
-        let (path, target) = (absolute(path)?, escaped("a link's target", target)?);
+        let (path, target) = (absolute(path)?, escaped(target)?);
         // Writing to a String cannot fail.
         let _infallible = writeln!(self.0, "L {path} - - - - {target}");
         Ok(())
@@ -72,14 +72,13 @@ impl TmpFiles {
 }
 
 fn absolute(path: &Path) -> Result<String, EmitError> {
-    if path.is_absolute() {
-        return escaped("a path", path);
-    }
-    let (what, text) = ("a path".to_owned(), path.display().to_string());
-    Err(EmitError::Name { grammar: Grammar::Tmpfiles, what, text })
+    let text = path_text(Grammar::Tmpfiles, "a path", path, b"")?.replace('%', "%%");
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-@:+,=%".contains(&byte);
+    Ok(if text.bytes().all(plain) { text } else { double_quoted(&text, &['"', '\\']) })
 }
 
-fn escaped(what: &str, path: &Path) -> Result<String, EmitError> {
+fn escaped(path: &Path) -> Result<String, EmitError> {
+    let what = "a link's target";
     let text = utf8(Grammar::Tmpfiles, what, path)?;
     refuse(Grammar::Tmpfiles, what, text, b"")?;
     let mut out = String::with_capacity(text.len());

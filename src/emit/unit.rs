@@ -112,9 +112,16 @@ mod tests {
 
     /// The settings of a unit: lines, continued by a backslash, without comments, white space at the edges stripped.
     fn settings(text: &str) -> Vec<(String, String)> {
+        let edges = [' ', '\t', '\r'];
         let joined = text.replace("\\\n", " ");
-        let lines = joined.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';', '[']));
-        lines.map(|line| line.split_once('=').unwrap()).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect()
+        let lines = joined
+            .split('\n')
+            .map(|line| line.trim_matches(edges))
+            .filter(|line| !line.is_empty() && !line.starts_with(['#', ';', '[']));
+        lines
+            .map(|line| line.split_once('=').unwrap())
+            .map(|(k, v)| (k.to_owned(), v.trim_matches(edges).to_owned()))
+            .collect()
     }
 
     fn specifiers(text: &str) -> String {
