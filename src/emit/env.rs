@@ -91,8 +91,7 @@ mod tests {
                 (State::Pre, '\'') => State::Single,
                 (State::Pre, '"') => State::Double,
                 (State::Pre | State::Value, '\\') => State::ValueEscape,
-                (State::Pre, ' ' | '\t') => State::Pre,
-                (State::Single, '\'') | (State::Double, '"') => State::Pre,
+                (State::Pre, ' ' | '\t') | (State::Single, '\'') | (State::Double, '"') => State::Pre,
                 (State::Double, '\\') => State::DoubleEscape,
                 (state, c) => {
                     if matches!(state, State::DoubleEscape) && !"\"\\`$".contains(c) {

@@ -61,6 +61,11 @@ fn plain_name<'a>(grammar: Grammar, what: &str, text: &'a str) -> Result<&'a str
     if ok { Ok(text) } else { Err(EmitError::Name { grammar, what: what.to_owned(), text: text.to_owned() }) }
 }
 
+/// Whether a word means itself in every grammar without quotes, so that people read it more easily.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-=:+,@".contains(&byte))
+}
+
 /// `text` in double quotes, with a backslash before each byte of `escaped`.
 fn double_quoted(text: &str, escaped: &[char]) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{EmitError, Grammar, NOTICE, double_quoted, path_text, refuse};
+use super::{EmitError, Grammar, NOTICE, double_quoted, is_plain, path_text, refuse};
 
 /// One argument of a directive, quoted as needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Arg {
     /// A text that means itself; `what` names it in the error.
     pub fn literal(what: &str, text: &str) -> Result<Self, EmitError> {
         refuse(Grammar::Nginx, what, text, b"$")?;
-        Ok(Self(double_quoted(text, &['"', '\\'])))
+        Ok(Self(if is_plain(text) { text.to_owned() } else { double_quoted(text, &['"', '\\']) }))
     }
 
     /// `prefix` of ours and a text that means itself, as one argument: `unix:/run/…`.
@@ -176,8 +176,7 @@ mod tests {
             all.push(block);
         }
         assert!(all.len() > 150, "too much is refused: {} left", all.len());
-        let listen = |_| Directive::block("http", [], all.clone());
-        let conf = format!("events {{}}\n{}", render(&[listen(())]));
+        let conf = format!("events {{}}\n{}", render(&[Directive::block("http", [], all)]));
         proof::nginx_takes(&conf);
     }
 

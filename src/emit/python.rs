@@ -64,7 +64,7 @@ fn write(out: &mut String, name: &str, value: &Value) -> Result<(), EmitError> {
         Value::Bool(true) => out.push_str("True"),
         Value::Bool(false) => out.push_str("False"),
         Value::Int(number) => out.push_str(&number.to_string()),
-        Value::Float(number) if number.is_finite() => out.push_str(&format!("{number:?}")),
+        Value::Float(number) if number.is_finite() => *out += &format!("{number:?}"),
         Value::Float(_) => return Err(EmitError::NotFinite { what: format!("setting {name}") }),
         Value::Text(text) => write_text(out, text),
         Value::List(items) => {

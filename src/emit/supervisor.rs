@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{EmitError, Grammar, NOTICE, path_text, plain_name, refuse};
+use super::{EmitError, Grammar, NOTICE, is_plain, path_text, plain_name, refuse};
 
 /// The value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +54,7 @@ impl Value {
 
 /// `word` in single quotes, unless it needs none. `;` and `#` get quotes of their own, so that none follows a space.
 fn shell_word(word: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-=:+,@%".contains(&b);
-    if !word.is_empty() && word.bytes().all(plain) {
+    if is_plain(word) {
         return word.to_owned();
     }
     let mut quoted = String::from("'");

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{EmitError, Grammar, NOTICE, double_quoted, path_text, plain_name, refuse, utf8};
+use super::{EmitError, Grammar, NOTICE, double_quoted, is_plain, path_text, plain_name, refuse, utf8};
 
 /// Who owns a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +73,7 @@ impl TmpFiles {
 
 fn absolute(path: &Path) -> Result<String, EmitError> {
     let text = path_text(Grammar::Tmpfiles, "a path", path, b"")?.replace('%', "%%");
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-@:+,=%".contains(&byte);
-    Ok(if text.bytes().all(plain) { text } else { double_quoted(&text, &['"', '\\']) })
+    Ok(if is_plain(&text) { text } else { double_quoted(&text, &['"', '\\']) })
 }
 
 fn escaped(path: &Path) -> Result<String, EmitError> {

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{EmitError, Grammar, NOTICE, double_quoted, path_text, plain_name, refuse};
+use super::{EmitError, Grammar, NOTICE, double_quoted, is_plain, path_text, plain_name, refuse};
 
 /// The value of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +67,9 @@ impl Value {
 }
 
 fn quoted(text: &str) -> String {
+    if is_plain(text) {
+        return text.to_owned();
+    }
     double_quoted(text, &['"', '\\']).replace('%', "%%")
 }
 
