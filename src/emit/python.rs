@@ -40,7 +40,7 @@ pub fn assignment(name: &str, value: &Value) -> Result<String, EmitError> {
         return Err(EmitError::Name { grammar: Grammar::Python, what, text: name.to_owned() });
     }
     let mut out = format!("{name} = ");
-    write(&mut out, name, value)?;
+    emit(&mut out, name, value)?;
     out.push('\n');
     Ok(out)
 }
@@ -58,20 +58,23 @@ pub fn module(path: &str) -> Result<&str, EmitError> {
     Err(EmitError::Name { grammar: Grammar::Python, what, text: path.to_owned() })
 }
 
-fn write(out: &mut String, name: &str, value: &Value) -> Result<(), EmitError> {
+fn emit(out: &mut String, name: &str, value: &Value) -> Result<(), EmitError> {
     match value {
         Value::None => out.push_str("None"),
         Value::Bool(true) => out.push_str("True"),
         Value::Bool(false) => out.push_str("False"),
         Value::Int(number) => out.push_str(&number.to_string()),
-        Value::Float(number) if number.is_finite() => *out += &format!("{number:?}"),
+        Value::Float(number) if number.is_finite() => {
+            // Writing to a String cannot fail.
+            let _infallible = write!(out, "{number:?}");
+        }
         Value::Float(_) => return Err(EmitError::NotFinite { what: format!("setting {name}") }),
         Value::Text(text) => write_text(out, text),
         Value::List(items) => {
             out.push('[');
             for (index, item) in items.iter().enumerate() {
                 out.push_str(if index == 0 { "" } else { ", " });
-                write(out, name, item)?;
+                emit(out, name, item)?;
             }
             out.push(']');
         }
@@ -81,7 +84,7 @@ fn write(out: &mut String, name: &str, value: &Value) -> Result<(), EmitError> {
                 out.push_str(if index == 0 { "" } else { ", " });
                 write_text(out, key);
                 out.push_str(": ");
-                write(out, name, item)?;
+                emit(out, name, item)?;
             }
             out.push('}');
         }
