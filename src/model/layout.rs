@@ -383,6 +383,12 @@ impl EnvLayout {
         self.below("/var/log")
     }
 
+    /// The leaf of [`log_dir`](Self::log_dir) in which the application writes logs of its own. The directory above is
+    /// root's: nginx opens its logs there as root, and would follow a link that the application planted.
+    pub fn app_log_dir(&self) -> PathBuf {
+        self.log_dir().join("app")
+    }
+
     /// `/var/backups/USER/PROJECT/ENV`
     pub fn backup_dir(&self) -> PathBuf {
         self.below("/var/backups")

@@ -6,6 +6,7 @@ mod digest;
 mod duration;
 mod identity;
 mod layout;
+mod manager;
 mod name;
 mod node;
 mod port;
@@ -16,10 +17,11 @@ pub use digest::{CommitId, Digest, ReleaseId};
 pub use duration::{Span, SpanError};
 pub use identity::Identity;
 pub use layout::{EnvLayout, Layout, Root};
+pub use manager::Manager;
 pub use name::{Domain, EnvName, EnvironmentName, NameError, ProjectName, UserName};
 pub use node::{Found, Node};
 pub use port::{PortError, PortRange};
-pub use service::{Activity, Manager, Service, SlotId};
+pub use service::{Activity, Service, SlotId};
 pub use slot::Slot;
 
 /// The number of a generation. 0 is *absent*: nothing of the environment is on the host.

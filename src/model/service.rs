@@ -1,7 +1,5 @@
 //! What service managers are asked about and what they answer.
 
-use serde::{Deserialize, Serialize};
-
 use super::{EnvName, Slot};
 
 /// One slot of one environment.
@@ -37,14 +35,4 @@ pub struct Service {
     pub restarts: u32,
     /// The administrator forbade it (`systemctl mask`).
     pub masked: bool,
-}
-
-/// The two service managers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Manager {
-    /// systemd, over D-Bus.
-    Systemd,
-    /// Supervisor, over its XML-RPC socket.
-    Supervisor,
 }
