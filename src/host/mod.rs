@@ -3,13 +3,25 @@
 //! The traits say what the rest of the program may ask for; each has one real implementation beside this file and one in
 //! memory for tests. An implementation does what it is told and decides nothing.
 
+mod authority;
+mod clock;
 mod error;
+mod files;
+mod ground;
+mod leftover;
+mod lock;
+mod stage;
+mod tree;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use authority::Authority;
+pub use clock::RealClock;
 pub use error::HostError;
+pub use files::RealFiles;
+pub use ground::{Ground, Spot};
 
 use crate::model::{EnvName, Identity, Slot, UserName};
 
