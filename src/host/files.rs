@@ -206,3 +206,6 @@ fn read_at_most(file: &File, path: &Path, limit: u64) -> Result<Vec<u8>> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,6 @@
 //!   writes: it is then as good as a mount. Below `--root` it may not lead out of there.
 //!
 //! The directories above `--root DIR` are not judged: who typed the path trusts it.
-#![expect(clippy::disallowed_methods, reason = "this is host/: the root is opened and resolved here")]
 
 use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
@@ -44,7 +43,8 @@ pub(super) fn open_directory(directory: BorrowedFd<'_>, name: &OsStr) -> rustix:
         rustix::fs::openat2(
             directory,
             name,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            // Not with O_NOFOLLOW: a link would be ENOTDIR, as a file is, instead of ELOOP.
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
         )

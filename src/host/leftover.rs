@@ -19,7 +19,7 @@ use super::tree::remove_entry;
 use super::{HostError, Result};
 
 /// A link can't be locked; it lives for two system calls, and after this it is nobody's.
-const LINK_LIFE: Duration = Duration::from_secs(60);
+const LINK_LIFE: Duration = Duration::from_mins(1);
 
 /// What a temporary name is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(super) fn with_temporary<T>(
     loop {
         let name = temporary(target, purpose);
         match rustix::io::retry_on_intr(|| make(&name)) {
-            Ok(made) => return Ok((name, made)),
+            Ok(value) => return Ok((name, value)),
             // A process with our number left it.
             Err(Errno::EXIST | Errno::NOTEMPTY) => {}
             Err(errno) => return Err(errno),

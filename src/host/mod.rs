@@ -4,14 +4,20 @@
 //! memory for tests. An implementation does what it is told and decides nothing.
 
 mod authority;
+mod capture;
 mod clock;
 mod error;
 mod files;
 mod ground;
+mod kernel;
 mod leftover;
 mod lock;
+mod process;
+mod real;
 mod stage;
+mod tmpfiles;
 mod tree;
+mod users;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,6 +28,10 @@ pub use clock::RealClock;
 pub use error::HostError;
 pub use files::RealFiles;
 pub use ground::{Ground, Spot};
+pub use kernel::RealKernel;
+pub use process::RealProcesses;
+pub use real::{Machine, Parts};
+pub use users::RealUsers;
 
 use crate::model::{EnvName, Identity, Slot, UserName};
 

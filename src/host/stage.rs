@@ -76,8 +76,8 @@ fn make_file(
     mode: u32,
     owner: Identity,
 ) -> Result<(OsString, File)> {
-    let made = with_temporary(target, Purpose::New, |name| create(stage, name));
-    let (name, mut file) = made.map_err(|errno| HostError::at("write", path)(errno.into()))?;
+    let created = with_temporary(target, Purpose::New, |name| create(stage, name));
+    let (name, mut file) = created.map_err(|errno| HostError::at("write", path)(errno.into()))?;
     hold(&file);
     let filled = fill(authority, &mut file, path, bytes, mode, owner).and_then(|()| sync(&file, path));
     if filled.is_err() {

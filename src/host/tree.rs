@@ -31,13 +31,13 @@ pub(super) fn make(ground: &Ground, path: &Path, mode: u32, owner: Identity, nod
     if spot.stat()?.is_some() {
         return Err(HostError::at("make", path)(Errno::EXIST.into()));
     }
-    let made =
+    let created =
         with_temporary(spot.name(), Purpose::New, |name| rustix::fs::mkdirat(spot.directory(), name, Mode::RWXU));
-    let (name, ()) = made.map_err(|errno| HostError::at("make", path)(errno.into()))?;
+    let (name, ()) = created.map_err(|errno| HostError::at("make", path)(errno.into()))?;
     let done = grow(ground, &spot, &name, nodes, mode, owner).and_then(|_held| settle(&spot, &name));
     if done.is_err() {
         // The failure above is what is told; what stays behind is swept next time.
-        let _ = remove_entry(spot.directory(), &name, &spot.parent().join(&name));
+        drop(remove_entry(spot.directory(), &name, &spot.parent().join(&name)));
     }
     done
 }
