@@ -13,7 +13,8 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::ground::{Ground, give, is_directory, make_directory_in, open_directory, sync, sys};
+use super::ground::Ground;
+use super::handle::{give, is_directory, make_directory_in, open_directory, sync, sys};
 use super::leftover::{Sweep, sweep};
 use super::{Authority, Clock, Files, Found, FreeSpace, HostError, Lock, Node, RealClock, Result, lock, stage, tree};
 use crate::model::{Identity, Layout};

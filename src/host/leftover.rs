@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::ground::{open_directory, stat_in, sys};
+use super::handle::{open_directory, stat_in, sys};
 use super::tree::remove_entry;
 use super::{HostError, Result};
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::ground::{Ground, Spot, sys};
+use super::ground::{Ground, Spot};
+use super::handle::sys;
 use super::{Clock, HostError, Lock, Result};
 
 /// How often a waiter tries again.

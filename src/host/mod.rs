@@ -9,6 +9,7 @@ mod clock;
 mod error;
 mod files;
 mod ground;
+mod handle;
 mod kernel;
 mod leftover;
 mod lock;

@@ -16,7 +16,8 @@ use rustix::fs::Mode;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::capture::{Capture, Ended};
-use super::ground::{Ground, sys};
+use super::ground::Ground;
+use super::handle::sys;
 use super::{Authority, Exit, HostError, Processes, Result, Run};
 use crate::model::Identity;
 

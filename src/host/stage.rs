@@ -11,7 +11,8 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::ground::{Ground, Spot, give, make_directory_in, sync, sys};
+use super::ground::{Ground, Spot};
+use super::handle::{give, make_directory_in, sync, sys};
 use super::leftover::{Purpose, discard, hold, with_temporary};
 use super::{Authority, HostError, Node, Result};
 use crate::model::Identity;

@@ -7,7 +7,8 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::ground::{Ground, Spot, give, is_directory, open_directory, stat_in, sync, sys};
+use super::ground::{Ground, Spot};
+use super::handle::{give, is_directory, open_directory, stat_in, sync, sys};
 use super::leftover::{Purpose, Sweep, hold, names, sweep, with_temporary};
 use super::stage::{create, fill};
 use super::{HostError, Node, Result};
