@@ -290,6 +290,19 @@ fn a_tree_refuses_an_existing_target() {
 }
 
 #[test]
+fn a_target_that_appears_meanwhile_is_not_replaced() {
+    let place = place();
+    let target = place.at("42");
+    let mut nodes = std::iter::once_with(|| {
+        fs::create_dir(&target).unwrap();
+        Ok((PathBuf::from("f"), file(b"")))
+    });
+    let refused = place.files.make_tree(&target, 0o755, Identity::ROOT, &mut nodes).unwrap_err();
+    assert_eq!(refused.errno(), Some(17));
+    assert_eq!((place.names(""), place.names("42")), (vec!["42".to_owned()], vec![]));
+}
+
+#[test]
 fn a_tree_that_fails_leaves_nothing() {
     let place = place();
     for bad in ["../x", "/x", "", "missing/x", "ok/link/x"] {
