@@ -46,6 +46,7 @@ fn stdout(run: &Run) -> String {
 
 #[test]
 fn it_really_is_somebody_else_without_groups_or_privileges() {
+    nix::unistd::setgroups(&[nix::unistd::Gid::from_raw(4)]).unwrap();
     assert_eq!(stdout(&program("/usr/bin/id", &["-u"])), "65534\n");
     assert_eq!(stdout(&program("/usr/bin/id", &["-G"])), "65534\n");
     let status = stdout(&program("/bin/cat", &["/proc/self/status"]));
