@@ -3,28 +3,52 @@
 //! The traits say what the rest of the program may ask for; each has one real implementation beside this file and one in
 //! memory for tests. An implementation does what it is told and decides nothing.
 
+mod authority;
 mod bus;
+mod capture;
+mod clock;
 mod error;
+mod error;
+mod files;
+mod ground;
+mod handle;
 pub(crate) mod http;
 mod journal;
+mod kernel;
+mod leftover;
+mod lock;
 mod logfile;
 mod nginx;
 mod nginx_trial;
+mod process;
+mod real;
 mod rpc;
 mod slot_name;
+mod stage;
 mod supervisor;
 mod systemd;
+mod tmpfiles;
 mod tool;
+mod tree;
+mod users;
 mod xmlrpc;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use authority::Authority;
+pub use clock::RealClock;
 pub use error::HostError;
+pub use files::RealFiles;
+pub use ground::{Ground, Spot};
+pub use kernel::RealKernel;
 pub use nginx::{Nginx, Trial};
+pub use process::RealProcesses;
+pub use real::{Machine, Parts};
 pub use supervisor::Supervisor;
 pub use systemd::Systemd;
+pub use users::RealUsers;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
 use crate::model::{Identity, UserName};

@@ -16,7 +16,9 @@ pub const GUNICORN: &str = "gunicorn==23.0.0";
 
 /// Whether gunicorn has to be added to these requirements.
 pub fn lacks_gunicorn(requirements: &str) -> bool {
-    let names = requirements.lines().map(|line| line.split(['=', '<', '>', '~', '!', '[', ';', ' ', '@', '#']).next().unwrap_or(""));
+    let names = requirements
+        .lines()
+        .map(|line| line.split(['=', '<', '>', '~', '!', '[', ';', ' ', '@', '#']).next().unwrap_or(""));
     !names.map(str::trim).any(|name| name.eq_ignore_ascii_case("gunicorn"))
 }
 
@@ -89,7 +91,9 @@ impl<'a> Build<'a> {
         }
         args.extend(["-r".to_owned(), text(&requirements.path)]);
         if lacks_gunicorn(&requirements.text) {
-            self.cx.report.event(&Event::Note { text: &format!("the requirements name no gunicorn; {GUNICORN} is added") });
+            self.cx
+                .report
+                .event(&Event::Note { text: &format!("the requirements name no gunicorn; {GUNICORN} is added") });
             args.push(GUNICORN.to_owned());
         }
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -130,7 +134,8 @@ impl<'a> Build<'a> {
     fn has_messages(&self) -> Result<bool, Failure> {
         let release = self.paths.release(&self.wanted.release);
         let find = self.cx.host.processes().find(&["find"]).unwrap_or_else(|| PathBuf::from("/usr/bin/find"));
-        let exit = self.run(&find, &[&text(&release), "-name", "*.po", "-print", "-quit"], BTreeMap::new(), Path::new("/"))?;
+        let exit =
+            self.run(&find, &[&text(&release), "-name", "*.po", "-print", "-quit"], BTreeMap::new(), Path::new("/"))?;
         Ok(!exit.stdout.is_empty())
     }
 
@@ -154,7 +159,13 @@ impl<'a> Build<'a> {
         self.run(&python, args, env.clone(), &directory)
     }
 
-    fn run(&self, program: &Path, args: &[&str], mut env: BTreeMap<String, String>, directory: &Path) -> Result<Exit, Failure> {
+    fn run(
+        &self,
+        program: &Path,
+        args: &[&str],
+        mut env: BTreeMap<String, String>,
+        directory: &Path,
+    ) -> Result<Exit, Failure> {
         let defaults = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LANG", "C.UTF-8"), ("HOME", "/nonexistent")];
         for (name, value) in defaults {
             env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
@@ -177,7 +188,11 @@ type Entry = crate::host::Result<(PathBuf, Node)>;
 
 /// Gives the application the directories that `compilemessages` writes into, and adds `settings_local.py` beside the settings
 /// for projects that import it by themselves. It holds no values: those are found through the slot of the process.
-fn furnish<'a>(nodes: Box<dyn Iterator<Item = Entry> + 'a>, wanted: &Wanted, owners: Owners) -> Box<dyn Iterator<Item = Entry> + 'a> {
+fn furnish<'a>(
+    nodes: Box<dyn Iterator<Item = Entry> + 'a>,
+    wanted: &Wanted,
+    owners: Owners,
+) -> Box<dyn Iterator<Item = Entry> + 'a> {
     let stub = wanted.env.django.as_ref().and_then(|django| {
         let module = PathBuf::from(django.settings.replace('.', "/"));
         Some(wanted.code_dir(Path::new("")).join(module.parent()?).join("settings_local.py"))
@@ -231,7 +246,12 @@ pub fn succeed(exit: Exit, phase: Phase, cause: &str) -> Result<(), Failure> {
 
 /// pip could not ask its index: the network's fault, not the release's.
 fn index_unreachable(tail: &[String]) -> bool {
-    let signs = ["Temporary failure in name resolution", "Failed to establish a new connection", "Read timed out", "ConnectTimeoutError"];
+    let signs = [
+        "Temporary failure in name resolution",
+        "Failed to establish a new connection",
+        "Read timed out",
+        "ConnectTimeoutError",
+    ];
     tail.iter().any(|line| signs.iter().any(|sign| line.contains(sign)))
 }
 
@@ -242,7 +262,9 @@ mod tests {
     #[test]
     fn gunicorn_is_added_only_when_it_is_not_named() {
         assert!(lacks_gunicorn("Django>=5.2\n# gunicorn==1\ngunicorn-extras==1\n"));
-        for text in ["gunicorn", "Django\nGunicorn==23.0.0\n", "gunicorn[gevent]>=20", "gunicorn ; python_version > '3'"] {
+        for text in
+            ["gunicorn", "Django\nGunicorn==23.0.0\n", "gunicorn[gevent]>=20", "gunicorn ; python_version > '3'"]
+        {
             assert!(!lacks_gunicorn(text), "{text}");
         }
     }

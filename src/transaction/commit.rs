@@ -69,7 +69,11 @@ pub fn front(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
 
 fn serves_token(cx: &Context<'_>, generation: &Generation, token: &str) -> Result<bool, Failure> {
     let target = Target::Port(cx.facts.http_port);
-    let request = Request { path: vhost::token_path(token), timeout: Duration::from_secs(2), ..slot::request(generation, target, false) };
+    let request = Request {
+        path: vhost::token_path(token),
+        timeout: Duration::from_secs(2),
+        ..slot::request(generation, target, false)
+    };
     let answer = cx.host.probe().get(&request).map_err(Failure::on_host(Phase::Switch))?;
     Ok(answer.is_ok_and(|answer| answer.status == 204))
 }

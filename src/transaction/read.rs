@@ -65,7 +65,11 @@ fn newest(files: &dyn Files, directory: &Path) -> Result<GenerationNumber, HostE
 }
 
 /// A generation's record; `None` when it is gone or damaged.
-pub fn read_generation(cx: &Context<'_>, name: &EnvName, number: GenerationNumber) -> Result<Option<Generation>, Failure> {
+pub fn read_generation(
+    cx: &Context<'_>,
+    name: &EnvName,
+    number: GenerationNumber,
+) -> Result<Option<Generation>, Failure> {
     let path = cx.layout.generation(name, number).join(Generation::FILE);
     let bytes = cx.host.files().read(&path, LIMIT).map_err(Failure::on_host(Phase::Recover))?;
     match bytes.map(|bytes| Generation::parse(&bytes)) {

@@ -121,5 +121,6 @@ fn reload_without(cx: &Context<'_>) -> Result<(), Failure> {
 
 fn lost(intent: &Intent) -> Failure {
     let cause = format!("generation {} of {}, to go back to, is gone or damaged", intent.from, intent.env);
-    Failure::new(FailureClass::Host, Phase::Recover, cause).with_help("nothing was moved; restore /etc/portreeve from a backup")
+    Failure::new(FailureClass::Host, Phase::Recover, cause)
+        .with_help("nothing was moved; restore /etc/portreeve from a backup")
 }

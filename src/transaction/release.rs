@@ -52,9 +52,8 @@ pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
         Going::Back(generation) => (**generation).clone(),
     };
     let intent = intent(installed, &generation);
-    let refused = |failure: Failure, seen| {
-        Released::Refused { number: generation.number, failure: Box::new(failure), seen }
-    };
+    let refused =
+        |failure: Failure, seen| Released::Refused { number: generation.number, failure: Box::new(failure), seen };
     announce(cx, installed, &generation);
     if let Err(failure) = intent.open(cx) {
         return refused(failure, false);
@@ -94,11 +93,21 @@ fn intent(installed: &Installed, generation: &Generation) -> Intent {
 fn announce(cx: &Context<'_>, installed: &Installed, generation: &Generation) {
     let from = installed.generation.as_ref().map(|from| from.wanted.title());
     let to = generation.wanted.title();
-    cx.report.event(&Event::Begin { env: &generation.name, from: from.as_deref(), to: &to, generation: generation.number });
+    cx.report.event(&Event::Begin {
+        env: &generation.name,
+        from: from.as_deref(),
+        to: &to,
+        generation: generation.number,
+    });
 }
 
 /// A phase with its duration told at its end.
-fn phase<T>(cx: &Context<'_>, phase: Phase, work: impl FnOnce() -> Result<T, Failure>, say: impl FnOnce(&T) -> String) -> Result<T, Failure> {
+fn phase<T>(
+    cx: &Context<'_>,
+    phase: Phase,
+    work: impl FnOnce() -> Result<T, Failure>,
+    say: impl FnOnce(&T) -> String,
+) -> Result<T, Failure> {
     if cx.host.clock().cancelled() {
         return Err(Failure::cancelled(phase));
     }
@@ -140,10 +149,15 @@ fn prepare(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     let owners = ground::owners(cx, wanted)?;
     ground::ensure_directories(cx, wanted, owners)?;
     let build = Build::new(cx, wanted, owners, attempt_log(cx, generation));
-    phase(cx, Phase::Build, || assemble(cx, &build, generation, owners), |venv| match venv {
-        true => "venv built".to_owned(),
-        false => "venv reused".to_owned(),
-    })?;
+    phase(
+        cx,
+        Phase::Build,
+        || assemble(cx, &build, generation, owners),
+        |venv| match venv {
+            true => "venv built".to_owned(),
+            false => "venv reused".to_owned(),
+        },
+    )?;
     phase(cx, Phase::Validate, || accept(cx, &build, generation), |()| "settings, nginx, logrotate".to_owned())?;
     phase(cx, Phase::Migrate, || migrate::migrate(cx, &build, generation), String::clone).map(|_| ())
 }

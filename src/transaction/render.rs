@@ -82,7 +82,9 @@ fn node(rendered: &Rendered, owners: Owners) -> Node {
 
 fn listed(node: &Node) -> Option<Listed> {
     match node {
-        Node::File { bytes, mode, owner } => Some(Listed::File { sha256: Digest::of(bytes), mode: *mode, owner: *owner }),
+        Node::File { bytes, mode, owner } => {
+            Some(Listed::File { sha256: Digest::of(bytes), mode: *mode, owner: *owner })
+        }
         Node::Link(target) => Some(Listed::Link(target.clone())),
         Node::Directory { .. } => None,
     }
@@ -97,7 +99,8 @@ pub fn nodes(cx: &Context<'_>, generation: &Generation, owners: Owners) -> Resul
     nodes.insert("release".to_owned(), Node::Link(release));
     let marker = format!("slot-{}", generation.slot);
     nodes.insert(marker, Node::File { bytes: Vec::new(), mode: 0o644, owner: owners.root });
-    let record = generation.to_bytes().map_err(|error| super::Failure::release(super::Phase::Build, error.to_string()))?;
+    let record =
+        generation.to_bytes().map_err(|error| super::Failure::release(super::Phase::Build, error.to_string()))?;
     nodes.insert(Generation::FILE.to_owned(), Node::File { bytes: record, mode: 0o600, owner: owners.root });
     Ok(nodes)
 }
@@ -106,7 +109,8 @@ pub fn nodes(cx: &Context<'_>, generation: &Generation, owners: Owners) -> Resul
 pub fn tree(nodes: BTreeMap<String, Node>, owners: Owners) -> VecDeque<(PathBuf, Node)> {
     let listing = Listing(nodes.iter().filter_map(|(name, node)| Some((name.clone(), listed(node)?))).collect());
     let bytes = serde_json::to_vec(&listing).unwrap_or_default();
-    let mut tree: VecDeque<(PathBuf, Node)> = nodes.into_iter().map(|(name, node)| (PathBuf::from(name), node)).collect();
+    let mut tree: VecDeque<(PathBuf, Node)> =
+        nodes.into_iter().map(|(name, node)| (PathBuf::from(name), node)).collect();
     tree.push_back((PathBuf::from(Listing::FILE), Node::File { bytes, mode: 0o600, owner: owners.root }));
     tree
 }

@@ -21,7 +21,12 @@ pub fn repair(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Res
     effects(cx, generation, &parts)
 }
 
-fn put_right(cx: &Context<'_>, generation: &Generation, nodes: &BTreeMap<String, Node>, drift: &Drift) -> Result<(), Failure> {
+fn put_right(
+    cx: &Context<'_>,
+    generation: &Generation,
+    nodes: &BTreeMap<String, Node>,
+    drift: &Drift,
+) -> Result<(), Failure> {
     let expected = &drift.expected;
     let node = match &expected.state {
         Listed::Link(target) => Node::Link(target.clone()),
@@ -34,7 +39,11 @@ fn put_right(cx: &Context<'_>, generation: &Generation, nodes: &BTreeMap<String,
 }
 
 /// The bytes with this digest among what the renderers make. A newer program may render other bytes: then it must be released.
-fn original(nodes: &BTreeMap<String, Node>, expected: &crate::observed::Expectation, sha256: Digest) -> Option<Vec<u8>> {
+fn original(
+    nodes: &BTreeMap<String, Node>,
+    expected: &crate::observed::Expectation,
+    sha256: Digest,
+) -> Option<Vec<u8>> {
     let unit = (expected.part == Part::Unit).then_some("unit");
     let name = unit.or_else(|| expected.path.file_name().and_then(|name| name.to_str()))?;
     match nodes.get(name)? {

@@ -46,7 +46,9 @@ fn prune(cx: &Context<'_>, active: &Generation) -> Result<(), Failure> {
     let mut spare = Vec::new();
     for number in numbers(cx, active)?.into_iter().rev() {
         let Some(generation) = super::read::read_generation(cx, name, number)? else { continue };
-        let needed = number == active.number || held_by_slot(cx, &generation)? || kept.len() < active.wanted.env.keep_releases as usize;
+        let needed = number == active.number
+            || held_by_slot(cx, &generation)?
+            || kept.len() < active.wanted.env.keep_releases as usize;
         if needed { kept.push(generation) } else { spare.push(generation) }
     }
     for generation in &spare {
@@ -59,7 +61,8 @@ fn prune(cx: &Context<'_>, active: &Generation) -> Result<(), Failure> {
 }
 
 fn numbers(cx: &Context<'_>, active: &Generation) -> Result<Vec<GenerationNumber>, Failure> {
-    let names = cx.host.files().list(&cx.layout.env_generations(&active.name)).map_err(Failure::on_host(Phase::Verify))?;
+    let names =
+        cx.host.files().list(&cx.layout.env_generations(&active.name)).map_err(Failure::on_host(Phase::Verify))?;
     let mut numbers: Vec<_> = names.iter().filter_map(|name| name.parse().ok()).filter(|&number| number > 0).collect();
     numbers.sort_unstable();
     Ok(numbers)

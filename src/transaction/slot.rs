@@ -28,7 +28,11 @@ pub fn write_unit(cx: &Context<'_>, generation: &Generation) -> Result<(), Failu
     let (name, slot, files) = (&generation.name, generation.slot, cx.host.files());
     let unit = files.read(&cx.directory(generation).join("unit"), 1024 * 1024).map_err(&fail)?;
     let bytes = unit.ok_or_else(|| {
-        Failure::new(FailureClass::Host, Phase::Start, format!("generation {} of {name} has lost its unit", generation.number))
+        Failure::new(
+            FailureClass::Host,
+            Phase::Start,
+            format!("generation {} of {name} has lost its unit", generation.number),
+        )
     })?;
     let node = Node::File { bytes, mode: 0o644, owner: ground::owners(cx, &generation.wanted)?.root };
     match cx.facts.manager {

@@ -21,9 +21,9 @@ pub fn absent(cx: &Context<'_>, name: &EnvName, owners: Owners) -> Result<(), Fa
     let files = cx.host.files();
     let zero = cx.layout.generation(name, 0);
     if files.look(&zero).map_err(&fail)? == Found::Absent {
-        let nodes = resource::absent_files().into_iter().map(|file| {
-            (file.path.clone(), Node::File { bytes: file.bytes, mode: 0o644, owner: owners.root })
-        });
+        let nodes = resource::absent_files()
+            .into_iter()
+            .map(|file| (file.path.clone(), Node::File { bytes: file.bytes, mode: 0o644, owner: owners.root }));
         files.make_tree(&zero, 0o755, owners.root, &mut nodes.map(Ok)).map_err(&fail)?;
     }
     let active = cx.layout.active_link(name);
@@ -61,7 +61,8 @@ pub fn permanent_links(cx: &Context<'_>, generation: &Generation) -> Result<(), 
 /// A file that we never wrote is never overwritten.
 fn not_ours(path: &std::path::Path) -> Failure {
     let cause = format!("{} is there already and is not ours", path.display());
-    Failure::new(crate::policy::FailureClass::Host, Phase::Build, cause).with_help(format!("move {} away", path.display()))
+    Failure::new(crate::policy::FailureClass::Host, Phase::Build, cause)
+        .with_help(format!("move {} away", path.display()))
 }
 
 /// The next number, and the slot that is free.
@@ -69,4 +70,3 @@ pub fn next(installed: &crate::observed::Installed) -> (GenerationNumber, Slot) 
     let newest = installed.newest.max(installed.active.unwrap_or(0));
     (newest + 1, installed.serving_slot().map_or(Slot::A, Slot::other))
 }
-

@@ -22,8 +22,8 @@ pub fn application(cx: &Context<'_>, build: &Build<'_>, generation: &Generation)
     succeed(exit, Phase::Validate, "the application can't be imported")?;
     let line = said.lines().rev().find_map(|line| line.strip_prefix("PORTREEVE "));
     let effective = line.and_then(|line| serde_json::from_str(line).ok());
-    let effective: Effective =
-        effective.ok_or_else(|| Failure::release(Phase::Validate, "the application ended python while it was imported"))?;
+    let effective: Effective = effective
+        .ok_or_else(|| Failure::release(Phase::Validate, "the application ended python while it was imported"))?;
     effective.judge(cx, generation, django.debug)?;
     let exit = build.manage_exit(&env, &["check", "--deploy"])?;
     succeed(exit, Phase::Validate, "manage.py check --deploy failed")
@@ -68,8 +68,12 @@ pub fn front(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
             .with_help("systemctl start nginx; if it does not start, nginx -t says why"));
     }
     if let Err(words) = front.test_live().map_err(&fail)? {
-        return Err(Failure::new(FailureClass::Host, Phase::Validate, format!("nginx refuses its present configuration: {words}"))
-            .with_help("nginx -t; correct the file that it names"));
+        return Err(Failure::new(
+            FailureClass::Host,
+            Phase::Validate,
+            format!("nginx refuses its present configuration: {words}"),
+        )
+        .with_help("nginx -t; correct the file that it names"));
     }
     let active = cx.layout.active_link(&generation.name);
     match front.test(&active, &cx.directory(generation)).map_err(&fail)? {

@@ -1,0 +1,212 @@
+//! The machine's files.
+//!
+//! Looking is one system call and trusts nothing; writing goes through [`Ground`].
+#![expect(clippy::disallowed_methods, reason = "this is where files are looked at")]
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::ground::Ground;
+use super::handle::{give, is_directory, make_directory_in, open_directory, sync, sys};
+use super::leftover::{Sweep, sweep};
+use super::{Authority, Clock, Files, Found, FreeSpace, HostError, Lock, Node, RealClock, Result, lock, stage, tree};
+use crate::model::{Identity, Layout};
+
+/// The real files. Clones share the handles of root and runtime directory, and nothing else is kept.
+#[derive(Debug, Clone)]
+pub struct RealFiles {
+    ground: Arc<Ground>,
+    staging: PathBuf,
+    clock: RealClock,
+}
+
+impl RealFiles {
+    /// Files below `ground`, staged in `layout`'s staging directory.
+    pub fn new(ground: Arc<Ground>, layout: &Layout, clock: RealClock) -> Self {
+        Self { ground, staging: layout.staging(), clock }
+    }
+
+    /// What may be done to owners.
+    pub fn authority(&self) -> Authority {
+        self.ground.authority()
+    }
+
+    /// Removes from `directory` (and from staging) what killed processes left half-made or half-removed there.
+    pub fn sweep(&self, directory: &Path) -> Result<()> {
+        for directory in [directory, &self.staging] {
+            let Some(spot) = self.ground.find(directory)? else { continue };
+            match open_directory(spot.directory(), spot.name()) {
+                Ok(handle) => sweep(std::os::fd::AsFd::as_fd(&handle), &spot.path(), Sweep::All)?,
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(HostError::at("open", directory)(errno.into())),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Files for RealFiles {
+    fn look(&self, path: &Path) -> Result<Found> {
+        let about = match path.symlink_metadata() {
+            Err(e) if is_absent(&e) => return Ok(Found::Absent),
+            about => about.map_err(HostError::at("look at", path))?,
+        };
+        let (mode, owner) = (about.mode() & 0o7777, Identity { uid: about.uid(), gid: about.gid() });
+        let kind = about.file_type();
+        if kind.is_symlink() {
+            return read_link(path);
+        }
+        Ok(if kind.is_file() {
+            Found::File { mode, owner, size: about.len() }
+        } else if kind.is_dir() {
+            Found::Directory { mode, owner }
+        } else {
+            Found::Other
+        })
+    }
+
+    fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+        // O_NONBLOCK: the open of a pipe would wait for its writer.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let opened = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+        match opened {
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) if e.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+                Err(unsafe_to_read(path, "a symbolic link"))
+            }
+            opened => read_at_most(&opened.map_err(HostError::at("read", path))?, path, limit).map(Some),
+        }
+    }
+
+    fn list(&self, directory: &Path) -> Result<Vec<String>> {
+        let entries = match std::fs::read_dir(directory) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(HostError::at("list", directory))?,
+        };
+        let mut names = entries
+            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .collect::<std::io::Result<Vec<_>>>()
+            .map_err(HostError::at("list", directory))?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn make_directory(&self, path: &Path, mode: u32, owner: Identity) -> Result<()> {
+        let spot = self.ground.make_parents(path)?;
+        let there = spot.stat()?;
+        if there.as_ref().is_some_and(is_directory) && spot.is_shared() {
+            // Its group could have put another of root's directories here: what is there is not changed.
+            return Ok(());
+        }
+        let spot = if owner == Identity::ROOT { spot } else { spot.ours()? };
+        let handle = make_directory_in(spot.directory(), spot.name(), path)?;
+        let is_as_told = there.is_some_and(|stat| {
+            let owner = self.authority().give(owner).unwrap_or(Identity { uid: stat.st_uid, gid: stat.st_gid });
+            is_directory(&stat) && stat.st_mode & 0o7777 == mode && stat.st_uid == owner.uid && stat.st_gid == owner.gid
+        });
+        if is_as_told {
+            return Ok(());
+        }
+        give(self.authority(), &handle, path, mode, owner)?;
+        sync(&handle, path)?;
+        spot.sync()
+    }
+
+    fn put(&self, path: &Path, node: &Node) -> Result<()> {
+        stage::put(&self.ground, &self.staging, path, node)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        let (source, target) = (self.ground.spot(from)?.ours()?, self.ground.spot(to)?.ours()?);
+        sys("rename", from, || {
+            rustix::fs::renameat(source.directory(), source.name(), target.directory(), target.name())
+        })?;
+        target.sync()?;
+        if source.parent() == target.parent() { Ok(()) } else { source.sync() }
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        let Some(spot) = self.ground.find(path)? else { return Ok(()) };
+        let spot = spot.ours()?;
+        match rustix::io::retry_on_intr(|| rustix::fs::unlinkat(spot.directory(), spot.name(), AtFlags::empty())) {
+            Ok(()) => spot.sync(),
+            Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(HostError::at("remove", path)(errno.into())),
+        }
+    }
+
+    fn make_tree(&self, path: &Path, mode: u32, owner: Identity, nodes: tree::Nodes<'_>) -> Result<()> {
+        tree::make(&self.ground, path, mode, owner, nodes)
+    }
+
+    fn remove_tree(&self, path: &Path) -> Result<()> {
+        tree::remove(&self.ground, path)
+    }
+
+    fn raise_flag(&self, path: &Path) -> Result<()> {
+        let spot = self.ground.spot(path)?.ours()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = sys("make", path, || rustix::fs::openat(spot.directory(), spot.name(), flags, Mode::RUSR))?;
+        sys("change the mode of", path, || rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644)))
+    }
+
+    fn free_space(&self, path: &Path) -> Result<FreeSpace> {
+        let about = path
+            .ancestors()
+            .map(|path| rustix::io::retry_on_intr(|| rustix::fs::statvfs(path)))
+            .find(|about| !matches!(about, Err(Errno::NOENT)))
+            .unwrap_or(Err(Errno::NOENT))
+            .map_err(|errno| HostError::at("look at", path)(errno.into()))?;
+        // What is reserved for root (5 % on ext4) is only root's.
+        let (blocks, inodes) = match self.authority().own().uid {
+            0 => (about.f_bfree, about.f_ffree),
+            _ => (about.f_bavail, about.f_favail),
+        };
+        Ok(FreeSpace { bytes: blocks.saturating_mul(about.f_frsize), inodes: (about.f_files > 0).then_some(inodes) })
+    }
+
+    fn lock(&self, path: &Path, wait: Duration, holder: &str) -> Result<Box<dyn Lock>> {
+        lock::take(&self.ground, &self.clock as &dyn Clock, path, wait, holder)
+    }
+}
+
+/// A file in the place of a parent directory: below it there is nothing either.
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+fn read_link(path: &Path) -> Result<Found> {
+    match std::fs::read_link(path) {
+        Ok(text) => Ok(Found::Link(text)),
+        Err(e) if is_absent(&e) => Ok(Found::Absent),
+        Err(e) => Err(HostError::at("read", path)(e)),
+    }
+}
+
+fn unsafe_to_read(path: &Path, what: &str) -> HostError {
+    HostError::Unsafe { path: path.to_owned(), why: format!("{what} where a file should be; it is not read") }
+}
+
+fn read_at_most(file: &File, path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let about = file.metadata().map_err(HostError::at("look at", path))?;
+    if !about.is_file() {
+        return Err(unsafe_to_read(path, "something else"));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(about.len().min(limit)).unwrap_or_default() + 1);
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(HostError::at("read", path))?;
+    if bytes.len() as u64 > limit {
+        let why = format!("larger than {limit} bytes; it is not read");
+        return Err(HostError::Unsafe { path: path.to_owned(), why });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

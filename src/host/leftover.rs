@@ -1,0 +1,181 @@
+//! Names of what is being made or removed, and what a killed process left under them.
+//!
+//! A tree or file in the making holds a lock (`flock`) that dies with its process, so a leftover is known by its free lock: a
+//! process id would soon be somebody else's, and after a reboot at once.
+#![expect(clippy::disallowed_methods, reason = "this is host/: a leftover link is told by its age")]
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::handle::{open_directory, stat_in, sys};
+use super::tree::remove_entry;
+use super::{HostError, Result};
+
+/// A link can't be locked; it lives for two system calls, and after this it is nobody's.
+const LINK_LIFE: Duration = Duration::from_mins(1);
+
+/// What a temporary name is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It becomes its target.
+    New,
+    /// It was its target.
+    Gone,
+}
+
+impl Purpose {
+    const ALL: [Self; 2] = [Self::New, Self::Gone];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// A name that nobody uses yet, `.TARGET.new-PID-N`: hidden, so that no include pattern finds it.
+pub(super) fn temporary(target: &OsStr, purpose: Purpose) -> OsString {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mut name = prefix(target, purpose);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    name.push(format!("{}-{number}", std::process::id()));
+    name
+}
+
+/// Tries temporary names until `make` does not find one taken.
+pub(super) fn with_temporary<T>(
+    target: &OsStr,
+    purpose: Purpose,
+    mut make: impl FnMut(&OsStr) -> rustix::io::Result<T>,
+) -> rustix::io::Result<(OsString, T)> {
+    loop {
+        let name = temporary(target, purpose);
+        match rustix::io::retry_on_intr(|| make(&name)) {
+            Ok(value) => return Ok((name, value)),
+            // A process with our number left it.
+            Err(Errno::EXIST | Errno::NOTEMPTY) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn prefix(target: &OsStr, purpose: Purpose) -> OsString {
+    let mut name = OsString::from(".");
+    name.push(target);
+    name.push(format!(".{}-", purpose.word()));
+    name
+}
+
+/// Says that what `handle` holds is in use until it is closed. A file system without locks is no reason to stop.
+pub(super) fn hold(handle: impl AsFd) {
+    let _unsupported = rustix::fs::flock(handle, FlockOperation::NonBlockingLockExclusive);
+}
+
+/// Which names in a directory to sweep.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sweep<'a> {
+    /// What was to be, or had been, this target.
+    Of(&'a OsStr),
+    /// All.
+    All,
+}
+
+impl Sweep<'_> {
+    fn takes(self, name: &OsStr) -> bool {
+        let bytes = name.as_bytes();
+        match self {
+            Self::Of(target) => Purpose::ALL
+                .iter()
+                .any(|&purpose| bytes.strip_prefix(prefix(target, purpose).as_bytes()).is_some_and(is_number_pair)),
+            Self::All => Purpose::ALL.iter().any(|purpose| {
+                let mark = format!(".{}-", purpose.word());
+                let at = bytes.windows(mark.len()).rposition(|window| window == mark.as_bytes());
+                bytes.first() == Some(&b'.') && at.is_some_and(|at| is_number_pair(&bytes[at + mark.len()..]))
+            }),
+        }
+    }
+}
+
+fn is_number_pair(bytes: &[u8]) -> bool {
+    let text = str::from_utf8(bytes).unwrap_or_default();
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    text.split_once('-').is_some_and(|(pid, count)| number(pid) && number(count))
+}
+
+/// Removes what killed processes left in `directory`.
+pub(super) fn sweep(directory: BorrowedFd<'_>, path: &Path, which: Sweep<'_>) -> Result<()> {
+    for name in names(directory, path)? {
+        if which.takes(&name) && is_abandoned(directory, &name, path)? {
+            remove_entry(directory, &name, &path.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_abandoned(directory: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<bool> {
+    let Some(stat) = stat_in(directory, name, path)? else { return Ok(false) };
+    let handle = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => open_directory(directory, name),
+        FileType::RegularFile => {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            rustix::fs::openat(directory, name, flags, Mode::empty())
+        }
+        _ => return Ok(age(stat.st_ctime) > LINK_LIFE),
+    };
+    match handle {
+        Ok(handle) => Ok(rustix::fs::flock(&handle, FlockOperation::NonBlockingLockExclusive).is_ok()),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(HostError::at("open", path.join(name))(errno.into())),
+    }
+}
+
+fn age(changed: i64) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_secs(changed.try_into().unwrap_or(0)))
+}
+
+/// Names in a directory, without `.` and `..`, read whole before anything is done to them.
+pub(super) fn names(directory: BorrowedFd<'_>, path: &Path) -> Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    let entries = sys("list", path, || rustix::fs::Dir::read_from(directory))?;
+    for entry in entries {
+        let entry = entry.map_err(|errno| HostError::at("list", path)(errno.into()))?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(OsString::from_vec(name.to_vec()));
+        }
+    }
+    Ok(names)
+}
+
+/// Takes away a temporary name after a failure; the failure is what is told.
+pub(super) fn discard(directory: BorrowedFd<'_>, name: &OsStr) {
+    let _first_failure_counts = rustix::fs::unlinkat(directory, name, AtFlags::empty());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_pattern_is_swept() {
+        let takes = |which: Sweep<'_>, name: &str| which.takes(OsStr::new(name));
+        let of = Sweep::Of(OsStr::new("42"));
+        assert!(takes(of, ".42.new-17-0"));
+        assert!(takes(of, ".42.gone-17-3"));
+        for foreign in ["42", ".42", ".42.new-", ".42.new-17", ".42.new-x-1", ".421.new-17-0", "42.new-17-0"] {
+            assert!(!takes(of, foreign), "{foreign}");
+        }
+        assert!(takes(Sweep::All, ".anything.new-1-2"));
+        assert!(!takes(Sweep::All, "anything.new-1-2"));
+        assert!(!takes(Sweep::All, ".bashrc"));
+    }
+}

@@ -1,0 +1,191 @@
+//! Programs run to their end: as somebody, with nothing of ours, and never longer than their deadline.
+//!
+//! `setsid(1)` and `setpriv(1)` (util-linux, on every Debian) stand before the program and become it by exec: a session of its
+//! own, so that nothing can ask on our terminal and all of it can be killed at once; the identity, without further groups,
+//! capabilities, or ways to regain them; and death with us. Doing that between fork and exec ourselves would take `unsafe`.
+//! What a program leaves running behind it, in its session, is killed when it ends.
+#![expect(clippy::disallowed_methods, reason = "this is where programs are started")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use rustix::fs::Mode;
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use super::capture::{Capture, Ended};
+use super::ground::Ground;
+use super::handle::sys;
+use super::{Authority, Exit, HostError, Processes, Result, Run};
+use crate::model::Identity;
+
+/// Where programs are looked for; the caller's own `PATH` is his affair.
+const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Files that programs make are not everybody's. Ours get their modes one by one, so the whole process may have this mask.
+const UMASK: u32 = 0o027;
+
+/// The real processes.
+#[derive(Debug, Clone)]
+pub struct RealProcesses {
+    ground: Arc<Ground>,
+}
+
+impl RealProcesses {
+    /// Programs whose logs lie below `ground`.
+    pub fn new(ground: Arc<Ground>) -> Self {
+        Self { ground }
+    }
+
+    fn command(&self, run: &Run) -> Result<Command> {
+        check(run)?;
+        let mut words = Vec::new();
+        if !run.interactive {
+            words.push(self.needed("setsid")?);
+            words.push("--".to_owned());
+        }
+        words.push(self.needed("setpriv")?);
+        words.extend(privileges(self.ground.authority(), run.identity));
+        words.push("--".to_owned());
+        let mut words = words.into_iter();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).arg(&run.program).args(&run.args);
+        command.env_clear().envs(&run.env).current_dir(&run.directory);
+        Ok(command)
+    }
+
+    fn needed(&self, name: &str) -> Result<String> {
+        let found = self.find(&[name]).ok_or_else(|| HostError::Program {
+            program: name.to_owned(),
+            why: "not on this machine: apt-get install util-linux".to_owned(),
+        })?;
+        Ok(found.to_string_lossy().into_owned())
+    }
+
+    fn open_log(&self, path: &Path) -> Result<std::fs::File> {
+        use rustix::fs::OFlags;
+        let spot = self.ground.make_parents(path)?.ours()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
+        // A pipe in its place would have nobody to read it.
+        let flags = flags | OFlags::NONBLOCK;
+        sys("open", path, || rustix::fs::openat(spot.directory(), spot.name(), flags, mode)).map(Into::into)
+    }
+}
+
+impl Processes for RealProcesses {
+    fn run(&self, run: &Run) -> Result<Exit> {
+        let mut command = self.command(run)?;
+        let log = run.log.as_deref().filter(|_| !run.interactive).map(|path| self.open_log(path)).transpose()?;
+        if !run.interactive {
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
+        rustix::process::umask(Mode::from_raw_mode(UMASK));
+        let child = command.spawn().map_err(|source| failed(run, &source))?;
+        let mut started = Started::new(child, run)?;
+        let (ended, capture) = super::capture::follow(&mut started.child, &started.handle, run.deadline, log, || {
+            kill(started.pid, run.interactive);
+        })
+        .map_err(|source| failed(run, &source))?;
+        let status = started.child.wait().map_err(|source| failed(run, &source))?;
+        started.reaped = true;
+        Ok(exit(status, ended, capture))
+    }
+
+    fn find(&self, names: &[&str]) -> Option<PathBuf> {
+        names
+            .iter()
+            .flat_map(|name| PATH.iter().map(move |dir| Path::new(dir).join(name)))
+            .find(|path| is_program(path))
+    }
+}
+
+/// A child that does not outlive an error on the way to its end.
+struct Started {
+    child: Child,
+    pid: Pid,
+    handle: std::os::fd::OwnedFd,
+    interactive: bool,
+    reaped: bool,
+}
+
+impl Started {
+    fn new(mut child: Child, run: &Run) -> Result<Self> {
+        let pid = Pid::from_child(&child);
+        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(handle) => Ok(Self { child, pid, handle, interactive: run.interactive, reaped: false }),
+            Err(errno) => {
+                kill(pid, run.interactive);
+                let _already_failing = child.wait();
+                Err(failed(run, &errno.into()))
+            }
+        }
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if !self.reaped {
+            kill(self.pid, self.interactive);
+            let _already_failing = self.child.wait();
+        }
+    }
+}
+
+/// Kills the session, or the one process that shares ours. Only before the child is waited for: until then its number is its own.
+fn kill(pid: Pid, interactive: bool) {
+    if !interactive {
+        let _none_left = rustix::process::kill_process_group(pid, Signal::KILL);
+    }
+    // Before `setsid` has run there is no such group yet.
+    let _gone = rustix::process::kill_process(pid, Signal::KILL);
+}
+
+fn privileges(authority: Authority, identity: Identity) -> Vec<String> {
+    let mut words = vec!["--pdeathsig".to_owned(), "KILL".to_owned()];
+    let Some(identity) = authority.give(identity) else { return words };
+    words.extend([
+        format!("--reuid={}", identity.uid),
+        format!("--regid={}", identity.gid),
+        "--clear-groups".to_owned(),
+    ]);
+    if identity.uid != 0 {
+        words.extend(["--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"].map(str::to_owned));
+    }
+    words
+}
+
+/// What `setpriv` would only say by an exit code that the program could have, too.
+fn check(run: &Run) -> Result<()> {
+    let refuse = |why: String| Err(HostError::Program { program: run.program.display().to_string(), why });
+    if !run.program.is_absolute() {
+        return refuse("not an absolute path".to_owned());
+    }
+    if !is_program(&run.program) {
+        return refuse("not there, or not executable".to_owned());
+    }
+    if !run.directory.is_dir() {
+        return refuse(format!("can't run in {}: no such directory", run.directory.display()));
+    }
+    Ok(())
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+}
+
+fn failed(run: &Run, source: &std::io::Error) -> HostError {
+    HostError::Program { program: run.program.display().to_string(), why: source.to_string() }
+}
+
+fn exit(status: std::process::ExitStatus, ended: Ended, capture: Capture) -> Exit {
+    let timed_out = ended == Ended::AtDeadline;
+    let code = status.code().filter(|_| !timed_out && status.signal().is_none());
+    let (stdout, tail) = capture.into_parts();
+    Exit { code, timed_out, stdout, tail }
+}
+
+#[cfg(test)]
+mod tests;

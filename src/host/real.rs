@@ -1,0 +1,102 @@
+//! The machine that this program runs on.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::{
+    Authority, Clock, Files, Front, Ground, Host, Kernel, Probe, Processes, RealClock, RealFiles, RealKernel,
+    RealProcesses, RealUsers, Result, Services, Users,
+};
+use crate::model::Layout;
+
+/// What every machine has, whatever its service manager: files, processes, users, kernel, clock.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Its files.
+    pub files: RealFiles,
+    /// Its processes.
+    pub processes: RealProcesses,
+    /// Its users.
+    pub users: RealUsers,
+    /// Its kernel.
+    pub kernel: RealKernel,
+    /// Its clock.
+    pub clock: RealClock,
+}
+
+impl Parts {
+    /// The parts of the machine below `layout`'s root, which is made when it is missing. `cancel` ends waits.
+    pub fn open(layout: &Layout, cancel: Arc<AtomicBool>) -> Result<Self> {
+        Self::with_authority(layout, Authority::of(layout.root()), cancel)
+    }
+
+    /// The same with another authority than that of this process: tests give files away below a directory.
+    pub(super) fn with_authority(layout: &Layout, authority: Authority, cancel: Arc<AtomicBool>) -> Result<Self> {
+        let ground = Arc::new(Ground::open(layout, authority)?);
+        let clock = RealClock::new(cancel);
+        let files = RealFiles::new(Arc::clone(&ground), layout, clock.clone());
+        let processes = RealProcesses::new(ground);
+        let users = RealUsers::new(files.clone(), processes.clone());
+        Ok(Self { files, processes, users, kernel: RealKernel::new(authority), clock })
+    }
+}
+
+/// A real machine.
+pub struct Machine {
+    parts: Parts,
+    services: Box<dyn Services>,
+    front: Box<dyn Front>,
+    probe: Box<dyn Probe>,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine").field("parts", &self.parts).finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    /// A machine with this service manager, web server and HTTP client.
+    pub fn new(parts: Parts, services: Box<dyn Services>, front: Box<dyn Front>, probe: Box<dyn Probe>) -> Self {
+        Self { parts, services, front, probe }
+    }
+
+    /// The parts, for what asks more of them than [`Host`] does.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+impl Host for Machine {
+    fn files(&self) -> &dyn Files {
+        &self.parts.files
+    }
+
+    fn services(&self) -> &dyn Services {
+        self.services.as_ref()
+    }
+
+    fn front(&self) -> &dyn Front {
+        self.front.as_ref()
+    }
+
+    fn probe(&self) -> &dyn Probe {
+        self.probe.as_ref()
+    }
+
+    fn processes(&self) -> &dyn Processes {
+        &self.parts.processes
+    }
+
+    fn users(&self) -> &dyn Users {
+        &self.parts.users
+    }
+
+    fn kernel(&self) -> &dyn Kernel {
+        &self.parts.kernel
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &self.parts.clock
+    }
+}

@@ -1,0 +1,212 @@
+//! Users and groups, as the machine's name service knows them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::unistd::{Group, User};
+
+use super::tmpfiles::{self, Line};
+use super::{Authority, Files, Found, HostError, Node, Processes, RealFiles, RealProcesses, Result, Run, Users};
+use crate::model::{Identity, UserName};
+
+/// What the web server's group is called: on Debian, on Fedora, on Arch.
+const WEB_GROUPS: [&str; 3] = ["www-data", "nginx", "http"];
+
+/// Largest tmpfiles.d file that is read.
+const TMPFILES_BYTES: u64 = 64 * 1024;
+
+/// How long systemd's helpers may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The real users.
+#[derive(Debug, Clone)]
+pub struct RealUsers {
+    files: RealFiles,
+    processes: RealProcesses,
+}
+
+impl RealUsers {
+    /// Users of the machine that `files` and `processes` are on.
+    pub fn new(files: RealFiles, processes: RealProcesses) -> Self {
+        Self { files, processes }
+    }
+
+    fn helper(&self, program: PathBuf, args: &[&str], file: &Path) -> Result<()> {
+        let words = args.iter().map(|&arg| arg.to_owned()).chain([file.to_string_lossy().into_owned()]);
+        let run = Run {
+            program,
+            args: words.collect(),
+            env: BTreeMap::new(),
+            directory: PathBuf::from("/"),
+            identity: Identity::ROOT,
+            deadline: DEADLINE,
+            log: None,
+            interactive: false,
+        };
+        let exit = self.processes.run(&run)?;
+        if exit.ok() { Ok(()) } else { Err(failed(&run.program, file, &exit.tail)) }
+    }
+
+    fn create(&self, line: &Line) -> Result<()> {
+        match line {
+            Line::Directory { path, mode, user, group } => {
+                let owner = self.owner(user.as_deref(), group.as_deref())?;
+                self.files.make_directory(path, *mode, owner)
+            }
+            Line::Link { path, text } => match self.files.look(path)? {
+                Found::Absent => self.files.put(path, &Node::Link(text.clone())),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn owner(&self, user: Option<&str>, group: Option<&str>) -> Result<Identity> {
+        if let Authority::Own(own) = self.files.authority() {
+            return Ok(own);
+        }
+        let uid = user.map_or(Ok(Some(0)), |name| uid(name).map(|user| user.map(|user| user.uid)))?;
+        let gid = group.map_or(Ok(Some(0)), gid)?;
+        match (uid, gid) {
+            (Some(uid), Some(gid)) => Ok(Identity { uid, gid }),
+            _ => Err(HostError::Program {
+                program: "tmpfiles".to_owned(),
+                why: format!("no such user or group: {} {}", user.unwrap_or("root"), group.unwrap_or("root")),
+            }),
+        }
+    }
+}
+
+impl Users for RealUsers {
+    fn can_change_identity(&self) -> bool {
+        self.files.authority() == Authority::Machine
+    }
+
+    fn user(&self, name: &UserName) -> Result<Option<Identity>> {
+        match self.files.authority() {
+            Authority::Own(own) => Ok(Some(own)),
+            Authority::Machine => uid(name.as_str()),
+        }
+    }
+
+    fn web_group(&self) -> Result<u32> {
+        if let Authority::Own(own) = self.files.authority() {
+            return Ok(own.gid);
+        }
+        for name in WEB_GROUPS {
+            if let Some(gid) = gid(name)? {
+                return Ok(gid);
+            }
+        }
+        Err(HostError::Program {
+            program: "nginx".to_owned(),
+            why: "no group www-data, nginx or http on this machine: apt-get install nginx".to_owned(),
+        })
+    }
+
+    fn apply_sysusers(&self, file: &Path) -> Result<()> {
+        let refuse =
+            |why: &str| Err(HostError::Program { program: "systemd-sysusers".to_owned(), why: why.to_owned() });
+        if !self.can_change_identity() {
+            return refuse("users are made by root on a whole machine only");
+        }
+        match self.processes.find(&["systemd-sysusers"]) {
+            Some(program) => self.helper(program, &[], file),
+            None => refuse("not on this machine: apt-get install systemd-standalone-sysusers"),
+        }
+    }
+
+    /// By `systemd-tmpfiles` where root has it, because that is what runs at boot; otherwise by our own reading of the two
+    /// line types that we render.
+    fn apply_tmpfiles(&self, file: &Path) -> Result<()> {
+        if self.can_change_identity()
+            && let Some(program) = self.processes.find(&["systemd-tmpfiles"])
+        {
+            return self.helper(program, &["--create"], file);
+        }
+        // Permanent names in tmpfiles.d are links into the active generation.
+        let real = file.canonicalize().map_err(HostError::at("open", file))?;
+        let bytes = self.files.read(&real, TMPFILES_BYTES)?.unwrap_or_default();
+        let lines = tmpfiles::parse(&String::from_utf8_lossy(&bytes));
+        let lines = lines.map_err(|why| HostError::Unsafe { path: file.to_owned(), why })?;
+        lines.iter().try_for_each(|line| self.create(line))
+    }
+}
+
+fn uid(name: &str) -> Result<Option<Identity>> {
+    let user = User::from_name(name).map_err(|errno| unanswered(name, errno))?;
+    Ok(user.map(|user| Identity { uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
+}
+
+fn gid(name: &str) -> Result<Option<u32>> {
+    let group = Group::from_name(name).map_err(|errno| unanswered(name, errno))?;
+    Ok(group.map(|group| group.gid.as_raw()))
+}
+
+/// Not the same as *no such user*: a directory service may be down, and then nobody is to be made.
+fn unanswered(name: &str, errno: nix::errno::Errno) -> HostError {
+    HostError::Program { program: "getent".to_owned(), why: format!("can't look up {name}: {}", errno.desc()) }
+}
+
+fn failed(program: &Path, file: &Path, tail: &[String]) -> HostError {
+    let said = tail.last().map_or("failed without a word", String::as_str);
+    HostError::Program { program: program.display().to_string(), why: format!("{}: {said}", file.display()) }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests lay out a host by hand")]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::host::Parts;
+    use crate::model::{Layout, Root};
+
+    const OWN: Identity = Identity { uid: 0, gid: 0 };
+
+    fn users(root: &Path, authority: Authority) -> RealUsers {
+        Parts::with_authority(&Layout::new(Root::at(root)), authority, Arc::default()).unwrap().users
+    }
+
+    #[test]
+    fn users_are_the_machines_or_below_a_root_ourselves() {
+        let root = tempfile::tempdir().unwrap();
+        let (real, own) = (users(root.path(), Authority::Machine), users(root.path(), Authority::Own(OWN)));
+        let (daemon, nobody) = (UserName::parse("daemon").unwrap(), UserName::parse("nobody-of-ours").unwrap());
+        assert_eq!(real.user(&daemon).unwrap(), Some(Identity { uid: 1, gid: 1 }));
+        assert_eq!(real.user(&nobody).unwrap(), None);
+        assert_eq!(own.user(&nobody).unwrap(), Some(OWN));
+        assert_eq!(own.web_group().unwrap(), 0);
+        assert_eq!(real.web_group().unwrap(), 33);
+        assert!(real.can_change_identity() && !own.can_change_identity());
+        own.apply_sysusers(&root.path().join("x")).unwrap_err();
+    }
+
+    #[test]
+    fn both_readings_of_a_tmpfiles_file_make_the_same() {
+        for authority in [Authority::Machine, Authority::Own(OWN)] {
+            let root = tempfile::tempdir().unwrap();
+            let top = root.path().canonicalize().unwrap().join("run");
+            let text = format!("d {0} 0755 - - -\nd {0}/a 0750 - - -\nL {0}/web.sock - - - - a/s\n", top.display());
+            std::fs::write(root.path().join("real.conf"), text).unwrap();
+            let conf = root.path().join("link.conf");
+            symlink("real.conf", &conf).unwrap();
+            let users = users(root.path(), authority);
+            users.apply_tmpfiles(&conf).unwrap();
+            users.apply_tmpfiles(&conf).unwrap();
+            assert_eq!(users.files.look(&top.join("a")).unwrap(), Found::Directory { mode: 0o750, owner: OWN });
+            assert_eq!(users.files.look(&top.join("web.sock")).unwrap(), Found::Link("a/s".into()));
+        }
+    }
+
+    #[test]
+    fn a_bad_tmpfiles_file_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        let conf = root.path().join("bad.conf");
+        std::fs::write(&conf, "x y z\n").unwrap();
+        for authority in [Authority::Machine, Authority::Own(OWN)] {
+            users(root.path(), authority).apply_tmpfiles(&conf).unwrap_err();
+        }
+    }
+}
