@@ -30,6 +30,16 @@ impl RealKernel {
 }
 
 impl Kernel for RealKernel {
+    fn random(&self, bytes: usize) -> Result<Vec<u8>> {
+        let mut random = vec![0; bytes];
+        let mut filled = 0;
+        while filled < bytes {
+            let more = rustix::rand::getrandom(&mut random[filled..], rustix::rand::GetRandomFlags::empty());
+            filled += more.map_err(|error| HostError::at("read", "/dev/urandom")(error.into()))?;
+        }
+        Ok(random)
+    }
+
     fn listeners(&self) -> Result<Vec<Listener>> {
         let mut sockets = Vec::new();
         for table in ["/proc/net/tcp", "/proc/net/tcp6"] {

@@ -8,7 +8,6 @@ mod bus;
 mod capture;
 mod clock;
 mod error;
-mod error;
 mod files;
 mod ground;
 mod handle;

@@ -24,6 +24,11 @@ pub fn token(bytes: &[u8]) -> Option<String> {
     token.bytes().all(|b| b.is_ascii_hexdigit()).then(|| token.to_owned())
 }
 
+/// Where nginx answers for this token.
+pub fn token_path(token: &str) -> String {
+    format!("{TOKEN_PLACE}{token}")
+}
+
 /// The file's text.
 pub(super) fn render(subject: &Subject<'_>) -> Result<String, EmitError> {
     let draft = text(&vhost(subject, &"0".repeat(TOKEN_DIGITS))?);

@@ -12,7 +12,7 @@ use crate::observed::Owners;
 use crate::policy::FailureClass;
 
 /// Added to the environment when the requirements don't name a server; pinned, so that two hosts install the same.
-pub const GUNICORN: &str = "gunicorn==23.0.0";
+pub const GUNICORN: &str = "gunicorn==27.0.1";
 
 /// Whether gunicorn has to be added to these requirements.
 pub fn lacks_gunicorn(requirements: &str) -> bool {

@@ -37,6 +37,8 @@ pub struct Facts {
     pub manager: Manager,
     /// Whether users can be changed.
     pub privilege: Privilege,
+    /// The group that the web server's workers run as.
+    pub web_group: String,
     /// The port of plain HTTP.
     pub http_port: u16,
     /// What Supervisor runs before a slot's program: this program, with its options.

@@ -5,43 +5,7 @@ use std::fmt;
 use crate::emit::EmitError;
 use crate::host::HostError;
 use crate::policy::FailureClass;
-
-/// The steps of a release, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// Finish or undo what a killed program left.
-    Recover,
-    /// Users, directories, tree, packages, static files.
-    Build,
-    /// nginx, logrotate and Django accept it.
-    Validate,
-    /// The database's schema.
-    Migrate,
-    /// The candidate's processes.
-    Start,
-    /// The candidate answers.
-    Health,
-    /// The rename and what follows it.
-    Switch,
-    /// Answers through nginx, and goes on answering.
-    Verify,
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Recover => "recover",
-            Self::Build => "build",
-            Self::Validate => "validate",
-            Self::Migrate => "migrate",
-            Self::Start => "start",
-            Self::Health => "health",
-            Self::Switch => "switch",
-            Self::Verify => "verify",
-        })
-    }
-}
+pub use crate::policy::Phase;
 
 /// What kind of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

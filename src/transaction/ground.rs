@@ -35,7 +35,7 @@ pub fn ensure_user(cx: &Context<'_>, wanted: &Wanted) -> Result<(), Failure> {
     if cx.host.users().user(&wanted.env.user).map_err(&fail)?.is_some() {
         return Ok(());
     }
-    let text = resource::sysusers::render(&wanted.env.user, &cx.paths(wanted).user_home())?;
+    let text = resource::sysusers::render(&wanted.env.user, &cx.paths(wanted))?;
     let path = cx.layout.sysusers_d().join(format!("portreeve-{}.conf", wanted.env.user));
     let node = Node::File { bytes: text.into_bytes(), mode: 0o644, owner: Identity::ROOT };
     cx.host.files().put(&path, &node).map_err(&fail)?;
@@ -52,8 +52,7 @@ pub fn ensure_directories(cx: &Context<'_>, wanted: &Wanted, owners: Owners) -> 
 }
 
 fn directories(cx: &Context<'_>, paths: &EnvLayout, name: &EnvName, owners: Owners) -> Vec<(PathBuf, u32, Identity)> {
-    let Owners { root, app, .. } = owners;
-    let readable = Identity { gid: app.gid, ..root };
+    let Owners { root, app, web_group } = owners;
     let layout = cx.layout;
     vec![
         (layout.config(), 0o755, root),
@@ -69,10 +68,11 @@ fn directories(cx: &Context<'_>, paths: &EnvLayout, name: &EnvName, owners: Owne
         (paths.home(), 0o755, root),
         (paths.releases(), 0o755, root),
         (paths.venvs(), 0o755, root),
-        (paths.static_files(), 0o755, app),
-        (paths.media(), 0o755, app),
+        (paths.static_files(), 0o2750, Identity { gid: web_group, ..app }),
+        (paths.media(), 0o2750, Identity { gid: web_group, ..app }),
         (paths.data(), 0o700, app),
-        (paths.log_dir(), 0o750, readable),
+        (paths.log_dir(), 0o755, root),
+        (paths.app_log_dir(), 0o750, app),
         (paths.backup_dir(), 0o700, app),
     ]
 }

@@ -1,12 +1,13 @@
 //! A generation's files as nodes, from its record and this host's secrets.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
 use super::{Context, Failure, ground};
 use crate::desired::{Generation, Listed, Listing};
+use crate::emit;
 use crate::model::{Digest, EnvLayout, EnvName, Identity, Node};
 use crate::observed::Owners;
 use crate::resource::{self, Audience, Rendered, Subject};
@@ -21,13 +22,15 @@ pub fn secret_fingerprint(cx: &Context<'_>, name: &EnvName) -> Result<Vec<u8>, c
 pub struct Materials {
     paths: EnvLayout,
     secret_key: SecretString,
+    group: String,
 }
 
 impl Materials {
     /// Reads (or, the first time, makes) what rendering needs beyond the record.
     pub fn gather(cx: &Context<'_>, generation: &Generation) -> Result<Self, Failure> {
         let secret_key = ground::secret_key(cx, &generation.name)?;
-        Ok(Self { paths: cx.paths(&generation.wanted), secret_key })
+        let group = generation.wanted.env.user.to_string();
+        Ok(Self { paths: cx.paths(&generation.wanted), secret_key, group })
     }
 
     /// What the renderers are given.
@@ -40,15 +43,15 @@ impl Materials {
             slot: generation.slot,
             code_dir: wanted.code_dir(&release),
             release,
-            release_id: wanted.release.as_str(),
             venv: self.paths.venvs().join(&wanted.venv),
-            python: &wanted.python.version,
             workers: wanted.workers,
             http_port: cx.facts.http_port,
             secret_key: &self.secret_key,
             privilege: cx.facts.privilege,
             manager: cx.facts.manager,
-            launcher: &cx.facts.launcher,
+            launcher: cx.facts.launcher.clone(),
+            group: self.group.clone(),
+            web_group: cx.facts.web_group.clone(),
         }
     }
 }
@@ -62,7 +65,10 @@ pub fn files(cx: &Context<'_>, generation: &Generation) -> Result<Vec<Rendered>,
 /// The environment of the application's commands, with its settings read from the generation itself: no slot runs it yet.
 pub fn command_env(cx: &Context<'_>, generation: &Generation) -> Result<BTreeMap<String, String>, Failure> {
     let materials = Materials::gather(cx, generation)?;
-    let mut env = resource::process_env(&materials.subject(cx, generation))?;
+    let files = resource::generation_files(&materials.subject(cx, generation))?;
+    let text =
+        files.iter().find(|file| file.path == Path::new("env.conf")).map(|file| String::from_utf8_lossy(&file.bytes));
+    let mut env = emit::env::parse(&text.unwrap_or_default()).unwrap_or_default();
     let slot = cx.layout.slot_link(&generation.name, generation.slot).to_string_lossy().into_owned();
     let directory = cx.directory(generation).to_string_lossy().into_owned();
     for value in env.values_mut() {

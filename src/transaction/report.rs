@@ -35,6 +35,15 @@ pub enum Event<'a> {
         /// How long it took.
         took: Duration,
     },
+    /// A phase has ended badly.
+    Failed {
+        /// Which.
+        phase: Phase,
+        /// What was seen.
+        what: &'a str,
+        /// How long it took.
+        took: Duration,
+    },
     /// Something was put right.
     Repaired {
         /// Which environment.

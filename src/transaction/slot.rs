@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use super::{Context, Failure, Phase, ground};
+use super::{Context, Event, Failure, Phase, ground};
 use crate::desired::Generation;
-use crate::health::{Check, Verdict, Watcher};
+use crate::health::{Check, Outcome, Verdict, Watcher};
 use crate::host::{HostError, Request, SlotId, Target};
+use crate::manifest::Expect;
 use crate::model::{EnvName, GenerationNumber, Manager, Node, Slot};
 use crate::policy::FailureClass;
 
 /// Lines of a slot's log that a failure shows.
 const TAIL: usize = 20;
+/// Characters of a body that a failure shows.
+const BODY: usize = 200;
 
 /// Points the (stopped) slot at the generation and gives it the generation's unit.
 pub fn point(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
@@ -124,12 +127,32 @@ pub fn judge(cx: &Context<'_>, generation: &Generation, verdict: Verdict, phase:
     match verdict {
         Verdict::Healthy { .. } => Ok(format!("GET {path}")),
         Verdict::Cancelled => Err(Failure::cancelled(phase)),
-        Verdict::Unhealthy { last, tries, .. } => {
-            let cause = format!("{} (GET {path}, {tries} tries)", last.cause(generation.wanted.env.health.expect));
+        Verdict::Unhealthy { last, tries, took } => {
             let log = log(cx, &generation.name, generation.slot);
-            Err(Failure { body: last.body(), ..Failure::release(phase, cause).with_log(log) })
+            let cause = unhealthy(&last, generation.wanted.env.health.expect);
+            cx.report.event(&Event::Failed { phase, what: &format!("GET {path} -> {last}, {tries} tries"), took });
+            Err(Failure { body: body(&last), ..Failure::release(phase, cause).with_log(log) })
         }
     }
+}
+
+fn unhealthy(last: &Outcome, expect: Expect) -> String {
+    match (last, expect) {
+        (Outcome::Answered(answer), Expect::Status(wanted)) => {
+            format!("health answered {}, expected {wanted}", answer.status)
+        }
+        (Outcome::Answered(answer), Expect::Answer) => format!("health answered {}", answer.status),
+        (Outcome::Silent(why), _) => format!("health got no answer: {why}"),
+        (Outcome::Exited(_), _) => "the processes ended before they were healthy".to_owned(),
+    }
+}
+
+/// The head of the body that came instead, in printable characters.
+fn body(last: &Outcome) -> Option<String> {
+    let Outcome::Answered(answer) = last else { return None };
+    let text = String::from_utf8_lossy(&answer.body);
+    let head: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(BODY).collect();
+    (!head.trim().is_empty()).then(|| head.trim().to_owned())
 }
 
 /// The tail of what the slot's present attempt printed; a log that can't be read must not hide the failure itself.

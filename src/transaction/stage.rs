@@ -2,7 +2,7 @@
 
 use super::{Context, Failure, Phase, render};
 use crate::desired::Generation;
-use crate::model::{EnvName, Found, GenerationNumber, Identity, Node, Slot};
+use crate::model::{EnvName, Found, GenerationNumber, Node, Slot};
 use crate::observed::Owners;
 use crate::resource;
 
