@@ -15,7 +15,7 @@ python3 python3-venv gettext sqlite3
 curl iproute2 procps strace inotify-tools"
 
 # What the sample site needs, gunicorn for sites that forgot it, and setuptools and wheel to build from source.
-wheels="Django>=5.2,<5.3 gunicorn setuptools wheel"
+wheels="Django>=5.2,<5.3 gunicorn==27.0.1 setuptools wheel"
 
 # shellcheck disable=SC2086 # one word a package
 mmdebstrap --variant=apt --quiet \
@@ -51,7 +51,7 @@ disable-pip-version-check = true
 CONF
 
 # Where code of a repository writes down as whom it ran: anyone may, nobody can take another's line away.
-mkdir -m 1777 "$base/var/tmp/uids"
+mkdir -m 1777 "$base/srv/uids"
 
 # Nothing in a test waits for these, and they wake up at odd times.
 ln -s /dev/null "$base/etc/systemd/system/apt-daily.timer"

@@ -4,7 +4,7 @@ import os
 
 from setuptools import setup
 
-UIDS = "/var/tmp/uids"
+UIDS = "/srv/uids"
 
 if os.path.isdir(UIDS):
     with open(os.path.join(UIDS, f"setup.py-{os.getuid()}"), "a"):
