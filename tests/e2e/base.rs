@@ -39,7 +39,7 @@ pub fn base() -> PathBuf {
 }
 
 fn key() -> String {
-    Digest::of(INPUTS.join("\0").as_bytes()).short(16).to_owned()
+    Digest::of(INPUTS.join("\0").as_bytes()).short(16)
 }
 
 /// Built beside its place and renamed into it, so that what exists is whole.

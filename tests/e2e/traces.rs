@@ -79,14 +79,14 @@ impl Traces {
             until("its processes have ended", || self.processes().is_empty());
         }
         for mount in mounts_below(&self.directory()).into_iter().rev() {
-            let _ = rustix::mount::unmount(&mount, UnmountFlags::empty());
+            rustix::mount::unmount(&mount, UnmountFlags::empty()).ok();
         }
         if mounts_below(&self.directory()).is_empty() {
-            let _ = fs::remove_dir_all(self.directory());
+            fs::remove_dir_all(self.directory()).ok();
         }
         remove_cgroup(&self.cgroup());
         for directory in self.runtime() {
-            let _ = fs::remove_dir(directory);
+            fs::remove_dir(directory).ok();
         }
     }
 
@@ -174,7 +174,7 @@ fn remove_cgroup(cgroup: &Path) {
     let begun = Instant::now();
     while cgroup.exists() && begun.elapsed() < PATIENCE {
         walk(cgroup, &mut |directory| {
-            let _ = fs::remove_dir(directory);
+            fs::remove_dir(directory).ok();
         });
     }
 }
