@@ -116,7 +116,7 @@ impl Repo {
         self.git(&["tag", "--force", name]);
     }
 
-    /// Pushes the branch and all tags.
+    /// Pushes the branch and all tags; a tag that has moved moves there too.
     #[track_caller]
     pub fn push(&self) {
         self.push_with(&[]);
@@ -130,7 +130,7 @@ impl Repo {
 
     fn push_with(&self, flags: &[&str]) {
         let bare = self.bare.display().to_string();
-        self.git(&[&["push", "--quiet"], flags, &[&bare, "HEAD:refs/heads/main", "refs/tags/*:refs/tags/*"]].concat());
+        self.git(&[&["push", "--quiet"], flags, &[&bare, "HEAD:refs/heads/main", "+refs/tags/*:refs/tags/*"]].concat());
     }
 
     /// Any git command in the clone; it must succeed.

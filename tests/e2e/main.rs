@@ -9,6 +9,7 @@
 
 mod base;
 mod cmd;
+mod edits;
 mod git;
 mod host;
 mod http;
