@@ -14,7 +14,7 @@ test:
 
 # Figures, as tables.
 bench:
-	cargo bench --benches
+	cargo bench --bench '*'
 
 lint:
 	cargo fmt --check

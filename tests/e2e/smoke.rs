@@ -64,6 +64,23 @@ fn the_load_sees_a_server_that_goes_away() {
     assert!(report.first["nginx"] < Duration::from_secs(20));
 }
 
+/// What tests of the program lean on, so that its absence is not taken for the program's fault.
+#[test]
+fn a_host_has_what_a_release_needs() {
+    let host = TestHost::boot("needs");
+    host.sh("strace -f -o /root/trace sh -c 'echo x >/root/x'; grep -q openat /root/trace");
+    host.sh("unshare --mount sh -c 'mount --bind /etc/nginx/nginx.conf /etc/hostname'; grep -q needs /etc/hostname");
+    host.sh("echo 60000-60009 >/proc/sys/net/ipv4/ip_local_reserved_ports");
+    assert_eq!(host.read_file("/proc/sys/net/ipv4/ip_local_reserved_ports"), "60000-60009\n");
+    let confined = "--property=PrivateTmp=yes --property=ProtectSystem=strict --property=NoNewPrivileges=yes";
+    host.sh(&format!("systemd-run --quiet --wait {confined} --uid=www-data true"));
+    host.sh("systemd-sysusers --version >/dev/null; systemd-tmpfiles --create; logrotate --debug /etc/logrotate.conf");
+    host.sh(
+        "supervisorctl status; nginx -t -q; python3 -c 'import ensurepip, sqlite3'; busctl --system list >/dev/null",
+    );
+    host.sh("inotifywait --timeout 1 /etc || test $? = 2");
+}
+
 fn serves(host: &TestHost) -> bool {
     http::get(host, "smoke.example", "/").is_ok_and(|response| response.release() == Some("nginx"))
 }
