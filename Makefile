@@ -1,0 +1,21 @@
+.PHONY: try test bench lint
+
+# See it here, in a minute. ARGS=--once ends by itself.
+try:
+	tests/install-packages try
+	cargo build --quiet
+	target/debug/portreeve try $(ARGS)
+
+# Prove it here: real systemd, power cuts and all.
+test:
+	tests/install-packages test
+	cargo build
+	tests/run
+
+# Figures, as tables.
+bench:
+	cargo bench --bench '*'
+
+lint:
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings

@@ -1,0 +1,261 @@
+//! A Debian host: its own init, cgroup, network and disk. It boots in about a second and can lose its power.
+
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::mount::MountFlags;
+use rustix::process::{Pid, Signal};
+
+use crate::base;
+use crate::cmd::{self, CmdResult};
+use crate::traces::{self, Traces, until, until_within};
+
+/// Longest boot or shutdown on a busy machine.
+const BOOT: Duration = Duration::from_mins(2);
+
+/// A host. It is gone, with all its traces, when this value is.
+#[derive(Debug)]
+pub struct TestHost {
+    traces: Traces,
+    running: Option<Running>,
+}
+
+/// The processes of a host that has power.
+#[derive(Debug)]
+struct Running {
+    nspawn: Child,
+    /// Its PID 1, by the number it has outside.
+    init: Pid,
+}
+
+impl TestHost {
+    /// A fresh host that has booted with no failed unit.
+    #[track_caller]
+    pub fn boot(name: &str) -> Self {
+        traces::abandoned().iter().for_each(Traces::remove);
+        let mut host = Self::lay_out(name);
+        host.power_on();
+        assert_eq!(host.state(), "running", "{}", host.exec(&["systemctl", "--failed"]));
+        host
+    }
+
+    fn lay_out(name: &str) -> Self {
+        let base = base::base();
+        let host = Self { traces: Traces::of(name), running: None };
+        for directory in [host.traces.upper(), host.traces.work(), host.traces.root()] {
+            fs::create_dir_all(directory).expect("the host's directories are made");
+        }
+        host.mount(&base);
+        fs::write(host.path("/etc/hostname"), format!("{name}\n")).expect("its name is written");
+        // An empty one means a first boot, which asks questions and ends degraded.
+        let id = fs::read_to_string("/proc/sys/kernel/random/uuid").expect("a random name").replace('-', "");
+        fs::write(host.path("/etc/machine-id"), id).expect("its identity is written");
+        host
+    }
+
+    fn mount(&self, base: &std::path::Path) {
+        let (upper, work) = (self.traces.upper(), self.traces.work());
+        let layers = format!("lowerdir={},upperdir={},workdir={}", base.display(), upper.display(), work.display());
+        let layers = std::ffi::CString::new(layers).expect("no NUL in a path");
+        rustix::mount::mount("overlay", self.traces.root(), "overlay", MountFlags::empty(), Some(layers.as_c_str()))
+            .expect("the overlay is mounted; its directory must not be on an overlay (PORTREEVE_TESTS names another)");
+    }
+
+    /// Runs `argv` inside, as root, and waits for its end.
+    #[track_caller]
+    pub fn exec(&self, argv: &[&str]) -> CmdResult {
+        cmd::run(self.command(argv))
+    }
+
+    /// The same, and it must exit with 0.
+    #[track_caller]
+    pub fn exec_ok(&self, argv: &[&str]) -> CmdResult {
+        self.exec(argv).ok()
+    }
+
+    /// Runs a shell script inside; it must exit with 0. What it printed is returned.
+    #[track_caller]
+    pub fn sh(&self, script: &str) -> String {
+        self.exec(&["sh", "-euc", script]).ok().stdout
+    }
+
+    /// A command that will run inside, for what [`exec`](Self::exec) can't do: go on in the background, read a pipe.
+    pub fn command(&self, argv: &[&str]) -> Command {
+        let init = self.init().as_raw_nonzero().to_string();
+        cmd::command(&[&["nsenter", "--target", &init, "--all"], argv].concat())
+    }
+
+    /// The content of a file inside.
+    #[track_caller]
+    pub fn read_file(&self, path: &str) -> String {
+        self.exec_ok(&["cat", path]).stdout
+    }
+
+    /// Writes a file inside, root's, mode 0644, and the directories above it.
+    #[track_caller]
+    pub fn put_file(&self, path: &str, content: impl AsRef<[u8]>) {
+        let script = r#"umask 022; mkdir -p "$(dirname "$0")"; cat >"$0""#;
+        cmd::run_with_input(self.command(&["sh", "-euc", script, path]), content.as_ref()).ok();
+    }
+
+    /// Whether something has this path inside; a link counts whatever it leads to.
+    pub fn has(&self, path: &str) -> bool {
+        self.exec(&["sh", "-c", r#"test -e "$0" || test -L "$0""#, path]).code == 0
+    }
+
+    /// A path inside, as seen from outside. It works without power too; but `/run` and `/tmp` are not there, and absolute
+    /// links lead astray.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        self.traces.root().join(inside.trim_start_matches('/'))
+    }
+
+    /// What `systemctl is-system-running` says: `running`, or `degraded` when a unit has failed.
+    pub fn state(&self) -> String {
+        self.exec(&["systemctl", "is-system-running"]).stdout.trim().to_owned()
+    }
+
+    /// All that the journal holds of a unit, since its first boot.
+    pub fn journal(&self, unit: &str) -> String {
+        self.exec(&["journalctl", "--no-pager", "--output=short-precise", "--unit", unit]).stdout
+    }
+
+    /// The network namespace, for clients that enter it.
+    pub fn network(&self) -> OwnedFd {
+        let path = format!("/proc/{}/ns/net", self.init().as_raw_nonzero());
+        File::open(path).expect("the network namespace is opened").into()
+    }
+
+    /// The power goes: every process is gone at once; what was in memory of files stays.
+    #[track_caller]
+    pub fn power_cut(&mut self) {
+        let mut running = self.running.take().expect("the host has power");
+        // nspawn's own death would leave the host running, with another parent.
+        rustix::process::kill_process(running.init, Signal::KILL).expect("its init is killed");
+        running.nspawn.wait().expect("nspawn has ended");
+    }
+
+    /// An orderly shutdown.
+    #[track_caller]
+    pub fn power_off(&mut self) {
+        self.exec(&["systemctl", "poweroff"]);
+        let mut running = self.running.take().expect("the host has power");
+        until_within(BOOT, "the host has shut down", || running.nspawn.try_wait().expect("nspawn is ours").is_some());
+    }
+
+    /// Boots what the last power cut or shutdown left. Units may have failed: see [`state`](Self::state).
+    #[track_caller]
+    pub fn boot_again(&mut self) {
+        assert!(self.running.is_none(), "the host has power");
+        self.power_on();
+    }
+
+    /// An orderly shutdown and a boot.
+    #[track_caller]
+    pub fn reboot(&mut self) {
+        self.power_off();
+        self.boot_again();
+    }
+
+    /// Installs the program and its units, where a package would.
+    #[track_caller]
+    pub fn install_binary(&self) {
+        fs::copy(env!("CARGO_BIN_EXE_portreeve"), self.path("/usr/bin/portreeve")).expect("the program is copied");
+        for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/systemd")).into_iter().flatten().flatten() {
+            let place = self.path("/usr/lib/systemd/system").join(entry.file_name());
+            fs::copy(entry.path(), place).expect("a unit is copied");
+        }
+        self.exec_ok(&["systemctl", "daemon-reload"]);
+    }
+
+    fn init(&self) -> Pid {
+        self.running.as_ref().expect("the host has power").init
+    }
+
+    #[track_caller]
+    fn power_on(&mut self) {
+        let mut nspawn = self.nspawn();
+        let init = self.wait_for_init(&mut nspawn);
+        self.running = Some(Running { nspawn, init });
+        // The bus comes up some time after PID 1, and `--wait` does not wait for it.
+        until_within(BOOT, "the host has booted", || {
+            let state = self.exec(&["systemctl", "is-system-running", "--wait"]).stdout;
+            matches!(state.trim(), "running" | "degraded")
+        });
+    }
+
+    fn nspawn(&self) -> Child {
+        let (cgroup, machine) = (self.traces.cgroup(), self.traces.machine());
+        fs::create_dir_all(&cgroup).expect("its cgroup is made");
+        let log = File::create(self.traces.boot_log()).expect("its boot log is made");
+        // The shell enters the cgroup before anything is started that could leave it; the session keeps the terminal's
+        // signals away.
+        let enter = r#"echo $$ >"$0/cgroup.procs"; exec setsid systemd-nspawn --quiet --register=no --keep-unit --boot \
+            --private-network --console=pipe --link-journal=no --resolv-conf=off --timezone=off -M "$1" -D "$2""#;
+        let (cgroup, root) = (cgroup.display().to_string(), self.traces.root().display().to_string());
+        cmd::command(&["sh", "-euc", enter, &cgroup, machine, &root])
+            .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("nspawn is started")
+    }
+
+    /// nspawn's child is itself at first; entering it then would run commands outside.
+    #[track_caller]
+    fn wait_for_init(&self, nspawn: &mut Child) -> Pid {
+        let mut found = None;
+        until("the host's init is there", || {
+            let ended = nspawn.try_wait().expect("nspawn is ours");
+            assert!(
+                ended.is_none(),
+                "nspawn ended: {}",
+                fs::read_to_string(self.traces.boot_log()).unwrap_or_default()
+            );
+            found = init_below(nspawn.id());
+            found.is_some()
+        });
+        found.expect("it was found")
+    }
+}
+
+impl Drop for TestHost {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell();
+        }
+        if let Some(mut running) = self.running.take() {
+            rustix::process::kill_process(running.init, Signal::KILL).ok();
+            running.nspawn.wait().ok();
+        }
+        self.traces.remove();
+    }
+}
+
+impl TestHost {
+    /// For whoever reads why a test failed: the end of the journal.
+    #[expect(clippy::print_stdout, reason = "shown by test runners with a failure, and only then")]
+    fn tell(&self) {
+        if self.running.is_some() {
+            let journal = cmd::run(self.command(&["journalctl", "--no-pager", "--lines=60"])).stdout;
+            println!("--- the journal of {} ends with\n{journal}", self.traces.machine());
+        }
+    }
+
+    /// Its traces, to assert that they are gone later.
+    pub fn traces(&self) -> Traces {
+        self.traces.clone()
+    }
+}
+
+fn init_below(nspawn: u32) -> Option<Pid> {
+    let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).ok()?;
+    let pid = children.split_whitespace().find(|pid| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        matches!(name.trim(), "systemd" | "init")
+    })?;
+    Pid::from_raw(pid.parse().ok()?)
+}

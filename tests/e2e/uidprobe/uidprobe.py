@@ -1,0 +1,1 @@
+"""Nothing; what matters happens in setup.py."""
