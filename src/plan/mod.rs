@@ -1,1 +1,100 @@
-//! To be filled.
+//! What to do with each environment, decided once: `plan` prints the same value that a pass executes. Pure.
+
+mod decide;
+
+pub use decide::{Decision, decide};
+
+use crate::desired::Wanted;
+use crate::model::{CommitId, EnvName};
+use crate::observed::Drift;
+
+/// What the repository asks of an environment, as far as that could be found out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Want {
+    /// This.
+    Wanted(Box<Wanted>),
+    /// It is not on this host's list. The flag says whether its file carries the tombstone.
+    Absent {
+        /// `removed = true` stands in its file, or it may go without.
+        tombstone: bool,
+    },
+    /// Its manifest can't be used, or its revision means nothing: a person must act.
+    Unusable(String),
+    /// The tip is no descendant of what is applied.
+    Diverged(String),
+    /// It can't be known now: the network, or its server.
+    Unknown(String),
+}
+
+/// What is to be done with one environment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnvPlan {
+    /// Which.
+    pub name: EnvName,
+    /// What serves: its title and release id.
+    pub serves: Option<Serving>,
+    /// What is wanted.
+    pub wants: Option<Box<Wanted>>,
+    /// What to do.
+    pub action: Action,
+    /// What to put right, whatever the action is.
+    pub repairs: Vec<Drift>,
+    /// What an operator did that is respected, not repaired.
+    pub respected: Vec<String>,
+}
+
+/// What serves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Serving {
+    /// What people call it.
+    pub title: String,
+    /// The generation.
+    pub generation: u64,
+    /// What it runs.
+    pub wanted: Wanted,
+}
+
+/// The one thing to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Nothing: it is as it should be.
+    Nothing,
+    /// Release what is wanted.
+    Release,
+    /// Start the slot that should be running.
+    Start,
+    /// Take it off this host.
+    Remove,
+    /// Leave it: an operator said so.
+    Held(String),
+    /// Leave it stopped: an operator said so.
+    Stopped(String),
+    /// Leave it: an operator wants nothing touched.
+    Suspended(String),
+    /// Leave it: this content failed before.
+    Quarantined(String),
+    /// Leave it for now: the last failure may pass by itself.
+    Waiting(String),
+    /// A person must act first.
+    Blocked(String),
+    /// The branch was rewritten.
+    Diverged(String),
+    /// What is wanted isn't known now.
+    Stale(String),
+}
+
+/// The deploy repository's tip and what follows from it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The tip; `None` while the repository can't be reached.
+    pub tip: Option<CommitId>,
+    /// The environments, by name.
+    pub environments: Vec<EnvPlan>,
+}
+
+impl EnvPlan {
+    /// Whether a pass would change anything.
+    pub fn changes(&self) -> bool {
+        matches!(self.action, Action::Release | Action::Start | Action::Remove) || !self.repairs.is_empty()
+    }
+}

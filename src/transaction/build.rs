@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::context::Entry;
 use super::{Context, Event, Failure, Phase};
 use crate::desired::{Generation, Wanted};
 use crate::host::{Exit, Run};
@@ -46,9 +47,10 @@ impl<'a> Build<'a> {
             return Ok(());
         }
         let owner = Identity { gid: self.owners.app.gid, ..self.owners.root };
-        let nodes = self.cx.trees.nodes(self.wanted, owner)?;
-        let mut nodes = furnish(nodes, self.wanted, self.owners);
-        files.make_tree(&release, 0o750, owner, &mut nodes).map_err(&fail)
+        self.cx.trees.each(self.wanted, owner, &mut |nodes| {
+            let mut nodes = furnish(Box::new(nodes), self.wanted, self.owners);
+            files.make_tree(&release, 0o750, owner, &mut nodes).map_err(&fail)
+        })
     }
 
     /// The virtual environment; reused when it is complete. True when it was built now.
@@ -183,8 +185,6 @@ impl<'a> Build<'a> {
         self.cx.host.processes().run(&run).map_err(Failure::on_host(Phase::Build))
     }
 }
-
-type Entry = crate::host::Result<(PathBuf, Node)>;
 
 /// Gives the application the directories that `compilemessages` writes into, and adds `settings_local.py` beside the settings
 /// for projects that import it by themselves. It holds no values: those are found through the slot of the process.

@@ -11,14 +11,18 @@ use crate::model::{EnvLayout, EnvName, Identity, Layout, Manager, Node};
 
 pub use crate::resource::Privilege;
 
+/// A file, link or directory on its way to the disk.
+pub type Entry = crate::host::Result<(PathBuf, Node)>;
+
 /// The application's committed files.
 pub trait Trees {
-    /// The nodes of `wanted`'s commit, parents first, readable by `owner`'s group.
-    fn nodes<'a>(
-        &'a self,
+    /// Hands the nodes of `wanted`'s commit to `take`, parents first, readable by `owner`'s group.
+    fn each(
+        &self,
         wanted: &Wanted,
         owner: Identity,
-    ) -> Result<Box<dyn Iterator<Item = crate::host::Result<(PathBuf, Node)>> + 'a>, Failure>;
+        take: &mut dyn FnMut(&mut dyn Iterator<Item = Entry>) -> Result<(), Failure>,
+    ) -> Result<(), Failure>;
 }
 
 /// How packages are installed.

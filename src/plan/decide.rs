@@ -1,0 +1,139 @@
+//! The rules, in the order in which they win.
+
+use jiff::Timestamp;
+
+use super::{Action, EnvPlan, Serving, Want};
+use crate::desired::Wanted;
+use crate::observed::{Difference, Drift, Installed, Part};
+use crate::policy::{Ruling, Standing};
+
+/// What [`decide`] decides from.
+#[derive(Debug)]
+pub struct Decision<'a> {
+    /// What the repository asks for.
+    pub want: Want,
+    /// What is on the host.
+    pub installed: &'a Installed,
+    /// Holds and quarantine.
+    pub standing: &'a Standing,
+    /// Listeners in its ports that are not its own, in words.
+    pub foreign: Option<String>,
+    /// This version of the program makes other files of the same content.
+    pub renders_differently: bool,
+    /// The wall clock.
+    pub now: Timestamp,
+}
+
+/// Decides about one environment.
+pub fn decide(decision: Decision<'_>) -> EnvPlan {
+    let Decision { want, installed, standing, foreign, renders_differently, now } = decision;
+    let serves = installed.generation.as_ref().map(|generation| Serving {
+        title: generation.wanted.title(),
+        generation: generation.number,
+        wanted: generation.wanted.clone(),
+    });
+    let (respected, repairs) = split(&installed.drift);
+    let mut plan =
+        EnvPlan { name: installed.name.clone(), serves, wants: None, action: Action::Nothing, repairs, respected };
+    if let Some(words) = stopped_or_suspended(standing, now) {
+        plan.action = words;
+        plan.repairs.clear();
+    }
+    match want {
+        Want::Wanted(wanted) => {
+            if plan.action == Action::Nothing {
+                plan.action = wanted_action(&wanted, installed, standing, foreign, renders_differently, now);
+            }
+            plan.wants = Some(wanted);
+        }
+        other if plan.action == Action::Nothing => plan.action = without_wish(other, installed),
+        _ => {}
+    }
+    if let Action::Blocked(_) | Action::Release = plan.action {
+        return plan;
+    }
+    plan.start_if_down(installed);
+    plan
+}
+
+impl EnvPlan {
+    /// Whatever keeps an environment from moving does not keep it from serving.
+    fn start_if_down(&mut self, installed: &Installed) {
+        let moves = matches!(self.action, Action::Stopped(_) | Action::Suspended(_) | Action::Remove);
+        if moves || installed.serves() {
+            return;
+        }
+        if self.respected.is_empty() {
+            self.action = Action::Start;
+        } else {
+            self.action = Action::Blocked(self.respected.join("; "));
+        }
+    }
+}
+
+/// A missing wants link is an operator's `systemctl disable`: respected. Everything else is drift.
+fn split(drift: &[Drift]) -> (Vec<String>, Vec<Drift>) {
+    let intent = |drift: &&Drift| drift.expected.part == Part::Wants && drift.found == Difference::Missing;
+    let (intents, repairs): (Vec<&Drift>, Vec<&Drift>) = drift.iter().partition(intent);
+    let words = |drift: &Drift| {
+        format!("{drift} (systemctl disable): it does not start at boot; systemctl enable it, or portreeve stop it")
+    };
+    (intents.into_iter().map(words).collect(), repairs.into_iter().cloned().collect())
+}
+
+/// The two holds that need no wish to be judged.
+fn stopped_or_suspended(standing: &Standing, now: Timestamp) -> Option<Action> {
+    let nothing = crate::model::Digest::of(b"");
+    match standing.decide(nothing, None, now) {
+        Ruling::Stopped(hold) => Some(Action::Stopped(by(hold))),
+        Ruling::Suspended { hold, until } => {
+            let until = until.map(|until| format!("until {until}, ")).unwrap_or_default();
+            Some(Action::Suspended(format!("{until}{}", by(hold))))
+        }
+        _ => None,
+    }
+}
+
+fn by(hold: &crate::policy::Hold) -> String {
+    let reason = hold.reason.as_ref().map(|reason| format!(": \"{reason}\"")).unwrap_or_default();
+    format!("by {}, {}{reason}", hold.by, hold.since.strftime("%d %b %H:%M UTC"))
+}
+
+fn wanted_action(
+    wanted: &Wanted,
+    installed: &Installed,
+    standing: &Standing,
+    foreign: Option<String>,
+    renders_differently: bool,
+    now: Timestamp,
+) -> Action {
+    let serving = installed.generation.as_ref().map(|generation| generation.wanted.digest);
+    match standing.decide(wanted.digest, serving, now) {
+        Ruling::Held { hold, .. } => Action::Held(by(hold)),
+        Ruling::Stopped(hold) => Action::Stopped(by(hold)),
+        Ruling::Suspended { hold, .. } => Action::Suspended(by(hold)),
+        Ruling::Quarantined(entry) => Action::Quarantined(format!("{}: {}", entry.phase, entry.cause)),
+        Ruling::Wait { until, backoff } => Action::Waiting(format!(
+            "{}: {}; again after {}",
+            backoff.phase,
+            backoff.cause,
+            until.strftime("%H:%M:%S UTC")
+        )),
+        Ruling::Proceed if serving == Some(wanted.digest) && !renders_differently => Action::Nothing,
+        Ruling::Proceed => foreign.map_or(Action::Release, Action::Blocked),
+    }
+}
+
+fn without_wish(want: Want, installed: &Installed) -> Action {
+    match want {
+        Want::Absent { .. } if installed.active.is_none() => Action::Nothing,
+        Want::Absent { tombstone: true } => Action::Remove,
+        Want::Absent { tombstone: false } => Action::Blocked(
+            "it is no longer in the repository, and pro goes only with `removed = true` in its file".to_owned(),
+        ),
+        Want::Unusable(words) => Action::Blocked(words),
+        Want::Diverged(words) => Action::Diverged(words),
+        Want::Unknown(words) => Action::Stale(words),
+        Want::Wanted(_) => Action::Nothing,
+    }
+}
