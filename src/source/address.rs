@@ -282,7 +282,13 @@ mod tests {
         for c in ['\n', '\r', '\0', '\u{1b}', ' ', ';', '$', '`', '\'', '"', '\\', 'é', '\u{202e}'] {
             assert_eq!(parse(&format!("https://host/a{c}b")), Err(AddressError::Character(c)));
         }
-        for text in ["ssh://%2doProxyCommand=x/y", "ssh://ho%20st/x", "https://host:0/x", "https://host:70000/x", "https://.host/x"] {
+        for text in [
+            "ssh://%2doProxyCommand=x/y",
+            "ssh://ho%20st/x",
+            "https://host:0/x",
+            "https://host:70000/x",
+            "https://.host/x",
+        ] {
             assert!(matches!(parse(text), Err(AddressError::Host(_))), "{text}");
         }
     }

@@ -137,7 +137,7 @@ pub enum SourceError {
     /// Our own mirror can't be made, opened or read.
     #[error("can't {action} {}", .path.display())]
     Mirror {
-        /// `make`, `replace`.
+        /// `make`, `replace`, `sweep`.
         action: &'static str,
         /// The mirror.
         path: PathBuf,
@@ -166,16 +166,17 @@ pub enum SourceError {
 
 /// The sentence for people in what git printed: its last line that isn't advice.
 fn last_line(stderr: &str) -> &str {
-    let mut lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
-    let told = lines.clone().rev().find(|line| line.starts_with("ssh:") || line.contains("fatal: "));
-    let line = told.or_else(|| lines.next_back()).unwrap_or("git said nothing");
+    let lines: Vec<_> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let last = |words: &str| lines.iter().rev().find(|line| line.starts_with(words)).copied();
+    let told = last("ssh: ").or_else(|| last("fatal: ")).or_else(|| lines.last().copied());
+    let line = told.unwrap_or("git said nothing");
     line.strip_prefix("fatal: ").unwrap_or(line)
 }
 
 impl SourceError {
     /// Whether it may pass by itself, so that trying again soon is worth it.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Corrupt { .. } | Self::Git { .. })
+        matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Git { .. })
     }
 
     /// What to do, in one sentence.
@@ -190,10 +191,13 @@ impl SourceError {
                 "nothing for users: what runs goes on; it is tried again by itself".into()
             }
             Self::HostKey { .. } => {
-                "compare the server's fingerprint with what its keepers publish, then run `portreeve setup` again".into()
+                "compare the server's fingerprint with what its keepers publish, then run `portreeve setup` again"
+                    .into()
             }
             Self::Denied { .. } => "give this host's deploy key read access there".into(),
-            Self::Redirected { .. } => "write the address that it redirects to, mostly the same with `.git` at its end".into(),
+            Self::Redirected { .. } => {
+                "write the address that it redirects to, mostly the same with `.git` at its end".into()
+            }
             Self::TooLarge { .. } => "take it out of the repository, and out of its history".into(),
             Self::UnsupportedFormat { .. } => "make the repository anew with --object-format=sha1".into(),
             Self::Corrupt { .. } => "run `git fsck --strict` in the repository and push repaired history".into(),
@@ -243,14 +247,66 @@ enum Kind {
 /// Words of git and ssh, the telling ones first: git ends most failures with the same advice on access rights.
 const KINDS: &[(Kind, &[&str])] = &[
     (Kind::TooLarge, &["signal 25", "File too large", "Out of memory", "out of memory"]),
-    (Kind::HostKey, &["Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED", "SSL certificate problem", "server certificate verification failed"]),
+    (
+        Kind::HostKey,
+        &[
+            "Host key verification failed",
+            "REMOTE HOST IDENTIFICATION HAS CHANGED",
+            "SSL certificate problem",
+            "server certificate verification failed",
+        ],
+    ),
     (Kind::Redirected, &["returned error: 301", "returned error: 302", "returned error: 307", "returned error: 308"]),
-    (Kind::Denied, &["Permission denied (", "Authentication failed", "could not read Username", "could not read Password", "returned error: 401", "returned error: 403", "dubious ownership"]),
+    (
+        Kind::Denied,
+        &[
+            "Permission denied (",
+            "Authentication failed",
+            "could not read Username",
+            "could not read Password",
+            "returned error: 401",
+            "returned error: 403",
+            "dubious ownership",
+        ],
+    ),
     (Kind::Format, &["mismatched algorithms", "unknown object format", "unsupported object format"]),
     (Kind::NoSuchRev, &["couldn't find remote ref", "not our ref", "does not allow request for unadvertised object"]),
-    (Kind::Corrupt, &["fsck error", "index-pack failed", "index-pack output", "did not send all necessary objects", "bad pack", "unresolved deltas", "early EOF"]),
-    (Kind::Unreachable, &["Could not resolve host", "Connection refused", "Connection timed out", "Network is unreachable", "No route to host", "Connection reset", "Connection closed", "Couldn't connect", "Failed to connect", "Empty reply from server", "Operation timed out", "hung up unexpectedly", "returned error: 5", "returned error: 429"]),
-    (Kind::NotARepository, &["does not appear to be a git repository", "not found", "No such file or directory", "valid repository", "returned error: 404"]),
+    (Kind::Corrupt, &["fsck error", "did not send all necessary objects"]),
+    (
+        Kind::Unreachable,
+        &[
+            "Could not resolve host",
+            "Connection refused",
+            "Connection timed out",
+            "Network is unreachable",
+            "No route to host",
+            "Connection reset",
+            "Connection closed",
+            "Couldn't connect",
+            "Failed to connect",
+            "Empty reply from server",
+            "Operation timed out",
+            "hung up unexpectedly",
+            "early EOF",
+            "unresolved deltas",
+            "index-pack failed",
+            "bad pack",
+            "returned error: 5",
+            "returned error: 429",
+        ],
+    ),
+    (
+        Kind::NotARepository,
+        &[
+            "does not appear to be a git repository",
+            "not found",
+            "No such file or directory",
+            "valid repository",
+            "returned error: 404",
+        ],
+    ),
+    // index-pack ended without a word: one of our limits killed it.
+    (Kind::TooLarge, &["invalid index-pack output"]),
 ];
 
 fn missing(stderr: &str) -> String {
@@ -281,15 +337,24 @@ mod tests {
     fn failures_are_told_apart() {
         let advice = "fatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\nand the repository exists.";
         assert!(matches!(error(&format!("Host key verification failed.\n{advice}")), SourceError::HostKey { .. }));
-        assert!(matches!(error(&format!("git@h: Permission denied (publickey).\n{advice}")), SourceError::Denied { .. }));
+        assert!(matches!(
+            error(&format!("git@h: Permission denied (publickey).\n{advice}")),
+            SourceError::Denied { .. }
+        ));
         let refused = error(&format!("ssh: connect to host h port 22: Connection refused\n{advice}"));
         assert!(matches!(refused, SourceError::Unreachable { .. }) && refused.is_transient());
         assert_eq!(
             refused.to_string(),
             "https://git.example.org/x can't be reached: ssh: connect to host h port 22: Connection refused"
         );
-        assert!(matches!(error("remote: Repository not found.\nfatal: repository 'x' not found"), SourceError::NotARepository { .. }));
-        assert!(matches!(error("fatal: mismatched algorithms: client sha1; server sha256"), SourceError::UnsupportedFormat { .. }));
+        assert!(matches!(
+            error("remote: Repository not found.\nfatal: repository 'x' not found"),
+            SourceError::NotARepository { .. }
+        ));
+        assert!(matches!(
+            error("fatal: mismatched algorithms: client sha1; server sha256"),
+            SourceError::UnsupportedFormat { .. }
+        ));
         assert!(matches!(error("error: index-pack died of signal 25"), SourceError::TooLarge { limit: 7, .. }));
         let missing = error("fatal: remote error: upload-pack: not our ref 1234");
         assert!(matches!(missing, SourceError::NoSuchRev { rev, .. } if rev == "1234"));

@@ -52,7 +52,10 @@ const CONFIG: &[&str] = &[
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "fetch.fsckObjects=true",
-    "transfer.fsckObjects=true",
+    // Old tools' harmless slips, which many an honest history holds.
+    "fetch.fsck.zeroPaddedFilemode=ignore",
+    "fetch.fsck.badTimezone=ignore",
+    "fetch.fsck.missingSpaceBeforeDate=ignore",
     "fetch.recurseSubmodules=false",
     "fetch.writeCommitGraph=false",
     // One pack for each fetch, where loose objects would be one file each.

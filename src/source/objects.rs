@@ -112,10 +112,8 @@ impl Objects {
         }
         self.require(tip)?;
         let descends = self.repository.graph_descendant_of(oid(tip), oid(floor));
-        match descends.map_err(unreadable("history", &self.path))? {
-            true => Ok(Ancestry::Descendant),
-            false => Ok(Ancestry::Diverged),
-        }
+        let descends = descends.map_err(unreadable("history", &self.path))?;
+        Ok(if descends { Ancestry::Descendant } else { Ancestry::Diverged })
     }
 
     /// Who wrote a commit, when, and what it is about.
@@ -161,7 +159,8 @@ impl Objects {
         let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
         for parent in parents.split('/').filter(|parent| !parent.is_empty()) {
             let entries = self.entries(tree)?;
-            let Some(next) = entries.iter().find(|entry| entry.name == parent.as_bytes() && entry.mode == MODE_DIRECTORY)
+            let Some(next) =
+                entries.iter().find(|entry| entry.name == parent.as_bytes() && entry.mode == MODE_DIRECTORY)
             else {
                 return Ok(None);
             };
@@ -179,7 +178,7 @@ impl Objects {
         for entry in self.entries(self.root(commit)?)? {
             match entry.name.as_slice() {
                 b"portreeve.toml" => reader.take("", &entry)?,
-                b"hosts" => reader.directory("", &entry, |reader, path, entry| reader.manifest(path, entry))?,
+                b"hosts" => reader.directory("", &entry, DeployReader::manifest)?,
                 b"projects" => reader.directory("", &entry, DeployReader::project)?,
                 _ => {}
             }
@@ -389,9 +388,9 @@ mod tests {
     #[test]
     fn links_in_a_deploy_repository_are_shown_and_not_followed() {
         let origin = Origin::new();
-        std::fs::create_dir(origin.path().join("projects")).unwrap();
+        origin.commit("projects/README", "");
         for (target, link) in [("/etc", "hosts"), ("/etc/passwd", "portreeve.toml"), ("..", "projects/x")] {
-            std::os::unix::fs::symlink(target, origin.path().join(link)).unwrap();
+            origin.link(link, target);
         }
         let commit = origin.commit_all();
         let tree = objects(&origin).deploy_tree(&commit).unwrap();

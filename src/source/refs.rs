@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn an_annotated_tag_stands_for_its_commit() {
-        let text = format!("{}\trefs/tags/v1\n{}\trefs/tags/v1^{{}}\n{}\tHEAD\n", commit("1"), commit("2"), commit("3"));
+        let text =
+            format!("{}\trefs/tags/v1\n{}\trefs/tags/v1^{{}}\n{}\tHEAD\n", commit("1"), commit("2"), commit("3"));
         let refs = Refs::from_ls_remote(&text).unwrap();
         assert_eq!(refs.tag("v1"), Some(&commit("2")));
         assert_eq!(refs.branch("v1"), None);

@@ -124,7 +124,8 @@ impl Mirror {
 
     /// Brings all of it over one connection, or none when only commits are wanted that are here already. Answers in the same order.
     ///
-    /// A branch may have moved since it was looked at: what counts is what this returns.
+    /// A branch may have moved since it was looked at: what counts is what this returns. One fetch of a mirror at a time:
+    /// hold its lock.
     pub fn fetch(&self, git: &Git, wanted: &[Wanted]) -> Result<Vec<CommitId>> {
         self.ensure()?;
         for name in wanted.iter().filter(|wanted| !matches!(wanted, Wanted::Commit(_))) {
@@ -133,7 +134,10 @@ impl Mirror {
         let before = self.objects()?;
         let missing: Vec<_> = wanted.iter().filter(|wanted| !is_here(&before, wanted)).collect();
         if !missing.is_empty() {
-            self.fetch_missing(git, &missing)?;
+            self.sweep()?;
+            let fetched = self.fetch_missing(git, &missing);
+            self.sweep()?;
+            fetched?;
         }
         let objects = self.objects()?;
         wanted.iter().map(|wanted| self.found(&objects, wanted)).collect()
@@ -141,7 +145,8 @@ impl Mirror {
 
     fn fetch_missing(&self, git: &Git, missing: &[&Wanted]) -> Result<()> {
         let refspecs: Vec<_> = missing.iter().map(|wanted| wanted.refspec()).collect();
-        let (commits, names): (Vec<_>, Vec<_>) = missing.iter().partition(|wanted| matches!(wanted, Wanted::Commit(_)));
+        let (commits, names): (Vec<&Wanted>, Vec<&Wanted>) =
+            missing.iter().partition(|wanted| matches!(wanted, Wanted::Commit(_)));
         match git.fetch(&self.path, &self.address, &refspecs) {
             Err(SourceError::NoSuchRev { .. }) if !commits.is_empty() => {
                 let all = ALL.iter().map(|&spec| spec.to_owned());
@@ -150,6 +155,14 @@ impl Mirror {
             }
             other => other,
         }
+    }
+
+    /// Removes what a killed git left: locks, which would refuse every later fetch, and half a pack for each attempt.
+    fn sweep(&self) -> Result<()> {
+        sweep(&self.path, 1)
+            .and_then(|()| sweep(&self.path.join("objects"), 2))
+            .and_then(|()| sweep(&self.path.join("refs"), usize::MAX))
+            .map_err(self.refused("sweep"))
     }
 
     fn found(&self, objects: &Objects, wanted: &Wanted) -> Result<CommitId> {
@@ -181,6 +194,21 @@ fn is_here(objects: &Objects, wanted: &Wanted) -> bool {
     matches!(wanted, Wanted::Commit(commit) if objects.contains(commit))
 }
 
+/// Removes git's temporary and lock files, so many levels deep.
+fn sweep(directory: &Path, levels: usize) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        if name.starts_with(b"tmp_") || name.ends_with(b".lock") {
+            remove_tree(&entry.path())?;
+        } else if levels > 1 && entry.file_type()?.is_dir() {
+            sweep(&entry.path(), levels - 1)?;
+        }
+    }
+    Ok(())
+}
+
 fn remove_tree(path: &Path) -> io::Result<()> {
     let kind = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -204,9 +232,9 @@ mod tests {
         let first = origin.commit("a", "1");
         assert_eq!(tip(&git(), &origin.address(), "main").unwrap(), first);
         let mirror = origin.mirror();
-        assert_eq!(mirror.fetch(&git(), &[Wanted::Branch("main".into())]).unwrap(), [first.clone()]);
+        assert_eq!(mirror.fetch(&git(), &[Wanted::Branch("main".into())]).unwrap(), std::slice::from_ref(&first));
         let second = origin.commit("a", "2");
-        assert_eq!(mirror.fetch(&git(), &[Wanted::Branch("main".into())]).unwrap(), [second.clone()]);
+        assert_eq!(mirror.fetch(&git(), &[Wanted::Branch("main".into())]).unwrap(), std::slice::from_ref(&second));
         let objects = mirror.objects().unwrap();
         assert_eq!(objects.ancestry(&first, &second).unwrap(), Ancestry::Descendant);
         assert_eq!(objects.file_at(&first, "a", 10).unwrap(), Some(b"1".to_vec()));
@@ -246,7 +274,7 @@ mod tests {
         origin.commit("a", "2");
         let wanted = [Wanted::Commit(first.clone())];
         let mirror = origin.mirror();
-        assert_eq!(mirror.fetch(&git(), &wanted).unwrap(), [first.clone()]);
+        assert_eq!(mirror.fetch(&git(), &wanted).unwrap(), std::slice::from_ref(&first));
         origin.remove();
         assert_eq!(mirror.fetch(&git(), &wanted).unwrap(), [first]);
     }
@@ -271,7 +299,7 @@ mod tests {
         origin.git(&["reset", "-q", "--hard", "HEAD~1"]);
         let back = origin.head();
         let new = origin.commit("b", "3");
-        assert_eq!(mirror.fetch(&git(), &main).unwrap(), [new.clone()]);
+        assert_eq!(mirror.fetch(&git(), &main).unwrap(), std::slice::from_ref(&new));
         let objects = mirror.objects().unwrap();
         assert_eq!(objects.ancestry(&old, &new).unwrap(), Ancestry::Diverged);
         assert_eq!(objects.ancestry(&old, &back).unwrap(), Ancestry::Diverged);
@@ -341,12 +369,56 @@ mod tests {
     }
 
     #[test]
+    fn ssh_is_asked_with_our_key_and_its_words_come_back() {
+        let (listener, address) = listener();
+        drop(listener);
+        let text = address.as_str().replace("https://", "ssh://git@");
+        let address = Address::parse(&text, LocalPaths::Refused).unwrap();
+        let ssh =
+            crate::source::Ssh { key: Some("/nonexistent/a key".into()), known_hosts: Some("/nonexistent/%h".into()) };
+        let error = tip(&git().with_ssh(&ssh), &address, "main").unwrap_err();
+        assert!(error.to_string().contains("Connection refused"), "{error}");
+        assert!(matches!(error, SourceError::Unreachable { .. }), "{error:?}");
+    }
+
+    #[test]
     fn a_pack_beyond_the_limit_is_cut() {
         let origin = Origin::new();
         origin.commit_noise("big", 2 << 20);
         let limits = GitLimits { pack: 1 << 20, ..GitLimits::default() };
         let error = origin.mirror().fetch(&git().with_limits(limits), &[Wanted::Branch("main".into())]).unwrap_err();
         assert!(matches!(error, SourceError::TooLarge { .. }), "{error:?}");
+        let packs = fs::read_dir(origin.mirror().path().join("objects/pack")).unwrap();
+        assert_eq!(packs.count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_git_leaves_stops_no_later_fetch() {
+        let origin = Origin::new();
+        origin.commit("a", "1");
+        let mirror = origin.mirror();
+        let main = Wanted::Branch("main".into());
+        mirror.fetch(&git(), std::slice::from_ref(&main)).unwrap();
+        let tip = origin.commit("a", "2");
+        for left in [format!("{}.lock", main.local()), "packed-refs.lock".into(), "objects/pack/tmp_pack_x".into()] {
+            fs::write(mirror.path().join(left), "").unwrap();
+        }
+        assert_eq!(mirror.fetch(&git(), &[main]).unwrap(), [tip]);
+        assert!(!mirror.path().join("objects/pack/tmp_pack_x").exists());
+    }
+
+    #[test]
+    fn objects_that_git_calls_broken_are_not_taken() {
+        let origin = Origin::new();
+        origin.commit("a", "1");
+        let blob = origin.git(&["hash-object", "-w", "a"]);
+        let id: Vec<u8> = (0..40).step_by(2).map(|at| u8::from_str_radix(&blob[at..at + 2], 16).unwrap()).collect();
+        let raw = [b"100644 ..\0".as_slice(), &id].concat();
+        let tree = origin.git_with(&["hash-object", "-w", "--literally", "-t", "tree", "--stdin"], &raw);
+        let commit = origin.git(&["commit-tree", "-m", "x", &tree]);
+        origin.git(&["update-ref", "refs/heads/bad", &commit]);
+        let error = origin.mirror().fetch(&git(), &[Wanted::Branch("bad".into())]).unwrap_err();
+        assert!(matches!(error, SourceError::Corrupt { .. }), "{error:?}");
     }
 
     #[test]

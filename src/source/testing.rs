@@ -77,6 +77,10 @@ impl Origin {
         self.commit_all()
     }
 
+    pub fn link(&self, path: &str, target: &str) {
+        std::os::unix::fs::symlink(target, self.path().join(path)).unwrap();
+    }
+
     /// A file that does not compress.
     pub fn commit_noise(&self, file: &str, len: usize) -> CommitId {
         let mut state = 1_u64;
