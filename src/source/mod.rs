@@ -1,1 +1,35 @@
-//! To be filled.
+//! Git: look at a repository, fetch, choose a commit, read its objects, export its tree.
+//!
+//! - [`address`]: where a repository is; parsed once, so that no address is ever an option or a command
+//! - [`git`]: the `git` program, hardened; all network goes through it
+//! - [`repository`]: a look at a remote, and our bare mirror of it
+//! - [`refs`], [`select`]: what a look found, and which commit that means (pure)
+//! - [`objects`]: commits, ancestry and the deploy tree, read with libgit2, which is given no transport
+//! - [`export`]: an application's tree, checked whole before the first byte is written
+//!
+//! Nothing is ever checked out, so no hook, filter, attribute or submodule of a repository has an effect.
+
+pub mod address;
+mod child;
+pub mod error;
+pub mod export;
+pub mod git;
+pub mod objects;
+pub mod refs;
+pub mod repository;
+pub mod select;
+
+#[cfg(test)]
+mod testing;
+
+pub use address::{Address, AddressError, LocalPaths, Transport};
+pub use error::SourceError;
+pub use export::{Export, ExportError, ExportLimits};
+pub use git::{Git, GitLimits, Ssh};
+pub use objects::{CommitInfo, Objects, TreeEntry};
+pub use refs::{NotRefs, Refs};
+pub use repository::{Mirror, Wanted, look, tip};
+pub use select::{Ancestry, Refusal, Resolved, RevError, Selection, TagMoved, Via, resolve, select};
+
+/// Shorthand for what a repository may refuse.
+pub type Result<T> = std::result::Result<T, SourceError>;

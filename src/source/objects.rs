@@ -1,0 +1,400 @@
+//! Commits and files in a mirror, read with libgit2. Everything is measured before it is read.
+
+use std::path::{Path, PathBuf};
+
+use git2::{ErrorCode, ObjectType, Oid, Repository, Sort};
+
+use crate::model::CommitId;
+
+use super::{Ancestry, Result, SourceError};
+
+/// The objects of a bare repository.
+pub struct Objects {
+    repository: Repository,
+    path: PathBuf,
+}
+
+impl std::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Objects").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// What people want to know of a commit. The author wrote it: escape it in every sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitInfo {
+    /// Its id.
+    pub id: CommitId,
+    /// The first line of its message.
+    pub subject: String,
+    /// Who wrote it, by their own account.
+    pub author: String,
+    /// When it was committed, by the committer's own account.
+    pub time: jiff::Timestamp,
+}
+
+/// What the deploy repository holds at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TreeEntry {
+    /// A regular file.
+    File {
+        /// All of it.
+        bytes: Vec<u8>,
+        /// Whether it is executable.
+        executable: bool,
+    },
+    /// A symbolic link, with its text; it is not followed.
+    Link(Vec<u8>),
+    /// A file that was not read, with its size in bytes.
+    TooLarge(u64),
+    /// A submodule, or a mode that git doesn't know.
+    Submodule,
+}
+
+/// Longest commit, tree and manifest that is read, in bytes.
+const MAX_COMMIT: u64 = 1 << 20;
+const MAX_TREE: u64 = 16 << 20;
+const MAX_MANIFEST: u64 = 1 << 20;
+/// Bytes of all manifests together, and their number.
+const MAX_MANIFESTS: u64 = 64 << 20;
+const MAX_MANIFEST_COUNT: usize = 20_000;
+/// Depth to which a tag may lead to a tag.
+const MAX_TAGS: usize = 8;
+
+pub(super) const MODE_DIRECTORY: i32 = 0o040_000;
+pub(super) const MODE_LINK: i32 = 0o120_000;
+pub(super) const MODE_EXECUTABLE: i32 = 0o100_755;
+/// The second one was written by early gits.
+pub(super) const MODES_PLAIN: [i32; 2] = [0o100_644, 0o100_664];
+
+/// An entry of one tree, as it is written there.
+#[derive(Debug, Clone)]
+pub(super) struct RawEntry {
+    pub name: Vec<u8>,
+    pub mode: i32,
+    pub id: Oid,
+}
+
+impl Objects {
+    /// Opens the bare repository at `path`.
+    pub fn open(path: &Path) -> Result<Self> {
+        let repository = Repository::open_bare(path).map_err(unreadable("the repository", path))?;
+        Ok(Self { repository, path: path.to_owned() })
+    }
+
+    /// Whether this commit is here.
+    pub fn contains(&self, commit: &CommitId) -> bool {
+        self.header(oid(commit)).is_ok_and(|(_, kind)| kind == ObjectType::Commit)
+    }
+
+    /// The commit that a ref stands for, through annotated tags.
+    pub(super) fn peel(&self, name: &str) -> Result<CommitId> {
+        let mut id = self.repository.refname_to_id(name).map_err(unreadable(name, &self.path))?;
+        for _ in 0..MAX_TAGS {
+            match self.header(id)? {
+                (_, ObjectType::Commit) => return Ok(commit_id(id)),
+                (size, ObjectType::Tag) if size <= MAX_COMMIT => {
+                    id = self.repository.find_tag(id).map_err(unreadable("a tag", &self.path))?.target_id();
+                }
+                _ => break,
+            }
+        }
+        Err(unreadable("a commit behind the tag", &self.path)(git2::Error::from_str("the tag is on something else")))
+    }
+
+    /// How `tip` stands to `floor`.
+    pub fn ancestry(&self, floor: &CommitId, tip: &CommitId) -> Result<Ancestry> {
+        if floor == tip {
+            return Ok(Ancestry::Same);
+        }
+        if !self.contains(floor) {
+            return Ok(Ancestry::Unknown);
+        }
+        self.require(tip)?;
+        let descends = self.repository.graph_descendant_of(oid(tip), oid(floor));
+        let descends = descends.map_err(unreadable("history", &self.path))?;
+        Ok(if descends { Ancestry::Descendant } else { Ancestry::Diverged })
+    }
+
+    /// Who wrote a commit, when, and what it is about.
+    pub fn commit_info(&self, commit: &CommitId) -> Result<CommitInfo> {
+        let found = self.commit(commit)?;
+        let subject = String::from_utf8_lossy(found.summary_bytes().unwrap_or_default()).into_owned();
+        let author = String::from_utf8_lossy(found.author().name_bytes()).into_owned();
+        let time = jiff::Timestamp::from_second(found.time().seconds()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        Ok(CommitInfo { id: commit.clone(), subject, author, time })
+    }
+
+    /// How many commits `to` has that `from` has not: `git rev-list --count from..to`.
+    pub fn log_count(&self, from: &CommitId, to: &CommitId) -> Result<usize> {
+        self.require(from)?;
+        self.require(to)?;
+        let count = || {
+            let mut walk = self.repository.revwalk()?;
+            walk.set_sorting(Sort::NONE)?;
+            walk.push(oid(to))?;
+            walk.hide(oid(from))?;
+            walk.try_fold(0, |count, id| id.map(|_| count + 1))
+        };
+        count().map_err(unreadable("history", &self.path))
+    }
+
+    /// Paths that differ between two commits, sorted, without detection of renames. Names that aren't UTF-8 are approximated.
+    pub fn changed_paths(&self, from: &CommitId, to: &CommitId) -> Result<Vec<String>> {
+        let trees = (self.commit(from)?, self.commit(to)?);
+        let paths = || {
+            let (from, to) = (trees.0.tree()?, trees.1.tree()?);
+            let diff = self.repository.diff_tree_to_tree(Some(&from), Some(&to), None)?;
+            let changed = diff.deltas().filter_map(|delta| delta.new_file().path_bytes());
+            Ok(changed.map(|path| String::from_utf8_lossy(path).into_owned()).collect())
+        };
+        let mut paths: Vec<_> = paths().map_err(unreadable("the difference of two commits", &self.path))?;
+        paths.sort_unstable();
+        Ok(paths)
+    }
+
+    /// A regular file's bytes, at most `limit` of them; `None` when there is none at `path`. Links are not followed.
+    pub fn file_at(&self, commit: &CommitId, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let mut tree = self.root(commit)?;
+        let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
+        for parent in parents.split('/').filter(|parent| !parent.is_empty()) {
+            let entries = self.entries(tree)?;
+            let Some(next) =
+                entries.iter().find(|entry| entry.name == parent.as_bytes() && entry.mode == MODE_DIRECTORY)
+            else {
+                return Ok(None);
+            };
+            tree = next.id;
+        }
+        let entries = self.entries(tree)?;
+        let file = entries.iter().find(|entry| entry.name == name.as_bytes() && is_file(entry.mode));
+        file.map(|file| self.blob(file.id, limit, path)).transpose()
+    }
+
+    /// What a deploy repository says: `portreeve.toml`, `hosts/*.toml` and `projects/*/*.toml`, sorted by path, and whatever
+    /// else stands where these or their directories belong. Nothing else is read.
+    pub fn deploy_tree(&self, commit: &CommitId) -> Result<Vec<(String, TreeEntry)>> {
+        let mut reader = DeployReader { objects: self, found: Vec::new(), bytes: 0 };
+        for entry in self.entries(self.root(commit)?)? {
+            match entry.name.as_slice() {
+                b"portreeve.toml" => reader.take("", &entry)?,
+                b"hosts" => reader.directory("", &entry, DeployReader::manifest)?,
+                b"projects" => reader.directory("", &entry, DeployReader::project)?,
+                _ => {}
+            }
+        }
+        reader.found.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(reader.found)
+    }
+
+    pub(super) fn root(&self, commit: &CommitId) -> Result<Oid> {
+        Ok(self.commit(commit)?.tree_id())
+    }
+
+    /// The entries of one tree, in git's order.
+    pub(super) fn entries(&self, tree: Oid) -> Result<Vec<RawEntry>> {
+        self.expect(tree, ObjectType::Tree, MAX_TREE, "a directory")?;
+        let tree = self.repository.find_tree(tree).map_err(unreadable("a directory", &self.path))?;
+        let raw = tree.iter().map(|entry| RawEntry {
+            name: entry.name_bytes().to_vec(),
+            mode: entry.filemode_raw(),
+            id: entry.id(),
+        });
+        Ok(raw.collect())
+    }
+
+    /// Size of a file or link, without reading it.
+    pub(super) fn blob_size(&self, id: Oid, what: &str) -> Result<u64> {
+        match self.header(id)? {
+            (size, ObjectType::Blob) => Ok(size),
+            _ => Err(unreadable(what, &self.path)(git2::Error::from_str("it is not a file"))),
+        }
+    }
+
+    /// A file's or link's bytes.
+    pub(super) fn blob(&self, id: Oid, limit: u64, what: &str) -> Result<Vec<u8>> {
+        self.expect(id, ObjectType::Blob, limit, what)?;
+        let blob = self.repository.find_blob(id).map_err(unreadable(what, &self.path))?;
+        Ok(blob.content().to_vec())
+    }
+
+    fn commit(&self, commit: &CommitId) -> Result<git2::Commit<'_>> {
+        self.require(commit)?;
+        self.expect(oid(commit), ObjectType::Commit, MAX_COMMIT, "the commit")?;
+        self.repository.find_commit(oid(commit)).map_err(unreadable("the commit", &self.path))
+    }
+
+    fn require(&self, commit: &CommitId) -> Result<()> {
+        if self.contains(commit) {
+            return Ok(());
+        }
+        Err(SourceError::NoSuchCommit { commit: commit.clone(), path: self.path.clone() })
+    }
+
+    fn header(&self, id: Oid) -> Result<(u64, ObjectType)> {
+        let odb = self.repository.odb().map_err(unreadable("objects", &self.path))?;
+        let (size, kind) = odb.read_header(id).map_err(unreadable(&format!("object {id}"), &self.path))?;
+        Ok((size as u64, kind))
+    }
+
+    fn expect(&self, id: Oid, kind: ObjectType, limit: u64, what: &str) -> Result<()> {
+        match self.header(id)? {
+            (size, found) if found == kind && size <= limit => Ok(()),
+            (_, found) if found == kind => Err(SourceError::TooLarge { what: what.to_owned(), limit }),
+            (_, found) => {
+                let error = git2::Error::new(ErrorCode::Invalid, git2::ErrorClass::Object, format!("it is a {found}"));
+                Err(unreadable(what, &self.path)(error))
+            }
+        }
+    }
+}
+
+/// Collects manifests below a bound.
+struct DeployReader<'a> {
+    objects: &'a Objects,
+    found: Vec<(String, TreeEntry)>,
+    bytes: u64,
+}
+
+impl DeployReader<'_> {
+    /// Visits a directory; what stands in its place is kept, to be complained about.
+    fn directory(
+        &mut self,
+        parent: &str,
+        entry: &RawEntry,
+        visit: impl Fn(&mut Self, &str, &RawEntry) -> Result<()>,
+    ) -> Result<()> {
+        if entry.mode != MODE_DIRECTORY {
+            return self.take(parent, entry);
+        }
+        let path = join(parent, &entry.name);
+        self.objects.entries(entry.id)?.iter().try_for_each(|child| visit(self, &path, child))
+    }
+
+    /// A directory of `projects`. A plain file beside them (a README) means nothing.
+    fn project(&mut self, parent: &str, entry: &RawEntry) -> Result<()> {
+        if is_file(entry.mode) {
+            return Ok(());
+        }
+        self.directory(parent, entry, Self::manifest)
+    }
+
+    fn manifest(&mut self, parent: &str, entry: &RawEntry) -> Result<()> {
+        let is_manifest = entry.name.ends_with(b".toml") && entry.mode != MODE_DIRECTORY;
+        if is_manifest { self.take(parent, entry) } else { Ok(()) }
+    }
+
+    fn take(&mut self, parent: &str, entry: &RawEntry) -> Result<()> {
+        let path = join(parent, &entry.name);
+        let read = self.read(&path, entry)?;
+        self.found.push((path, read));
+        if self.found.len() > MAX_MANIFEST_COUNT || self.bytes > MAX_MANIFESTS {
+            return Err(SourceError::TooLarge { what: "the deploy repository".into(), limit: MAX_MANIFESTS });
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, path: &str, entry: &RawEntry) -> Result<TreeEntry> {
+        if !is_file(entry.mode) && entry.mode != MODE_LINK {
+            return Ok(TreeEntry::Submodule);
+        }
+        let size = self.objects.blob_size(entry.id, path)?;
+        if size > MAX_MANIFEST {
+            return Ok(TreeEntry::TooLarge(size));
+        }
+        self.bytes += size;
+        let bytes = self.objects.blob(entry.id, MAX_MANIFEST, path)?;
+        match entry.mode {
+            MODE_LINK => Ok(TreeEntry::Link(bytes)),
+            mode => Ok(TreeEntry::File { bytes, executable: mode == MODE_EXECUTABLE }),
+        }
+    }
+}
+
+pub(super) fn is_file(mode: i32) -> bool {
+    mode == MODE_EXECUTABLE || MODES_PLAIN.contains(&mode)
+}
+
+fn join(parent: &str, name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    if parent.is_empty() { name.into_owned() } else { format!("{parent}/{name}") }
+}
+
+fn unreadable(what: &str, path: &Path) -> impl FnOnce(git2::Error) -> SourceError {
+    let (what, path) = (what.to_owned(), path.to_owned());
+    move |source| SourceError::Objects { what, path, source }
+}
+
+fn oid(commit: &CommitId) -> Oid {
+    Oid::from_str(commit.as_str()).unwrap_or(Oid::ZERO_SHA1)
+}
+
+fn commit_id(id: Oid) -> CommitId {
+    CommitId::try_from(id.to_string()).unwrap_or_else(|_| unreachable!("libgit2 reads SHA-1 repositories only"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::testing::Origin;
+
+    fn objects(origin: &Origin) -> Objects {
+        Objects::open(&origin.path().join(".git")).unwrap()
+    }
+
+    #[test]
+    fn a_commit_introduces_itself() {
+        let origin = Origin::new();
+        let first = origin.commit("a", "1");
+        let second = origin.commit("b/c", "2");
+        let third = origin.commit("a", "3");
+        let objects = objects(&origin);
+        let info = objects.commit_info(&second).unwrap();
+        assert_eq!((info.subject.as_str(), info.author.as_str()), ("change something", "Anna"));
+        assert_eq!(info.time.to_string(), "2026-01-01T00:00:00Z");
+        assert_eq!(objects.log_count(&first, &third).unwrap(), 2);
+        assert_eq!(objects.log_count(&third, &first).unwrap(), 0);
+        assert_eq!(objects.changed_paths(&first, &third).unwrap(), ["a", "b/c"]);
+        assert_eq!(objects.file_at(&third, "b/c", 10).unwrap(), Some(b"2".to_vec()));
+        for absent in ["b", "c", "b/c/d", "", "/"] {
+            assert_eq!(objects.file_at(&third, absent, 10).unwrap(), None, "{absent}");
+        }
+        assert!(matches!(objects.file_at(&third, "b/c", 0), Err(SourceError::TooLarge { .. })));
+        let unknown = CommitId::parse(&"7".repeat(40)).unwrap();
+        assert!(matches!(objects.commit_info(&unknown), Err(SourceError::NoSuchCommit { .. })));
+    }
+
+    #[test]
+    fn only_manifests_are_read_from_a_deploy_repository() {
+        let origin = Origin::new();
+        for path in ["portreeve.toml", "hosts/web1.toml", "projects/bakery/pro.toml", "projects/bakery/project.toml"] {
+            origin.commit(path, path);
+        }
+        for path in ["README", "other.toml", "hosts/notes.txt", "projects/README.toml", "projects/bakery/x/deep.toml"] {
+            origin.commit(path, path);
+        }
+        let commit = origin.commit_bytes("projects/bakery/dev.toml", &vec![b'#'; (1 << 20) + 1]);
+        let tree = objects(&origin).deploy_tree(&commit).unwrap();
+        let paths: Vec<_> = tree.iter().map(|(path, _)| path.as_str()).collect();
+        let expected = ["portreeve.toml", "hosts/web1.toml", "projects/bakery/dev.toml", "projects/bakery/pro.toml"];
+        let mut expected: Vec<_> = expected.into_iter().chain(["projects/bakery/project.toml"]).collect();
+        expected.sort_unstable();
+        assert_eq!(paths, expected);
+        assert_eq!(tree[2].1, TreeEntry::TooLarge((1 << 20) + 1));
+        let pro = TreeEntry::File { bytes: b"projects/bakery/pro.toml".to_vec(), executable: false };
+        assert_eq!(tree[3].1, pro);
+    }
+
+    #[test]
+    fn links_in_a_deploy_repository_are_shown_and_not_followed() {
+        let origin = Origin::new();
+        origin.commit("projects/README", "");
+        for (target, link) in [("/etc", "hosts"), ("/etc/passwd", "portreeve.toml"), ("..", "projects/x")] {
+            origin.link(link, target);
+        }
+        let commit = origin.commit_all();
+        let tree = objects(&origin).deploy_tree(&commit).unwrap();
+        let link = |path: &str, text: &str| (path.to_owned(), TreeEntry::Link(text.into()));
+        assert_eq!(tree, [link("hosts", "/etc"), link("portreeve.toml", "/etc/passwd"), link("projects/x", "..")]);
+    }
+}
