@@ -1,0 +1,109 @@
+//! What the pass may do with an environment now.
+
+use jiff::Timestamp;
+
+use super::change::LONGEST_WAIT;
+use super::{Backoff, Hold, HoldKind, Quarantined, Standing, Until};
+use crate::model::{Digest, GenerationNumber};
+
+/// What the pass may do. All but [`Proceed`](Self::Proceed) leave in place the release that serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Ruling<'a> {
+    /// Release what is wanted, or, when that already serves, keep it as it should be.
+    Proceed,
+    /// Rolled back by hand.
+    Held {
+        /// The order.
+        hold: &'a Hold,
+        /// The generation to stay on.
+        pinned: GenerationNumber,
+    },
+    /// Nothing is to be changed.
+    Suspended {
+        /// The order.
+        hold: &'a Hold,
+        /// When it ends; `None`: when a person says so.
+        until: Option<Timestamp>,
+    },
+    /// Nothing is to run.
+    Stopped(&'a Hold),
+    /// The wanted content failed here before.
+    Quarantined(&'a Quarantined),
+    /// The last failure may pass by itself.
+    Wait {
+        /// Not before.
+        until: Timestamp,
+        /// What failed.
+        backoff: &'a Backoff,
+    },
+}
+
+impl Ruling<'_> {
+    /// Whether the generation that serves is still repaired.
+    pub fn corrects_drift(&self) -> bool {
+        !matches!(self, Self::Suspended { .. } | Self::Stopped(_))
+    }
+}
+
+/// A standing without the holds that have ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Settled {
+    /// What is left, to be written when anything ended.
+    pub standing: Standing,
+    /// What ended, for the history.
+    pub ended: Vec<Hold>,
+}
+
+impl Standing {
+    /// The ruling for an environment whose repository wants the content `wanted` while `serving` serves.
+    /// Pure: the same record, wants and time give the same ruling.
+    pub fn decide(&self, wanted: Digest, serving: Option<Digest>, now: Timestamp) -> Ruling<'_> {
+        if let Some(hold) = self.holds().find(|hold| !hold.has_ended(wanted, now)) {
+            return hold.ruling();
+        }
+        if let Some(entry) = self.quarantined(wanted).filter(|_| serving != Some(wanted)) {
+            return Ruling::Quarantined(entry);
+        }
+        match &self.retry {
+            Some(backoff) if backoff.waits(wanted, now) => Ruling::Wait { until: backoff.next, backoff },
+            _ => Ruling::Proceed,
+        }
+    }
+
+    /// Takes off the holds that have ended. An ended hold does not come back when the excluded content is wanted again,
+    /// so the result is to be written before the new content is released.
+    pub fn settled(&self, wanted: Digest, now: Timestamp) -> Settled {
+        let (ended, left) = self.holds().cloned().partition(|hold| hold.has_ended(wanted, now));
+        Settled { standing: self.with_holds(left), ended }
+    }
+}
+
+impl Hold {
+    /// Whether the order is over by itself.
+    pub fn has_ended(&self, wanted: Digest, now: Timestamp) -> bool {
+        match &self.kind {
+            HoldKind::RolledBack { excludes, until: Until::Change, .. } => !excludes.contains(&wanted),
+            HoldKind::Suspended { until: Some(until) } => *until <= now,
+            HoldKind::RolledBack { until: Until::Resume, .. }
+            | HoldKind::Suspended { until: None }
+            | HoldKind::Stopped => false,
+        }
+    }
+
+    fn ruling(&self) -> Ruling<'_> {
+        match &self.kind {
+            HoldKind::RolledBack { pinned, .. } => Ruling::Held { hold: self, pinned: *pinned },
+            HoldKind::Suspended { until } => Ruling::Suspended { hold: self, until: *until },
+            HoldKind::Stopped => Ruling::Stopped(self),
+        }
+    }
+}
+
+impl Backoff {
+    /// Whether `wanted` has to wait. A time further off than any wait is the mark of a clock that was set back.
+    pub fn waits(&self, wanted: Digest, now: Timestamp) -> bool {
+        self.digest == wanted && now < self.next && self.next.duration_since(now) <= LONGEST_WAIT
+    }
+}

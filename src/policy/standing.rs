@@ -1,0 +1,282 @@
+//! What is remembered of one environment, as one JSON record.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{CommitId, Digest, GenerationNumber};
+
+/// The format that this program writes.
+const FORMAT: u32 = 1;
+
+/// Where an environment stands, apart from what runs: `/etc/portreeve/policy/ENV.json`. No record is [`Standing::default`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Standing {
+    /// The hold that counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    /// Holds that come back when [`hold`](Self::hold) ends: a rolled-back environment that is stopped and started again
+    /// is still rolled back. At most one of each kind in all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub covered: Vec<Hold>,
+    /// Contents that failed here, oldest first; they are not tried again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantine: Vec<Quarantined>,
+    /// A failure that may pass by itself, and when the same content is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Backoff>,
+    /// The rewritten branch that a person agreed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Accepted>,
+}
+
+/// A person's order to stay put.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    /// What is held, and until when.
+    pub kind: HoldKind,
+    /// Who gave the order.
+    pub by: String,
+    /// Why, in his words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When.
+    pub since: Timestamp,
+}
+
+/// The kinds of hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum HoldKind {
+    /// `portreeve rollback`: serves an older generation, against which drift is corrected.
+    RolledBack {
+        /// The generation that serves.
+        pinned: GenerationNumber,
+        /// What the rollback went away from: the content that served and the content that was wanted then,
+        /// and those of earlier rollbacks that this one continues.
+        excludes: BTreeSet<Digest>,
+        /// When it ends.
+        until: Until,
+    },
+    /// `portreeve suspend`: nothing is changed, not even drift.
+    Suspended {
+        /// Wall-clock time at which it ends; `None`: when a person says so.
+        until: Option<Timestamp>,
+    },
+    /// `portreeve stop`: neither slot runs.
+    Stopped,
+}
+
+/// When a rollback's hold ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Until {
+    /// When the repository wants other content for this environment than what was excluded.
+    Change,
+    /// When a person says so.
+    Resume,
+}
+
+/// Content that failed by its own fault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quarantined {
+    /// The environment digest.
+    pub digest: Digest,
+    /// The generation that was tried; `None` when it failed before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<GenerationNumber>,
+    /// Where it failed.
+    pub phase: Phase,
+    /// Why, in one line.
+    pub cause: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Waiting before the same content is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backoff {
+    /// What is waited for; other content does not wait.
+    pub digest: Digest,
+    /// Failures in a row, from 1.
+    pub failures: u32,
+    /// Not before.
+    pub next: Timestamp,
+    /// [`FailureClass::Transient`] or [`FailureClass::Host`].
+    pub class: FailureClass,
+    /// Where it failed.
+    pub phase: Phase,
+    /// Why, in one line.
+    pub cause: String,
+}
+
+/// Whose fault a failure is. A cancelled attempt is no failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureClass {
+    /// The network's: fetch, DNS, package index.
+    Transient,
+    /// The host's: disk full, port taken, missing user. Never quarantined.
+    Host,
+    /// The content's: build, check, migration, health.
+    Release,
+}
+
+/// The step of a release that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Looking up and fetching the application's source.
+    Fetch,
+    /// Virtual environment, static files, messages.
+    Build,
+    /// Django's own check, and the effective settings.
+    Check,
+    /// Rendering and validating the generation.
+    Validate,
+    /// Migrations.
+    Migrate,
+    /// Starting the candidate.
+    Start,
+    /// Asking the candidate.
+    Health,
+    /// The switch and what follows it.
+    Switch,
+    /// Asking through the web server.
+    Verify,
+    /// Watching after the switch.
+    Bake,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Fetch => "fetch",
+            Self::Build => "build",
+            Self::Check => "check",
+            Self::Validate => "validate",
+            Self::Migrate => "migrate",
+            Self::Start => "start",
+            Self::Health => "health",
+            Self::Switch => "switch",
+            Self::Verify => "verify",
+            Self::Bake => "bake",
+        })
+    }
+}
+
+/// A rewritten history that a person agreed to (`portreeve accept`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accepted {
+    /// The tip that need not descend from what was applied.
+    pub commit: CommitId,
+    /// Who agreed.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Why a record could not be read. Until it can, the environment is left as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum StandingError {
+    /// A newer portreeve wrote it.
+    #[error("written by a newer portreeve (format {found}, this one knows {FORMAT}): install that version again")]
+    Newer {
+        /// Its format.
+        found: u32,
+    },
+    /// Truncated or edited.
+    #[error("not a record of holds and quarantine: correct it, or remove it to forget them")]
+    Corrupt(#[source] serde_json::Error),
+}
+
+#[derive(Deserialize)]
+struct Header {
+    format: u32,
+}
+
+/// The record around a standing.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record<T> {
+    format: u32,
+    standing: T,
+}
+
+impl Standing {
+    /// Reads a record.
+    pub fn parse(bytes: &[u8]) -> Result<Self, StandingError> {
+        let header: Header = serde_json::from_slice(bytes).map_err(StandingError::Corrupt)?;
+        if header.format > FORMAT {
+            return Err(StandingError::Newer { found: header.format });
+        }
+        let record: Record<Self> = serde_json::from_slice(bytes).map_err(StandingError::Corrupt)?;
+        Ok(record.standing)
+    }
+
+    /// The record, for people too: indented, with a newline at its end.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let record = Record { format: FORMAT, standing: self };
+        let mut bytes = serde_json::to_vec_pretty(&record).unwrap_or_else(|_| unreachable!("all keys are text"));
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// All holds, the one that counts first.
+    pub fn holds(&self) -> impl Iterator<Item = &Hold> {
+        self.hold.iter().chain(&self.covered)
+    }
+
+    /// The quarantine's entry for `digest`.
+    pub fn quarantined(&self, digest: Digest) -> Option<&Quarantined> {
+        self.quarantine.iter().find(|entry| entry.digest == digest)
+    }
+}
+
+impl HoldKind {
+    /// Which of two holds counts: the one that touches less, so the higher rank.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Self::RolledBack { .. } => 0,
+            Self::Suspended { .. } => 1,
+            Self::Stopped => 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_record_is_refused_and_a_broken_one_is_not_taken_for_none() {
+        let newer = br#"{"format": 2, "standing": {"shape": "unknown here"}}"#;
+        assert!(matches!(Standing::parse(newer), Err(StandingError::Newer { found: 2 })));
+        let whole = Standing::default().to_bytes();
+        for len in 0..whole.len() - 2 {
+            assert!(matches!(Standing::parse(&whole[..len]), Err(StandingError::Corrupt(_))), "{len}");
+        }
+        let misspelt = br#"{"format": 1, "standing": {"holt": null}}"#;
+        assert!(matches!(Standing::parse(misspelt), Err(StandingError::Corrupt(_))));
+    }
+
+    #[test]
+    fn the_record_on_disk_keeps_its_shape() {
+        let text = r#"{"format": 1, "standing": {"hold": {
+            "kind": {"rolled-back": {"pinned": 42, "until": "change",
+                "excludes": ["ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"]}},
+            "by": "anna", "reason": "cart broken", "since": "2026-11-21T02:41:07Z"}}}"#;
+        let standing = Standing::parse(text.as_bytes()).unwrap();
+        assert_eq!(Standing::parse(&standing.to_bytes()).unwrap(), standing);
+        let HoldKind::RolledBack { pinned, excludes, until } = &standing.hold.as_ref().unwrap().kind else { panic!() };
+        assert_eq!((*pinned, *until), (42, Until::Change));
+        assert!(excludes.contains(&Digest::of(b"abc")));
+    }
+}

@@ -1,0 +1,245 @@
+//! The rules of holding, quarantine and waiting, seen from outside.
+
+use proptest::prelude::*;
+
+use super::super::{Ruling, Until};
+use super::*;
+
+const NOON: Timestamp = Timestamp::constant(1_795_000_000, 0);
+
+fn later(seconds: i64) -> Timestamp {
+    NOON.checked_add(SignedDuration::from_secs(seconds)).unwrap()
+}
+
+fn content(n: u8) -> Digest {
+    Digest::of(&[n])
+}
+
+fn order(kind: HoldKind) -> Hold {
+    Hold { kind, by: "anna".into(), reason: None, since: NOON }
+}
+
+fn back_from(excluded: &[u8], until: Until) -> Hold {
+    let excludes = excluded.iter().map(|&n| content(n)).collect();
+    order(HoldKind::RolledBack { pinned: 41, excludes, until })
+}
+
+fn failure(class: FailureClass, n: u8) -> Failure {
+    let cause = "\n  500 on /healthz\x1b[31m\nmore".to_owned();
+    Failure { class, phase: Phase::Health, digest: content(n), generation: Some(43), cause }
+}
+
+fn is_held(standing: &Standing, wanted: u8) -> bool {
+    matches!(standing.decide(content(wanted), Some(content(1)), NOON), Ruling::Held { pinned: 41, .. })
+}
+
+#[test]
+fn a_rollback_holds_until_the_content_changes_and_not_longer() {
+    let standing = Standing::default().rolled_back(back_from(&[2], Until::Change));
+    assert!(is_held(&standing, 2));
+    assert_eq!(standing.decide(content(3), Some(content(1)), NOON), Ruling::Proceed);
+    assert_eq!(standing.decide(content(1), Some(content(1)), NOON), Ruling::Proceed);
+    let settled = standing.settled(content(3), NOON);
+    assert_eq!((settled.standing, settled.ended.len()), (Standing::default(), 1));
+    assert_eq!(standing.settled(content(2), NOON).standing, standing);
+}
+
+#[test]
+fn until_resume_outlasts_new_content() {
+    let standing = Standing::default().rolled_back(back_from(&[2], Until::Resume));
+    assert!(is_held(&standing, 3));
+    assert_eq!(standing.resumed(), Standing::default());
+}
+
+#[test]
+fn a_second_step_back_does_not_release_what_the_first_one_left() {
+    let first = Standing::default().rolled_back(back_from(&[3], Until::Change));
+    let second = first.rolled_back(back_from(&[2], Until::Change));
+    assert!(is_held(&second, 3) && is_held(&second, 2));
+    assert!(!is_held(&second, 4));
+}
+
+#[test]
+fn stop_and_start_bring_back_the_rollback() {
+    let rolled_back = Standing::default().rolled_back(back_from(&[2], Until::Change));
+    let stopped = rolled_back.stopped(order(HoldKind::Stopped));
+    let ruling = stopped.decide(content(9), None, NOON);
+    assert!(matches!(ruling, Ruling::Stopped(_)) && !ruling.corrects_drift());
+    assert_eq!(stopped.started(), rolled_back);
+    assert!(matches!(stopped.resumed().decide(content(9), None, NOON), Ruling::Stopped(_)));
+}
+
+#[test]
+fn a_suspension_ends_at_its_time() {
+    let until = Some(later(60));
+    let standing = Standing::default().suspended(order(HoldKind::Suspended { until }));
+    let ruling = |now| standing.decide(content(2), None, now);
+    assert!(matches!(ruling(later(59)), Ruling::Suspended { until: Some(_), .. }));
+    assert_eq!(ruling(later(60)), Ruling::Proceed);
+}
+
+#[test]
+fn a_bad_release_waits_for_other_content_or_a_person() {
+    let standing = Standing::default().after_failure(failure(FailureClass::Release, 2), NOON);
+    let Ruling::Quarantined(entry) = standing.decide(content(2), Some(content(1)), later(999_999)) else { panic!() };
+    assert_eq!(entry.cause, "500 on /healthz[31m");
+    assert_eq!(standing.decide(content(3), Some(content(1)), NOON), Ruling::Proceed);
+    assert!(standing.after_success(content(3)).quarantined(content(2)).is_some());
+    assert_eq!(standing.retried(content(2)), Standing::default());
+}
+
+#[test]
+fn waits_double_up_to_three_minutes() {
+    let waits: Vec<_> = (1..=8).map(|n| backoff(n).as_secs()).collect();
+    assert_eq!(waits, [5, 10, 20, 40, 80, 160, 180, 180]);
+    assert_eq!(backoff(u32::MAX), LONGEST_WAIT);
+}
+
+#[test]
+fn new_content_does_not_wait_for_old() {
+    let once = Standing::default().after_failure(failure(FailureClass::Transient, 2), NOON);
+    let twice = once.after_failure(failure(FailureClass::Host, 2), later(6));
+    assert!(matches!(twice.decide(content(2), None, later(15)), Ruling::Wait { .. }));
+    assert_eq!(twice.decide(content(2), None, later(16)), Ruling::Proceed);
+    assert_eq!(twice.decide(content(3), None, later(6)), Ruling::Proceed);
+    let other = twice.after_failure(failure(FailureClass::Transient, 3), later(7));
+    assert_eq!(other.retry.unwrap().failures, 1);
+}
+
+#[test]
+fn a_clock_that_jumps_never_parks_an_environment() {
+    let ten_years = 10 * 366 * 24 * 3600;
+    let standing = Standing::default().after_failure(failure(FailureClass::Transient, 2), NOON);
+    for now in [later(-ten_years), later(ten_years)] {
+        assert_eq!(standing.decide(content(2), None, now), Ruling::Proceed);
+    }
+}
+
+#[test]
+fn the_quarantine_does_not_grow_for_ever() {
+    let all = (0..150).fold(Standing::default(), |s, n| s.after_failure(failure(FailureClass::Release, n), NOON));
+    assert_eq!(all.quarantine.len(), QUARANTINE_LIMIT);
+    assert!(all.quarantined(content(149)).is_some() && all.quarantined(content(49)).is_none());
+}
+
+#[derive(Debug, Clone)]
+enum Happening {
+    Failed(FailureClass, u8),
+    Succeeded(u8),
+    RolledBack(u8, Until),
+    Suspended(Option<i64>),
+    Stopped,
+    Started,
+    Resumed,
+    Retried(u8),
+    Pass(u8, i64),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    use Happening as H;
+    let class = prop_oneof![Just(FailureClass::Transient), Just(FailureClass::Host), Just(FailureClass::Release)];
+    let until = prop_oneof![Just(Until::Change), Just(Until::Resume)];
+    prop_oneof![
+        (class, 0..5u8).prop_map(|(class, n)| H::Failed(class, n)),
+        (0..5u8).prop_map(H::Succeeded),
+        (0..5u8, until).prop_map(|(n, until)| H::RolledBack(n, until)),
+        proptest::option::of(-400_000_000..400_000_000i64).prop_map(H::Suspended),
+        Just(H::Stopped),
+        Just(H::Started),
+        Just(H::Resumed),
+        (0..5u8).prop_map(H::Retried),
+        (0..5u8, -400_000_000..400_000_000i64).prop_map(|(n, seconds)| H::Pass(n, seconds)),
+    ]
+}
+
+fn apply(standing: &Standing, happening: &Happening) -> Standing {
+    match happening {
+        Happening::Failed(class, n) => standing.after_failure(failure(*class, *n), NOON),
+        Happening::Succeeded(n) => standing.after_success(content(*n)),
+        Happening::RolledBack(n, until) => standing.rolled_back(back_from(&[*n], *until)),
+        Happening::Suspended(until) => standing.suspended(order(HoldKind::Suspended { until: until.map(later) })),
+        Happening::Stopped => standing.stopped(order(HoldKind::Stopped)),
+        Happening::Started => standing.started(),
+        Happening::Resumed => standing.resumed(),
+        Happening::Retried(n) => standing.retried(content(*n)),
+        Happening::Pass(n, seconds) => standing.settled(content(*n), later(*seconds)).standing,
+    }
+}
+
+fn any_standing() -> impl Strategy<Value = Standing> {
+    proptest::collection::vec(happening(), 0..12)
+        .prop_map(|all| all.iter().fold(Standing::default(), |standing, one| apply(&standing, one)))
+}
+
+fn has_living_hold(standing: &Standing, wanted: Digest, now: Timestamp) -> bool {
+    standing.holds().any(|hold| match &hold.kind {
+        HoldKind::Stopped | HoldKind::Suspended { until: None } => true,
+        HoldKind::Suspended { until: Some(until) } => now < *until,
+        HoldKind::RolledBack { until: Until::Resume, .. } => true,
+        HoldKind::RolledBack { excludes, .. } => excludes.contains(&wanted),
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_record_keeps_everything(standing in any_standing()) {
+        prop_assert_eq!(Standing::parse(&standing.to_bytes()).unwrap(), standing);
+    }
+
+    #[test]
+    fn no_happening_but_an_order_moves_a_held_environment(
+        standing in any_standing(), n in 0..5u8, m in 0..5u8, seconds in -400_000_000..400_000_000i64,
+    ) {
+        let now = later(seconds);
+        prop_assume!(has_living_hold(&standing, content(n), now));
+        for next in [
+            standing.clone(),
+            standing.after_success(content(m)),
+            standing.after_failure(failure(FailureClass::Release, m), now),
+            standing.after_failure(failure(FailureClass::Host, m), now),
+            standing.retried(content(m)),
+            standing.settled(content(n), now).standing,
+        ] {
+            let ruling = next.decide(content(n), Some(content(m)), now);
+            let held = matches!(ruling, Ruling::Held { .. } | Ruling::Suspended { .. } | Ruling::Stopped(_));
+            prop_assert!(held, "{ruling:?}");
+        }
+    }
+
+    #[test]
+    fn failed_content_proceeds_only_after_a_retry(
+        standing in any_standing(), more in proptest::collection::vec(happening(), 0..12), bad in 0..5u8,
+        seconds in -400_000_000..400_000_000i64,
+    ) {
+        let failed = standing.after_failure(failure(FailureClass::Release, bad), NOON);
+        let pardons = |one: &&Happening| !matches!(one, Happening::Retried(n) | Happening::Succeeded(n) if *n == bad);
+        let after = more.iter().filter(pardons).fold(failed, |standing, one| apply(&standing, one));
+        prop_assert_ne!(after.decide(content(bad), Some(content(bad + 1)), later(seconds)), Ruling::Proceed);
+    }
+
+    #[test]
+    fn a_pass_over_content_that_always_fails_does_not_loop(
+        standing in any_standing(), wanted in 0..5u8, release in any::<bool>(), tick in 1..30i64,
+    ) {
+        let class = if release { FailureClass::Release } else { FailureClass::Transient };
+        let (mut standing, mut attempts) = (standing.retried(content(wanted)), 0);
+        for now in (0..3600).step_by(usize::try_from(tick).unwrap()).map(later) {
+            standing = standing.settled(content(wanted), now).standing;
+            if standing.decide(content(wanted), None, now) == Ruling::Proceed {
+                attempts += 1;
+                standing = standing.after_failure(failure(class, wanted), now);
+            }
+        }
+        prop_assert!(attempts <= if release { 1 } else { 3600 / 180 + 8 }, "{attempts} attempts");
+    }
+
+    #[test]
+    fn holds_are_one_of_each_kind_and_settling_is_done_at_once(standing in any_standing(), n in 0..5u8) {
+        let ranks: Vec<_> = standing.holds().map(|hold| hold.kind.rank()).collect();
+        prop_assert!(ranks.is_sorted_by(|a, b| a > b), "{ranks:?}");
+        let once = standing.settled(content(n), NOON).standing;
+        prop_assert_eq!(&once.settled(content(n), NOON).standing, &once);
+        let ruling = standing.decide(content(n), None, NOON);
+        prop_assert_eq!(once.decide(content(n), None, NOON), ruling);
+    }
+}
