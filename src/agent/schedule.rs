@@ -78,6 +78,13 @@ impl Schedule {
     }
 }
 
+impl Default for Schedule {
+    /// Every two minutes.
+    fn default() -> Self {
+        Self::parse("*/2 * * * *").unwrap_or_else(|_| unreachable!("a test parses it"))
+    }
+}
+
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.text)
