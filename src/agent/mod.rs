@@ -1,1 +1,3 @@
-//! To be filled.
+//! Passes on schedule.
+
+pub mod schedule;
