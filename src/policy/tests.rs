@@ -19,8 +19,8 @@ fn by_anna(kind: HoldKind) -> Hold {
     Hold { kind, by: "anna".into(), reason: None, since: NOON }
 }
 
-fn back_from(excluded: &[u8], until: Until) -> Hold {
-    let excludes = excluded.iter().map(|&n| content(n)).collect();
+fn back_from(left: &[u8], until: Until) -> Hold {
+    let excludes = left.iter().map(|&n| content(n)).collect();
     by_anna(HoldKind::RolledBack { pinned: 41, excludes, until })
 }
 
