@@ -29,6 +29,7 @@ pub(super) fn settings<'t>(keys: &mut Keys<'_, 't>, kind: Kind) -> BTreeMap<Stri
     if kind != Kind::Environment {
         let debug = settings.get("DEBUG").is_some_and(|debug| matches!(debug.value, Literal::Bool(true)));
         weakened(keys, "DEBUG", debug);
+        settings.remove("DEBUG");
     }
     settings
 }

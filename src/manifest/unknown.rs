@@ -2,6 +2,7 @@
 
 use super::diagnostic::Diagnostic;
 use super::document::{At, Spot};
+use super::later::is_later;
 use super::reader::Keys;
 use super::suggest::nearest;
 use super::value::is_upper;
@@ -87,7 +88,7 @@ fn above_first_table(key: &str) -> (String, String) {
 }
 
 fn known_here(keys: &Keys<'_, '_>) -> String {
-    let known: Vec<_> = keys.known().iter().copied().filter(|name| *name != "enabled").collect();
+    let known: Vec<_> = keys.known().iter().copied().filter(|name| *name != "enabled" && !is_later(name)).collect();
     if known.is_empty() { "this table has no keys".to_owned() } else { format!("known here: {}", known.join(", ")) }
 }
 
