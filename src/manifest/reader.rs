@@ -22,6 +22,8 @@ pub(super) struct Keys<'d, 't> {
     pub out: &'d mut Diagnostics,
     table: &'t DeTable<'t>,
     known: Vec<&'static str>,
+    /// Full names of keys that an unknown key stands for.
+    meant: Vec<String>,
 }
 
 const TIME: &str = "a length of time, like \"5s\"";
@@ -32,7 +34,7 @@ pub(super) type Raw<'t> = At<'t, &'t DeValue<'t>>;
 impl<'d, 't> Keys<'d, 't> {
     /// The tables and keys of a whole file.
     pub fn of_file(source: &'t Source<'t>, table: &'t DeTable<'t>, out: &'d mut Diagnostics) -> Self {
-        Self { name: String::new(), header: source.start(), out, table, known: Vec::new() }
+        Self { name: String::new(), header: source.start(), out, table, known: Vec::new(), meant: Vec::new() }
     }
 
     /// The place of a key's name.
@@ -178,8 +180,11 @@ impl<'d, 't> Keys<'d, 't> {
             wrong_type(&name, "a table", raw, self.out);
             return None;
         };
-        let mut keys = Keys { name, header: raw.spot, out: self.out, table, known: Vec::new() };
-        Some(read(&mut keys))
+        let mut keys = Keys { name, header: raw.spot, out: self.out, table, known: Vec::new(), meant: Vec::new() };
+        let value = read(&mut keys);
+        let meant = keys.meant;
+        self.meant.extend(meant);
+        Some(value)
     }
 
     /// A table that `enabled = false` removes.
@@ -190,6 +195,19 @@ impl<'d, 't> Keys<'d, 't> {
             if enabled.is_some_and(|enabled| !enabled.value) { Section::Off } else { Section::On(value) }
         });
         section.unwrap_or_default()
+    }
+
+    /// Notes that an unknown key was complained about in place of this one.
+    pub fn mean(&mut self, full_name: String) {
+        self.meant.push(full_name);
+    }
+
+    /// Whether an unknown key stands for this one, or for a table above it.
+    pub fn is_meant(&self, path: &str) -> bool {
+        let within = |meant: &String| {
+            path.strip_prefix(meant.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.meant.iter().any(within)
     }
 
     /// The keys that were asked for.

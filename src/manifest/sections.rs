@@ -10,6 +10,7 @@ use super::later;
 use super::layer::{DjangoLayer, GunicornLayer, HealthLayer, Layer, LogsLayer, NginxLayer, Section};
 use super::literal;
 use super::reader::{Keys, wrong_type};
+use super::unknown;
 use super::value;
 
 /// Which of the three layers is read: what it may say depends on it.
@@ -23,7 +24,7 @@ pub(super) enum Kind {
     Environment,
 }
 
-/// Reads all keys of a layer; what `kind` may not say is complained about and left out.
+/// Reads all keys of a layer, and complains about those that it doesn't know; what `kind` may not say is complained about and left out.
 pub(super) fn read<'t>(keys: &mut Keys<'_, 't>, kind: Kind) -> Layer<'t> {
     out_of_place(keys, kind);
     let layer = Layer {
@@ -47,24 +48,26 @@ pub(super) fn read<'t>(keys: &mut Keys<'_, 't>, kind: Kind) -> Layer<'t> {
         ..python(keys)
     };
     later::top_level(keys);
+    unknown::complain(keys);
     let spoiled = spoiled(keys, &layer);
     allowed(Layer { spoiled, ..layer }, kind)
 }
 
 /// Keys that must be said somewhere, and that this layer says wrongly.
 fn spoiled(keys: &Keys<'_, '_>, layer: &Layer<'_>) -> BTreeSet<&'static str> {
+    let said = |key: &str| keys.mentions(key) || keys.is_meant(key);
     let (rev, web) = (layer.rev.is_none(), matches!(layer.gunicorn, Section::Unsaid));
     let app = matches!(&layer.gunicorn, Section::On(gunicorn) if gunicorn.app.is_none());
     let settings = matches!(&layer.django, Section::On(django) if django.settings.is_none());
     [
-        ("rev", rev && ["rev", "tag", "commit", "branch"].iter().any(|key| keys.mentions(key))),
-        ("domains", layer.domains.is_none() && keys.mentions("domains")),
-        ("ports", layer.ports.is_none() && keys.mentions("ports")),
-        ("user", layer.user.is_none() && keys.mentions("user")),
-        ("source.git", layer.git.is_none() && keys.mentions("source.git")),
-        ("web", web && later::WEB.iter().chain(&["web.gunicorn"]).any(|key| keys.mentions(key))),
-        ("web.gunicorn.app", app && keys.mentions("web.gunicorn.app")),
-        ("django.settings", settings && keys.mentions("django.settings")),
+        ("rev", rev && ["rev", "tag", "commit", "branch"].iter().any(|key| said(key))),
+        ("domains", layer.domains.is_none() && said("domains")),
+        ("ports", layer.ports.is_none() && said("ports")),
+        ("user", layer.user.is_none() && said("user")),
+        ("source.git", layer.git.is_none() && said("source.git")),
+        ("web", web && later::WEB.iter().chain(&["web.gunicorn"]).any(|key| said(key))),
+        ("web.gunicorn.app", app && said("web.gunicorn.app")),
+        ("django.settings", settings && said("django.settings")),
     ]
     .into_iter()
     .filter_map(|(key, spoiled)| spoiled.then_some(key))
