@@ -68,7 +68,8 @@ pub fn parse(tree: &Tree) -> (Option<Repository>, Diagnostics) {
         out.push(complaint.help("it has a portreeve.toml at its top; `portreeve init DIR` writes one"));
         None
     };
-    out.finish(roles.iter().filter(|(_, role)| !matches!(role, Role::Foreign | Role::Folder(_))).count());
+    let files = roles.iter().filter(|(_, role)| !matches!(role, Role::Foreign | Role::Folder(_))).count();
+    out.finish(files, tree);
     let sound = !out.errors().any(|error| error.concern == Concern::Everything);
     (repository.filter(|_| sound).map(|draft| draft.judged(&out)), out)
 }

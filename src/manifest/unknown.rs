@@ -42,15 +42,18 @@ const HOMES: [(&str, &str); 14] = [
     ("migrate", "django"),
 ];
 
+/// Most unknown keys of a table that are looked at: guessing what was meant costs time.
+const ENOUGH: usize = 50;
+
 /// Complains about each key of the table that was not asked for.
 pub(super) fn complain(keys: &mut Keys<'_, '_>) {
-    for (key, _) in keys.all() {
-        if !keys.known().contains(&key.value) {
-            let (complaint, meant) = about(keys, &key);
-            keys.out.push(complaint);
-            if let Some(full_name) = meant {
-                keys.mean(full_name);
-            }
+    let unknown: Vec<_> =
+        keys.all().into_iter().map(|(key, _)| key).filter(|key| !keys.known().contains(&key.value)).collect();
+    for key in unknown.iter().take(ENOUGH) {
+        let (complaint, meant) = about(keys, key);
+        keys.out.push(complaint);
+        if let Some(full_name) = meant {
+            keys.mean(full_name);
         }
     }
 }

@@ -310,6 +310,19 @@ fn no_control_character_of_the_repository_reaches_the_terminal() {
     assert!(odd.is_empty(), "{odd:?} in {text:?}");
 }
 
+#[test]
+fn a_hostile_manifest_costs_little_and_says_little() {
+    let keys = (0..20_000).map(|number| format!("k{number}=1")).collect::<Vec<_>>().join("\n");
+    for text in
+        [keys.clone(), format!("[settings]\n{keys}"), "=\n".repeat(100_000), format!("a={}", "[".repeat(900_000))]
+    {
+        let tree = with(&[("projects/bakery/stage.toml", &text), ("projects/bakery/project.toml", &text)]);
+        let diagnostics = parse(&tree).1;
+        assert!(diagnostics.has_errors() && diagnostics.errors().count() <= 200, "{}", diagnostics.errors().count());
+        assert!(render(&diagnostics, &tree, false).len() < 200_000);
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(which in 0..4_usize, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
