@@ -153,6 +153,14 @@ fn a_mistake_stops_what_it_concerns_and_nothing_else() {
 }
 
 #[test]
+fn a_mistake_of_a_project_stops_its_environments_even_if_they_could_do_without() {
+    let project = format!("colour = 1\n{}", SOUND[2].1);
+    let (repository, _) = parse(&with(&[("projects/bakery/project.toml", &project)]));
+    let invalid = repository.unwrap().environments.remove(&name("bakery/pro")).unwrap().unwrap_err();
+    assert_eq!(invalid.to_string(), "projects/bakery/project.toml:1:1: unknown key `colour`");
+}
+
+#[test]
 fn without_a_usable_portreeve_toml_there_is_no_repository() {
     for text in ["schema = ", "schema = 2\n", "schema = 1\ncolour = 1\n", "schema = 1\nrequires = \">=99\"\n"] {
         let (repository, diagnostics) = parse(&with(&[("portreeve.toml", text)]));
