@@ -19,7 +19,7 @@ pub fn run(args: &HistoryArgs, global: &Global) -> Result<u8, Fault> {
         return Ok(0);
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["WHEN (UTC)", "ENVIRONMENT", "GEN", "EVENT", ""]);
+    table.load_style(presets::NOTHING).set_header(["WHEN (UTC)", "ENVIRONMENT", "GEN", "EVENT", ""]);
     for event in &events {
         let env = event.env.as_ref().map(ToString::to_string).unwrap_or_default();
         let generation = event.generation.map(|number| number.to_string()).unwrap_or_default();

@@ -33,7 +33,7 @@ pub fn run(global: &Global) -> Result<u8, Fault> {
         return Ok(0);
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["PORTS", "ENVIRONMENT", "LISTENING"]);
+    table.load_style(presets::NOTHING).set_header(["PORTS", "ENVIRONMENT", "LISTENING"]);
     for (ports, name, inside) in rows {
         table.add_row([ports.to_string(), name.to_string(), inside.join(", ")]);
     }

@@ -115,7 +115,7 @@ fn print(app: &App, rows: &[Row], needing: usize) {
         return;
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["ENVIRONMENT", "SERVES", "HTTP", "STATE", ""]);
+    table.load_style(presets::NOTHING).set_header(["ENVIRONMENT", "SERVES", "HTTP", "STATE", ""]);
     for row in rows {
         let http = row.http.map_or_else(|| "-".to_owned(), |status| status.to_string());
         let serves = row.serves.clone().unwrap_or_else(|| "-".to_owned());
