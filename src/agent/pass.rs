@@ -15,8 +15,10 @@ use crate::transaction::{
     self, Context, Event, Failure, FailureKind, Going, Phase, Recovered, Released, Report, chain,
 };
 
+use super::idle::{self, Glance};
 use super::outcome::{Left, Outcome};
-use super::{App, Survey, read_standing, survey, write_standing};
+use super::survey::survey_at;
+use super::{App, Survey, read_standing, write_standing};
 
 /// What a pass found and did.
 #[derive(Debug)]
@@ -33,16 +35,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// One pass over `only` these environments, or over all.
 pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
     let cx = app.context(report);
+    let glance = match idle::glance(app, &cx, only) {
+        Glance::Converged(report) => return Ok(*report),
+        other => other,
+    };
+    let (inputs, seen) = glance.into_parts();
     let mut outcomes = recover_all(&cx)?;
     let _fetching = lock(&cx, "fetch", PATIENCE)?;
-    let survey = survey(app, &cx, only)?;
+    let survey = survey_at(app, &cx, only, seen)?;
     drop(_fetching);
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
         let outcome = environment(&cx, plan);
         outcomes.insert(plan.name.clone(), outcome);
     }
-    Ok(PassReport { survey, outcomes })
+    let pass = PassReport { survey, outcomes };
+    if let Some(inputs) = inputs {
+        idle::remember(app, &cx, &inputs, &pass);
+    }
+    Ok(pass)
 }
 
 /// Takes one of our locks; its text says who holds it.

@@ -13,6 +13,7 @@ mod edits;
 mod git;
 mod host;
 mod http;
+mod idle;
 mod load;
 mod release;
 mod smoke;
