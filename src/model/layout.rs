@@ -212,6 +212,11 @@ impl Layout {
         self.env_generations(name).join(format!("{number}.refused"))
     }
 
+    /// Beside a generation: which migrations its release applied.
+    pub fn migrated_note(&self, name: &EnvName, number: GenerationNumber) -> PathBuf {
+        self.env_generations(name).join(format!("{number}.migrated"))
+    }
+
     /// The commit point of `name`.
     pub fn active_link(&self, name: &EnvName) -> PathBuf {
         self.active().join(name.flat())
