@@ -7,7 +7,6 @@ mod authority;
 mod bus;
 mod capture;
 mod clock;
-mod directory;
 mod error;
 mod files;
 mod ground;
@@ -39,7 +38,6 @@ use std::time::Duration;
 
 pub use authority::Authority;
 pub use clock::RealClock;
-pub use directory::read_directory_tree;
 pub use error::HostError;
 pub use files::RealFiles;
 pub use ground::{Ground, Spot};

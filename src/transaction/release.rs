@@ -170,12 +170,12 @@ fn assemble(
     owners: crate::observed::Owners,
 ) -> Result<bool, Failure> {
     build.tree()?;
-    let built = build.venv()?;
+    let rebuilt = build.venv()?;
     stage::absent(cx, &generation.name, owners)?;
     stage::permanent_links(cx, generation)?;
     stage::generation(cx, generation, owners)?;
     build.django(generation)?;
-    Ok(built)
+    Ok(rebuilt)
 }
 
 fn accept(cx: &Context<'_>, build: &Build<'_>, generation: &Generation) -> Result<(), Failure> {
