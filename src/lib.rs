@@ -1,5 +1,6 @@
 //! lib
 pub mod agent;
+pub mod cli;
 pub mod desired;
 pub mod emit;
 pub mod health;

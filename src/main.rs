@@ -1,1 +1,5 @@
-fn main() {}
+//! The command `portreeve`: arguments in, exit code out.
+
+fn main() -> std::process::ExitCode {
+    portreeve::cli::main()
+}

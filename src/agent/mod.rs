@@ -1,3 +1,18 @@
-//! Passes on schedule.
+//! The agent: the pass from the repository to the host, orders that people give, and the loop that repeats the pass.
 
+mod app;
+mod orders;
+mod outcome;
+mod pass;
 pub mod schedule;
+mod standing;
+mod survey;
+mod trees;
+mod want;
+
+pub use app::{App, AppError, Surroundings};
+pub use orders::{Given, Order, OrderError, Target, carry_out};
+pub use outcome::{Left, Outcome, worst};
+pub use pass::{PassReport, pass};
+pub use standing::{read_standing, write_standing};
+pub use survey::{Survey, survey};

@@ -9,7 +9,6 @@
 mod event;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -190,17 +189,19 @@ fn schema(path: &Path, connection: &Connection) -> Result<i64> {
 fn move_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
     let mark = format!(".corrupt-{}", now.strftime("%Y%m%dT%H%M%SZ"));
     for suffix in ["-wal", "-shm", ""] {
-        let beside = |parts: [&str; 2]| {
-            let mut name = OsString::from(path);
-            parts.into_iter().for_each(|part| name.push(part));
-            PathBuf::from(name)
-        };
-        match std::fs::rename(beside([suffix, ""]), beside([&mark, suffix])) {
+        match std::fs::rename(beside(path, suffix), beside(path, &format!("{mark}{suffix}"))) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
-    Ok(PathBuf::from(format!("{}{mark}", path.display())))
+    Ok(beside(path, &mark))
+}
+
+/// The path with more at its end.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 /// Tells damage from everything else that SQLite may refuse. A table that is not there is damage too.

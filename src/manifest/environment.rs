@@ -54,8 +54,8 @@ pub struct Environment {
     pub removed: bool,
 }
 
-/// What an environment may do without being asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What an environment may do without being asked; the strictest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
     /// Commits and tags only, no rewritten history, never `DEBUG`.

@@ -15,13 +15,13 @@ fn content(n: u8) -> Digest {
     Digest::of(&[n])
 }
 
-fn order(kind: HoldKind) -> Hold {
+fn by_anna(kind: HoldKind) -> Hold {
     Hold { kind, by: "anna".into(), reason: None, since: NOON }
 }
 
-fn back_from(excluded: &[u8], until: Until) -> Hold {
-    let excludes = excluded.iter().map(|&n| content(n)).collect();
-    order(HoldKind::RolledBack { pinned: 41, excludes, until })
+fn back_from(left: &[u8], until: Until) -> Hold {
+    let excludes = left.iter().map(|&n| content(n)).collect();
+    by_anna(HoldKind::RolledBack { pinned: 41, excludes, until })
 }
 
 fn failure(class: FailureClass, n: u8) -> Failure {
@@ -62,7 +62,7 @@ fn a_second_step_back_does_not_release_what_the_first_one_left() {
 #[test]
 fn stop_and_start_bring_back_the_rollback() {
     let rolled_back = Standing::default().rolled_back(back_from(&[2], Until::Change));
-    let stopped = rolled_back.stopped(order(HoldKind::Stopped));
+    let stopped = rolled_back.stopped(by_anna(HoldKind::Stopped));
     let ruling = stopped.decide(content(9), None, NOON);
     assert!(matches!(ruling, Ruling::Stopped(_)) && !ruling.corrects_drift());
     assert_eq!(stopped.started(), rolled_back);
@@ -72,7 +72,7 @@ fn stop_and_start_bring_back_the_rollback() {
 #[test]
 fn a_suspension_ends_at_its_time() {
     let until = Some(later(60));
-    let standing = Standing::default().suspended(order(HoldKind::Suspended { until }));
+    let standing = Standing::default().suspended(by_anna(HoldKind::Suspended { until }));
     let ruling = |now| standing.decide(content(2), None, now);
     assert!(matches!(ruling(later(59)), Ruling::Suspended { until: Some(_), .. }));
     assert_eq!(ruling(later(60)), Ruling::Proceed);
@@ -157,8 +157,8 @@ fn apply(standing: &Standing, happening: &Happening) -> Standing {
         Happening::Failed(class, n) => standing.after_failure(failure(*class, *n), NOON),
         Happening::Succeeded(n) => standing.after_success(content(*n)),
         Happening::RolledBack(n, until) => standing.rolled_back(back_from(&[*n], *until)),
-        Happening::Suspended(until) => standing.suspended(order(HoldKind::Suspended { until: until.map(later) })),
-        Happening::Stopped => standing.stopped(order(HoldKind::Stopped)),
+        Happening::Suspended(until) => standing.suspended(by_anna(HoldKind::Suspended { until: until.map(later) })),
+        Happening::Stopped => standing.stopped(by_anna(HoldKind::Stopped)),
         Happening::Started => standing.started(),
         Happening::Resumed => standing.resumed(),
         Happening::Retried(n) => standing.retried(content(*n)),
@@ -173,9 +173,10 @@ fn any_standing() -> impl Strategy<Value = Standing> {
 
 fn has_living_hold(standing: &Standing, wanted: Digest, now: Timestamp) -> bool {
     standing.holds().any(|hold| match &hold.kind {
-        HoldKind::Stopped | HoldKind::Suspended { until: None } => true,
+        HoldKind::Stopped | HoldKind::Suspended { until: None } | HoldKind::RolledBack { until: Until::Resume, .. } => {
+            true
+        }
         HoldKind::Suspended { until: Some(until) } => now < *until,
-        HoldKind::RolledBack { until: Until::Resume, .. } => true,
         HoldKind::RolledBack { excludes, .. } => excludes.contains(&wanted),
     })
 }

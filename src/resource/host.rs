@@ -26,9 +26,19 @@ pub fn reserved_ports(
     Ok(canonical(&ports))
 }
 
-/// The file of sysctl.d that sets the value at boot.
-pub fn sysctl(value: &str) -> String {
-    format!("# {NOTICE}\nnet.ipv4.ip_local_reserved_ports = {value}\n")
+/// What marks our own blocks in the file, so that the next pass can tell them from other people's.
+const OURS: &str = "# ours:";
+
+/// The file of sysctl.d that sets the value at boot, with our blocks of it.
+pub fn sysctl(value: &str, ours: &[PortRange]) -> String {
+    let ours: String = ours.iter().map(|block| format!(" {block}")).collect();
+    format!("# {NOTICE}\n{OURS}{ours}\nnet.ipv4.ip_local_reserved_ports = {value}\n")
+}
+
+/// The blocks that the file says are ours; none where it is not our file.
+pub fn blocks(text: &str) -> Vec<PortRange> {
+    let line = text.lines().find_map(|line| line.strip_prefix(OURS)).unwrap_or_default();
+    line.split_whitespace().filter_map(|block| PortRange::parse(block).ok()).collect()
 }
 
 fn parse(kernel: &str) -> Result<BTreeSet<u16>, PortError> {

@@ -72,7 +72,7 @@ impl<'t> Reader<'t> {
             nginx: self.nginx(&mut top, unsaid.nginx),
             python: self.python(&mut top),
         };
-        self.finish(top);
+        self.finish(&top);
         settings
     }
 
@@ -93,21 +93,21 @@ impl<'t> Reader<'t> {
             known_hosts: self.text(&mut table, "known_hosts", absolute),
             deadline: self.text(&mut table, "deadline", deadline).unwrap_or(unsaid.deadline),
         };
-        self.finish(table);
+        self.finish(&table);
         git
     }
 
     fn nginx(&mut self, top: &mut Table<'t>, unsaid: Nginx) -> Nginx {
         let Some(mut table) = self.table(top, "nginx") else { return unsaid };
         let port = self.port(&mut table, "port").unwrap_or(unsaid.port);
-        self.finish(table);
+        self.finish(&table);
         Nginx { port }
     }
 
     fn python(&mut self, top: &mut Table<'t>) -> Python {
         let Some(mut table) = self.table(top, "python") else { return Python { wheelhouse: None } };
         let wheelhouse = self.text(&mut table, "wheelhouse", absolute);
-        self.finish(table);
+        self.finish(&table);
         Python { wheelhouse }
     }
 
@@ -147,7 +147,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn finish(&mut self, table: Table<'t>) {
+    fn finish(&mut self, table: &Table<'t>) {
         for key in table.left.keys() {
             let place = if table.name.is_empty() { String::new() } else { format!(" in [{}]", table.name) };
             let help = match nearest(key.get_ref(), &table.known) {

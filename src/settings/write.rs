@@ -9,8 +9,7 @@ use super::{AgentSettings, Manager};
 fn line(out: &mut String, said: bool, key: &str, value: impl Display, comment: &str) {
     let mark = if said { "" } else { "# " };
     let text = format!("{mark}{key} = {value}");
-    out.push_str(&format!("{text:<50} # {comment}"));
-    out.push('\n');
+    out.extend([format!("{text:<50}").as_str(), " # ", comment, "\n"]);
 }
 
 /// A TOML basic string.

@@ -10,6 +10,9 @@ use super::{Address, NotRefs};
 /// A refusal. `Display` says what is so; [`cure`](Self::cure) what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
+    /// The address itself is refused.
+    #[error(transparent)]
+    Address(#[from] super::AddressError),
     /// The branch is not there (any more).
     #[error("{address} has no branch `{branch}`")]
     NoSuchBranch {
@@ -182,6 +185,7 @@ impl SourceError {
     /// What to do, in one sentence.
     pub fn cure(&self) -> String {
         match self {
+            Self::Address(_) => "correct `repo` in agent.toml".into(),
             Self::NoSuchBranch { near, .. } if !near.is_empty() => format!("did you mean {}?", near.join(", ")),
             Self::NoSuchBranch { branch, .. } => format!("push it (git push origin {branch}), or correct `branch`"),
             Self::NoSuchRev { .. } => "push the commit or tag, or correct `rev`".into(),

@@ -1,0 +1,159 @@
+//! Everything that a command on a host needs, opened once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::health::HttpProbe;
+use crate::host::{Authority, Front, Host, HostError, Machine, Nginx, Parts, Services, Supervisor, Systemd, Trial};
+use crate::model::{Layout, Manager};
+use crate::settings::{self, AgentSettings};
+use crate::source::{Git, GitLimits, LocalPaths, Ssh};
+use crate::transaction::{Context, Facts, Installer, Privilege, Report};
+
+use super::trees::GitTrees;
+
+/// No package takes longer to install, and no command of an application to run.
+const BUILD_DEADLINE: Duration = Duration::from_secs(20 * 60);
+
+/// What the command line found in the process's environment.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The directories of `$PATH`.
+    pub path: String,
+    /// Variables that pip may need: certificates, proxies, its own.
+    pub installer: BTreeMap<String, String>,
+    /// Our own program.
+    pub program: PathBuf,
+    /// Set when the pass should end at its next safe point.
+    pub cancel: Arc<AtomicBool>,
+}
+
+/// Why a host could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The machine refused.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// agent.toml has mistakes.
+    #[error(transparent)]
+    Settings(#[from] settings::SettingsError),
+    /// There is no agent.toml.
+    #[error("{} is not there: this host has not been set up; portreeve setup REPO does it", .0.display())]
+    NotSetUp(PathBuf),
+    /// A program that everything needs is missing.
+    #[error("{0} is not installed: apt-get install {0}")]
+    Missing(&'static str),
+}
+
+/// A host, ready for passes and orders.
+pub struct App {
+    /// Where things live.
+    pub layout: Layout,
+    /// Its configuration.
+    pub settings: AgentSettings,
+    /// Its name in the deploy repository.
+    pub name: String,
+    /// The git program.
+    pub git: Git,
+    /// Which repositories may be fetched from.
+    pub local: LocalPaths,
+    /// What is true of it.
+    pub facts: Facts,
+    /// The machine.
+    pub host: Box<dyn Host>,
+    trees: GitTrees,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("layout", &self.layout).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Reads agent.toml and opens the machine. Nothing is changed.
+    pub fn open(layout: Layout, surroundings: &Surroundings) -> Result<Self, AppError> {
+        let parts = Parts::open(&layout, Arc::clone(&surroundings.cancel))?;
+        let settings = read_settings(&parts, &layout)?;
+        let manager = manager(&settings, &layout);
+        let authority = Authority::of(layout.root());
+        let services: Box<dyn Services> = match manager {
+            Manager::Systemd => Box::new(Systemd::new(layout.clone())?),
+            Manager::Supervisor => Box::new(Supervisor::new(layout.clone(), layout.supervisor_socket())?),
+        };
+        let host = Machine::new(parts, services, front(&layout, authority)?, Box::new(HttpProbe::new()?));
+        let local = if settings.allow_local_git { LocalPaths::Allowed } else { LocalPaths::Refused };
+        let name = match &settings.host {
+            Some(name) => name.clone(),
+            None => host.kernel().hostname()?,
+        };
+        let git = git(&settings, surroundings)?;
+        let facts = facts(&settings, &layout, surroundings, manager, authority);
+        let trees = GitTrees::new(layout.clone());
+        Ok(Self { layout, settings, name, git, local, facts, host: Box::new(host), trees })
+    }
+
+    /// What transactions are handed.
+    pub fn context<'a>(&'a self, report: &'a dyn Report) -> Context<'a> {
+        Context { host: &*self.host, layout: &self.layout, facts: &self.facts, trees: &self.trees, report }
+    }
+}
+
+fn read_settings(parts: &Parts, layout: &Layout) -> Result<AgentSettings, AppError> {
+    use crate::host::Files as _;
+    let path = layout.agent_toml();
+    let bytes = parts.files.read(&path, 1024 * 1024)?.ok_or_else(|| AppError::NotSetUp(path.clone()))?;
+    Ok(AgentSettings::parse(&path.to_string_lossy(), &String::from_utf8_lossy(&bytes))?)
+}
+
+/// systemd where it is PID 1 (`sd_booted(3)`), else Supervisor.
+fn manager(settings: &AgentSettings, layout: &Layout) -> Manager {
+    match settings.manager {
+        Some(settings::Manager::Systemd) => Manager::Systemd,
+        Some(settings::Manager::Supervisor) => Manager::Supervisor,
+        None if layout.root().is_system() && Path::new("/run/systemd/system").is_dir() => Manager::Systemd,
+        None => Manager::Supervisor,
+    }
+}
+
+fn front(layout: &Layout, authority: Authority) -> Result<Box<dyn Front>, AppError> {
+    let program = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"].into_iter().map(PathBuf::from);
+    let program = program.into_iter().find(|program| program.is_file()).ok_or(AppError::Missing("nginx"))?;
+    let trial = match authority {
+        Authority::Machine => Trial::Mount,
+        Authority::Own(_) => Trial::Copy,
+    };
+    Ok(Box::new(Nginx::new(program, layout.clone(), trial)?))
+}
+
+fn git(settings: &AgentSettings, surroundings: &Surroundings) -> Result<Git, AppError> {
+    let git = Git::find(&surroundings.path).ok_or(AppError::Missing("git"))?;
+    let limits =
+        GitLimits { fetch: settings.git.deadline.duration().max(Duration::from_secs(10)), ..GitLimits::default() };
+    let ssh = Ssh { key: settings.git.key.clone(), known_hosts: settings.git.known_hosts.clone() };
+    Ok(git.with_limits(limits).with_ssh(&ssh))
+}
+
+fn facts(
+    settings: &AgentSettings,
+    layout: &Layout,
+    surroundings: &Surroundings,
+    manager: Manager,
+    authority: Authority,
+) -> Facts {
+    let program = surroundings.program.to_string_lossy().into_owned();
+    let root = layout.root().path().to_string_lossy().into_owned();
+    let launcher = if layout.root().is_system() { vec![program] } else { vec![program, "--root".to_owned(), root] };
+    Facts {
+        manager,
+        privilege: if authority == Authority::Machine { Privilege::Root } else { Privilege::Own },
+        web_group: "www-data".to_owned(),
+        http_port: settings.nginx.port,
+        launcher,
+        installer: Installer { wheelhouse: settings.python.wheelhouse.clone(), env: surroundings.installer.clone() },
+        build_deadline: BUILD_DEADLINE,
+    }
+}

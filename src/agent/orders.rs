@@ -1,0 +1,254 @@
+//! What people order on a host: go back, stop, start, new processes, stay, go on. Works with the git server down.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::desired::{Generation, Why};
+use crate::history::{Event as Happened, EventKind, History};
+use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node, Slot};
+use crate::observed::Installed;
+use crate::policy::{Hold, HoldKind, Standing, Until};
+use crate::transaction::{self, Context, Failure, Going, Released};
+
+use super::pass::lock;
+use super::{read_standing, write_standing};
+
+/// Which state to go back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The one before the present one.
+    Previous,
+    /// A generation's number.
+    Generation(GenerationNumber),
+    /// The newest generation that ran this tag, branch or commit.
+    Title(String),
+}
+
+/// An order about one environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Go back, and stay there.
+    Rollback {
+        /// Where to.
+        to: Target,
+        /// Until when.
+        until: Until,
+    },
+    /// No processes.
+    Stop,
+    /// Processes again.
+    Start,
+    /// New processes, by a switch of slots.
+    Restart,
+    /// Touch nothing.
+    Suspend {
+        /// When it ends.
+        until: Option<jiff::Timestamp>,
+    },
+    /// Go on.
+    Resume,
+    /// Try the wanted content again.
+    Retry,
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// Nothing of the environment is here.
+    #[error("{0} is not on this host; portreeve status lists what is")]
+    NotHere(EnvName),
+    /// There is nothing to go back to.
+    #[error("{0}; portreeve history {1} lists what is here")]
+    NoTarget(String, EnvName),
+    /// It did not work; what served before serves on.
+    #[error("{0}")]
+    Failed(#[from] Failure),
+    /// The machine refused.
+    #[error(transparent)]
+    Host(#[from] crate::host::HostError),
+}
+
+/// An order with who gave it and why.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// What.
+    pub order: Order,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// An order waits so long for a transaction of the same environment.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Carries out an order. The sentence says what is true now.
+pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<String, OrderError> {
+    let _lock = lock(cx, &name.flat(), PATIENCE)?;
+    // Whatever recovery finds is history by now; only its failure matters here.
+    let _ = transaction::recover(cx, name)?;
+    let services = cx.host.services().services()?;
+    let installed = transaction::installed(cx, name, &services)?;
+    let Some(serving) = installed.generation.clone() else { return Err(OrderError::NotHere(name.clone())) };
+    let standing = read_standing(cx, name)?;
+    let order = Ordered { cx, name, given, installed, serving, standing };
+    let said = order.carry_out()?;
+    record(cx, name, given, &said);
+    Ok(said)
+}
+
+struct Ordered<'a> {
+    cx: &'a Context<'a>,
+    name: &'a EnvName,
+    given: &'a Given,
+    installed: Installed,
+    serving: Generation,
+    standing: Standing,
+}
+
+impl Ordered<'_> {
+    fn carry_out(&self) -> Result<String, OrderError> {
+        match &self.given.order {
+            Order::Rollback { to, until } => self.rollback(to, *until),
+            Order::Stop => self.stop(),
+            Order::Start => self.start(),
+            Order::Restart => self.restart(),
+            Order::Suspend { until } => {
+                self.write(&self.standing.suspended(self.hold(HoldKind::Suspended { until: *until })))?;
+                Ok("suspended: nothing is changed until it ends".to_owned())
+            }
+            Order::Resume => {
+                self.write(&self.standing.resumed())?;
+                Ok("goes on at the next pass".to_owned())
+            }
+            Order::Retry => {
+                let quarantine: Vec<Digest> = self.standing.quarantine.iter().map(|entry| entry.digest).collect();
+                let clean =
+                    quarantine.into_iter().fold(self.standing.clone(), |standing, digest| standing.retried(digest));
+                self.write(&clean)?;
+                Ok("tried again at the next pass".to_owned())
+            }
+        }
+    }
+
+    fn write(&self, standing: &Standing) -> Result<(), OrderError> {
+        Ok(write_standing(self.cx, self.name, standing)?)
+    }
+
+    fn hold(&self, kind: HoldKind) -> Hold {
+        Hold { kind, by: self.given.by.clone(), reason: self.given.reason.clone(), since: self.cx.host.clock().now() }
+    }
+
+    /// The hold is durable before anything moves: a pass that begins right after must not go forward again.
+    fn rollback(&self, to: &Target, until: Until) -> Result<String, OrderError> {
+        let target = self.target(to)?;
+        let excludes = self.excluded(&target);
+        let pinned = target.number;
+        self.write(&self.standing.rolled_back(self.hold(HoldKind::RolledBack { pinned, excludes, until })))?;
+        let going = if transaction::fits(&self.installed, &target) {
+            Going::Back(Box::new(target.clone()))
+        } else {
+            Going::Forward { wanted: Box::new(target.wanted.clone()), why: Why::Rollback(target.number) }
+        };
+        match transaction::go(self.cx, &self.installed, &going) {
+            Released::Kept { took, .. } => Ok(format!(
+                "{} serves again after {}ms; later passes leave it there",
+                target.wanted.title(),
+                took.as_millis()
+            )),
+            Released::Refused { failure, .. } => {
+                self.write(&self.standing)?;
+                Err(OrderError::Failed(*failure))
+            }
+        }
+    }
+
+    /// What served, and what was tried since: neither may come back by itself.
+    fn excluded(&self, target: &Generation) -> BTreeSet<Digest> {
+        let mut excluded: BTreeSet<Digest> = self.standing.quarantine.iter().map(|entry| entry.digest).collect();
+        excluded.insert(self.serving.wanted.digest);
+        excluded.remove(&target.wanted.digest);
+        excluded
+    }
+
+    fn target(&self, to: &Target) -> Result<Generation, OrderError> {
+        let numbers = (1..=self.installed.newest).rev().filter(|&number| number != self.serving.number);
+        for number in numbers {
+            let Some(generation) = transaction::read_generation(self.cx, self.name, number)? else { continue };
+            let fits = match to {
+                Target::Previous => self.served_before(&generation),
+                Target::Generation(wanted) => generation.number == *wanted,
+                Target::Title(title) => {
+                    generation.wanted.title() == *title || generation.wanted.commit.as_str().starts_with(title)
+                }
+            };
+            if fits {
+                return Ok(generation);
+            }
+        }
+        let what = match to {
+            Target::Previous => "there is no earlier release on this host".to_owned(),
+            Target::Generation(number) => format!("generation {number} is not on this host"),
+            Target::Title(title) => format!("no generation of {title} is on this host"),
+        };
+        Err(OrderError::NoTarget(what, self.name.clone()))
+    }
+
+    /// A generation that went before, ran something else, and did not fail.
+    fn served_before(&self, generation: &Generation) -> bool {
+        let failed = self.standing.quarantine.iter().any(|entry| entry.generation == Some(generation.number));
+        generation.number < self.serving.number && generation.wanted.digest != self.serving.wanted.digest && !failed
+    }
+
+    fn stop(&self) -> Result<String, OrderError> {
+        self.write(&self.standing.stopped(self.hold(HoldKind::Stopped)))?;
+        let flag = Node::File { bytes: Vec::new(), mode: 0o644, owner: Identity::ROOT };
+        let path = self.cx.layout.stopped_flag(self.name);
+        if let Some(parent) = path.parent() {
+            self.cx.host.files().make_directory(parent, 0o755, Identity::ROOT)?;
+        }
+        self.cx.host.files().put(&path, &flag)?;
+        for slot in Slot::BOTH {
+            self.cx.host.services().stop(&crate::model::SlotId { env: self.name.clone(), slot })?;
+        }
+        Ok(format!("stopped; it stays so, over reboots, until portreeve start {}", self.name))
+    }
+
+    fn start(&self) -> Result<String, OrderError> {
+        self.cx.host.files().remove(&self.cx.layout.stopped_flag(self.name))?;
+        self.write(&self.standing.started())?;
+        transaction::start(self.cx, &self.serving)?;
+        Ok(format!("{} serves", self.serving.wanted.title()))
+    }
+
+    fn restart(&self) -> Result<String, OrderError> {
+        let going = Going::Forward { wanted: Box::new(self.serving.wanted.clone()), why: Why::Restart };
+        match transaction::go(self.cx, &self.installed, &going) {
+            Released::Kept { generation, .. } => Ok(format!("new processes in slot {}", generation.slot)),
+            Released::Refused { failure, .. } => Err(OrderError::Failed(*failure)),
+        }
+    }
+}
+
+/// The history is written last and never in the way.
+fn record(cx: &Context<'_>, name: &EnvName, given: &Given, said: &str) {
+    let kind = match given.order {
+        Order::Rollback { .. } | Order::Suspend { .. } => EventKind::Held,
+        Order::Stop => EventKind::Stopped,
+        Order::Start => EventKind::Started,
+        Order::Restart => EventKind::Restarted,
+        Order::Resume => EventKind::Resumed,
+        Order::Retry => EventKind::Retried,
+    };
+    let now = cx.host.clock().now();
+    let event = Happened {
+        by: Some(given.by.clone()),
+        why: given.reason.clone(),
+        ..Happened::new(now, Some(name.clone()), kind, said)
+    };
+    let written = History::open(&cx.layout.history(), now).and_then(|mut history| history.append(&event));
+    if let Err(error) = written {
+        let text = format!("the history was not written: {}", transaction::chain(&error));
+        cx.report.event(&transaction::Event::Note { text: &text });
+    }
+}

@@ -1,0 +1,104 @@
+//! What a pass did with one environment, and what it exits with.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::model::GenerationNumber;
+use crate::policy::FailureClass;
+use crate::transaction::{Failure, FailureKind};
+
+/// What became of one environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was as it should be.
+    Unchanged,
+    /// Drift was corrected, or its processes were started.
+    Repaired,
+    /// The candidate serves.
+    Released {
+        /// What people call it.
+        title: String,
+        /// Its generation.
+        generation: GenerationNumber,
+        /// How long it took.
+        took: Duration,
+    },
+    /// What served before serves on.
+    NotReleased {
+        /// What was to be released.
+        title: String,
+        /// The attempt.
+        generation: GenerationNumber,
+        /// Why.
+        failure: Box<Failure>,
+        /// Whether users had seen it.
+        seen: bool,
+        /// What serves; `None`: nothing, as before.
+        serves: Option<String>,
+    },
+    /// Something else failed: recovery, a repair.
+    Failed(Box<Failure>),
+    /// It was taken off the host.
+    Removed,
+    /// It was left as it is.
+    Left(Left),
+}
+
+/// Why an environment was left as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", content = "words", rename_all = "lowercase")]
+pub enum Left {
+    /// An operator holds it, has stopped it, or wants nothing touched.
+    Held(String),
+    /// Its content failed before.
+    Quarantined(String),
+    /// The last failure may pass by itself.
+    Waiting(String),
+    /// A person must act first.
+    Blocked(String),
+    /// The branch was rewritten.
+    Diverged(String),
+    /// What is wanted isn't known now.
+    Stale(String),
+}
+
+impl Outcome {
+    /// The exit code of the contract: 0, 1, 3 or 4.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unchanged | Self::Repaired | Self::Released { .. } | Self::Removed | Self::Left(Left::Held(_)) => 0,
+            Self::NotReleased { failure, .. } => match failure.kind {
+                FailureKind::Class(FailureClass::Release) => 3,
+                FailureKind::Class(FailureClass::Host) => 4,
+                FailureKind::Class(FailureClass::Transient) | FailureKind::Cancelled => 1,
+            },
+            Self::Failed(_) | Self::Left(Left::Waiting(_) | Left::Stale(_)) => 1,
+            Self::Left(Left::Quarantined(_) | Left::Blocked(_) | Left::Diverged(_)) => 4,
+        }
+    }
+}
+
+/// Of several environments the worst counts, in the order 1, 3, 4 (the first is the worst).
+pub fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
+    let rank = |code: &u8| match code {
+        0 => 0,
+        4 => 1,
+        3 => 2,
+        _ => 3,
+    };
+    codes.into_iter().max_by_key(rank).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_outweighs_a_refused_release_and_that_a_block() {
+        assert_eq!(worst([0, 4, 3, 0]), 3);
+        assert_eq!(worst([4, 1, 3]), 1);
+        assert_eq!(worst([4, 0]), 4);
+        assert_eq!(worst([]), 0);
+    }
+}

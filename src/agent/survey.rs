@@ -1,0 +1,221 @@
+//! Looks at the repository and at the host, and decides; changes nothing but our mirrors of git repositories.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::host::{Listener, SlotId};
+use crate::manifest::{self, Environment, Policy, Repository, Tree};
+use crate::model::{CommitId, EnvName, PortRange, Service};
+use crate::plan::{Decision, EnvPlan, Plan, Want, decide};
+use crate::source::{self, Address, CommitInfo, Mirror, Objects, Selection, SourceError, TreeEntry};
+use crate::transaction::{self, Context, Failure, Phase, chain};
+
+use super::want::Resolver;
+use super::{App, read_standing};
+
+/// A plan and what it was made from.
+#[derive(Debug)]
+pub struct Survey {
+    /// What to do.
+    pub plan: Plan,
+    /// The tip's message, author and time.
+    pub commit: Option<CommitInfo>,
+    /// The tip's files and every complaint about them.
+    pub manifests: Option<(Tree, manifest::Diagnostics)>,
+    /// Why the repository could not be read.
+    pub trouble: Option<String>,
+    /// The blocks of ports of this host's environments.
+    pub ports: Vec<PortRange>,
+}
+
+/// The deploy repository as it could be read.
+struct Deploy {
+    tip: CommitId,
+    objects: Objects,
+    info: Option<CommitInfo>,
+    tree: Tree,
+    repository: Option<Repository>,
+    diagnostics: manifest::Diagnostics,
+}
+
+/// Looks at everything and decides about `only` these environments, or about all.
+pub fn survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<Survey, Failure> {
+    let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
+    let installed = transaction::installed_names(cx).map_err(Failure::on_host(Phase::Recover))?;
+    let (deploy, trouble) = match read_deploy(app) {
+        Ok(deploy) => (Some(deploy), None),
+        Err(error) => (None, Some(format!("{}; {}", chain(&error), error.cure()))),
+    };
+    let (mut wants, ports) = match &deploy {
+        Some(deploy) => wants(app, cx, deploy, &installed, only),
+        None => (BTreeMap::new(), Vec::new()),
+    };
+    for name in installed {
+        let unknown = || Want::Unknown(trouble.clone().unwrap_or_else(|| "the host's file can't be used".to_owned()));
+        wants.entry(name).or_insert_with(unknown);
+    }
+    wants.retain(|name, _| only.is_empty() || only.contains(name));
+    let environments = wants.into_iter().map(|(name, want)| environment(cx, &name, want, &services, deploy.as_ref()));
+    let environments = environments.collect::<Result<_, Failure>>()?;
+    let plan = Plan { tip: deploy.as_ref().map(|deploy| deploy.tip.clone()), environments };
+    let (commit, manifests) = match deploy {
+        Some(deploy) => (deploy.info, Some((deploy.tree, deploy.diagnostics))),
+        None => (None, None),
+    };
+    Ok(Survey { plan, commit, manifests, trouble, ports })
+}
+
+fn read_deploy(app: &App) -> Result<Deploy, SourceError> {
+    let address = Address::parse(&app.settings.repo, app.local)
+        ?;
+    let mirror = Mirror::new(app.layout.deploy_clone(), address.clone());
+    let tip = source::tip(&app.git, &address, &app.settings.branch)?;
+    let here = mirror.objects().is_ok_and(|objects| objects.contains(&tip));
+    let wanted =
+        if here { source::Wanted::Commit(tip.clone()) } else { source::Wanted::Branch(app.settings.branch.clone()) };
+    let tip = mirror.fetch(&app.git, &[wanted])?.into_iter().next().unwrap_or(tip);
+    let objects = mirror.objects()?;
+    let tree: Tree =
+        objects.deploy_tree(&tip)?.into_iter().map(|(path, entry)| (path, manifest_entry(entry))).collect();
+    let (repository, diagnostics) = manifest::parse(&tree);
+    let info = objects.commit_info(&tip).ok();
+    Ok(Deploy { tip, objects, info, tree, repository, diagnostics })
+}
+
+fn manifest_entry(entry: TreeEntry) -> manifest::Entry {
+    match entry {
+        TreeEntry::File { bytes, .. } => manifest::Entry::File(bytes),
+        TreeEntry::TooLarge(size) => manifest::Entry::TooLarge(size),
+        TreeEntry::Link(_) | TreeEntry::Submodule => manifest::Entry::Link,
+    }
+}
+
+type Wants = BTreeMap<EnvName, Want>;
+
+/// What the repository asks of each environment of this host, and of those that are here but no longer listed.
+fn wants(
+    app: &App,
+    cx: &Context<'_>,
+    deploy: &Deploy,
+    installed: &[EnvName],
+    only: &BTreeSet<EnvName>,
+) -> (Wants, Vec<PortRange>) {
+    let everything = |words: String| {
+        (installed.iter().map(|name| (name.clone(), Want::Unusable(words.clone()))).collect(), Vec::new())
+    };
+    let Some(repository) = &deploy.repository else {
+        return everything(
+            "portreeve.toml of the deploy repository can't be used; portreeve check says why".to_owned(),
+        );
+    };
+    let Some((_, entry)) = repository.for_host(&app.name) else {
+        return everything(format!(
+            "the deploy repository has no hosts/{}.toml; nothing is taken off this host",
+            app.name
+        ));
+    };
+    let listed: Vec<(&EnvName, Result<&Environment, _>)> = repository.environments_of(entry).collect();
+    let chosen = |name: &EnvName| only.is_empty() || only.contains(name);
+    let sound: Vec<&Environment> =
+        listed.iter().filter(|(name, _)| chosen(name)).filter_map(|(_, env)| env.clone().ok()).collect();
+    let mut resolver = Resolver::new(app, cx, deploy.tip.clone(), &sound);
+    let mut wants = Wants::new();
+    for (name, env) in &listed {
+        let want = match env {
+            Ok(env) if env.removed => Want::Absent { tombstone: true },
+            Ok(env) if chosen(name) => resolver.want(env),
+            Ok(_) => continue,
+            Err(invalid) => Want::Unusable(format!("{}; portreeve check shows it", invalid.first)),
+        };
+        wants.insert((*name).clone(), want);
+    }
+    let ports = listed.iter().filter_map(|(_, env)| env.clone().ok()).map(|env| env.ports).collect();
+    let gone: Vec<&EnvName> = installed
+        .iter()
+        .filter(|name| !wants.contains_key(*name) && !listed.iter().any(|(listed, _)| listed == name))
+        .collect();
+    let many = gone.len() > 1 && gone.len() * 2 > installed.len();
+    for name in gone {
+        wants.insert(name.clone(), absent(cx, repository, name, entry.mistakes.is_some(), many));
+    }
+    (wants, ports)
+}
+
+/// An environment that is here and not listed. A parse error is not absence, and half a host is not removed by accident.
+fn absent(cx: &Context<'_>, repository: &Repository, name: &EnvName, mistakes: bool, many: bool) -> Want {
+    if mistakes {
+        return Want::Unusable(
+            "the host's file has mistakes, so nothing is taken off; portreeve check shows them".to_owned(),
+        );
+    }
+    if many {
+        return Want::Unusable("more than half of this host's environments are gone from its file; put them back, or remove them one push at a time".to_owned());
+    }
+    let tombstone = match repository.environments.get(name) {
+        Some(Ok(env)) => env.removed,
+        _ => false,
+    };
+    let policy = transaction::installed(cx, name, &BTreeMap::new()).ok().and_then(|installed| installed.generation);
+    let pro = policy.is_none_or(|generation| generation.wanted.env.policy == Policy::Pro);
+    Want::Absent { tombstone: tombstone || !pro }
+}
+
+fn environment(
+    cx: &Context<'_>,
+    name: &EnvName,
+    want: Want,
+    services: &BTreeMap<SlotId, Service>,
+    deploy: Option<&Deploy>,
+) -> Result<EnvPlan, Failure> {
+    let installed = transaction::installed(cx, name, services)?;
+    let standing = read_standing(cx, name)?;
+    let want = descend(want, &installed, &standing, deploy);
+    let foreign = match &want {
+        Want::Wanted(wanted) => foreign(cx, wanted.env.ports, &wanted.env.user)?,
+        _ => None,
+    };
+    let renders_differently = match (&want, &installed.generation) {
+        (Want::Wanted(wanted), Some(generation)) if wanted.digest == generation.wanted.digest => {
+            transaction::renders_differently(cx, generation)?
+        }
+        _ => false,
+    };
+    let now = cx.host.clock().now();
+    Ok(decide(Decision { want, installed: &installed, standing: &standing, foreign, renders_differently, now }))
+}
+
+/// Refuses a tip that is no descendant of what is applied here.
+fn descend(
+    want: Want,
+    installed: &crate::observed::Installed,
+    standing: &crate::policy::Standing,
+    deploy: Option<&Deploy>,
+) -> Want {
+    let (Want::Wanted(wanted), Some(deploy)) = (&want, deploy) else { return want };
+    let Some(generation) = &installed.generation else { return want };
+    let applied = &generation.wanted.deploy_commit;
+    let Ok(ancestry) = deploy.objects.ancestry(applied, &deploy.tip) else { return want };
+    let accepted = standing.accepted.as_ref().map(|accepted| &accepted.commit);
+    match source::select(Some(applied), &deploy.tip, ancestry, wanted.env.policy, accepted) {
+        Selection::Refuse(refusal) => Want::Diverged(refusal.to_string()),
+        Selection::Unchanged | Selection::Advance { .. } => want,
+    }
+}
+
+/// The first listener in the environment's ports that is not its own. The first port is the development server's.
+fn foreign(cx: &Context<'_>, ports: PortRange, user: &crate::model::UserName) -> Result<Option<String>, Failure> {
+    let fail = Failure::on_host(Phase::Validate);
+    let own = cx.host.users().user(user).map_err(&fail)?.map(|identity| identity.uid);
+    let listeners = cx.host.kernel().listeners().map_err(&fail)?;
+    let found = listeners
+        .into_iter()
+        .find(|listener| ports.first <= listener.port && listener.port <= ports.last && Some(listener.uid) != own);
+    Ok(found.map(|listener| words(&listener)))
+}
+
+fn words(listener: &Listener) -> String {
+    let who = match (&listener.command, listener.pid) {
+        (Some(command), Some(pid)) => format!("{command} (pid {pid}, uid {})", listener.uid),
+        _ => format!("a process of uid {}", listener.uid),
+    };
+    format!("port {} is held by {who}, not by us; stop it, or change ports", listener.port)
+}

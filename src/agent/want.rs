@@ -1,0 +1,203 @@
+//! From what the repository says of an environment to what this host wants: revisions become commits, versions become programs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::desired::{Interpreter, Wanted, WantedInput};
+use crate::host::Run;
+use crate::manifest::{Environment, Python};
+use crate::model::{CommitId, Identity};
+use crate::plan::Want;
+use crate::source::{self, Address, Mirror, Objects, Refs, SourceError, Via};
+use crate::transaction::{Context, GUNICORN, chain, lacks_gunicorn, secret_fingerprint};
+
+use super::App;
+
+/// Requirements files that include each other are followed so deep.
+const INCLUDE_DEPTH: u32 = 5;
+/// No requirements file is larger.
+const REQUIREMENTS: u64 = 1024 * 1024;
+
+/// Resolves the environments of one pass; each repository is looked at once.
+pub struct Resolver<'a> {
+    app: &'a App,
+    cx: &'a Context<'a>,
+    deploy_commit: CommitId,
+    refs: BTreeMap<String, Result<Refs, String>>,
+    pythons: BTreeMap<Option<String>, Option<Interpreter>>,
+}
+
+impl<'a> Resolver<'a> {
+    /// A resolver for the repository's state at `deploy_commit`. `names` are the refs to look at, by repository.
+    pub fn new(app: &'a App, cx: &'a Context<'a>, deploy_commit: CommitId, environments: &[&Environment]) -> Self {
+        let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for env in environments {
+            names.entry(env.source.clone()).or_default().extend(source::select::wanted_refs(&env.rev));
+        }
+        let refs = names.into_iter().filter(|(_, names)| !names.is_empty());
+        let refs = refs.map(|(address, names)| (address.clone(), look(app, &address, &names))).collect();
+        Self { app, cx, deploy_commit, refs, pythons: BTreeMap::new() }
+    }
+
+    /// What this host wants of `env`.
+    pub fn want(&mut self, env: &Environment) -> Want {
+        match self.wanted(env) {
+            Ok(wanted) => Want::Wanted(Box::new(wanted)),
+            Err(want) => want,
+        }
+    }
+
+    fn wanted(&mut self, env: &Environment) -> Result<Wanted, Want> {
+        let address = address(self.app, env)?;
+        let (commit, objects) = self.commit(env, &address)?;
+        let python = self.python(&env.python)?;
+        let mut env = env.clone();
+        place_manage(&mut env, &objects, &commit)?;
+        let requirements = requirements(&env, &objects, &commit)?;
+        let secrets = secret_fingerprint(self.cx, &env.name).map_err(|error| Want::Unknown(chain(&error)))?;
+        let wheels = self.app.facts.installer.wheelhouse.as_ref().map(|path| path.display().to_string());
+        let installer = format!("pip {}", wheels.unwrap_or_default());
+        Ok(Wanted::new(WantedInput {
+            env,
+            commit,
+            deploy_commit: self.deploy_commit.clone(),
+            python,
+            requirements: &requirements,
+            installer: &installer,
+            secrets: &secrets,
+            processors: self.cx.host.kernel().processors(),
+        }))
+    }
+
+    fn commit(&mut self, env: &Environment, address: &Address) -> Result<(CommitId, Objects), Want> {
+        let none = Ok(Refs::default());
+        let refs =
+            self.refs.get(&env.source).unwrap_or(&none).as_ref().map_err(|words| Want::Unknown(words.clone()))?;
+        let resolved = source::resolve(&env.rev, env.policy, refs).or_else(|_| {
+            // Everything is looked at before an error is shown, for its near names.
+            let all = source::look(&self.app.git, address, &[]).map_err(|error| unreachable(&error))?;
+            source::resolve(&env.rev, env.policy, &all)
+                .map_err(|error| Want::Unusable(format!("projects/{}.toml: {error}", env.name)))
+        })?;
+        let mirror = Mirror::new(self.app.layout.source_clone(&env.source), address.clone());
+        let wanted = match resolved.via {
+            Via::Tag(name) if !is_here(&mirror, &resolved.commit) => source::Wanted::Tag(name),
+            Via::Branch(name) if !is_here(&mirror, &resolved.commit) => source::Wanted::Branch(name),
+            Via::Tag(_) | Via::Branch(_) | Via::Commit => source::Wanted::Commit(resolved.commit.clone()),
+        };
+        let fetched = mirror.fetch(&self.app.git, &[wanted]).map_err(|error| unreachable(&error))?;
+        let objects = mirror.objects().map_err(|error| unreachable(&error))?;
+        Ok((fetched.into_iter().next().unwrap_or(resolved.commit), objects))
+    }
+
+    fn python(&mut self, python: &Python) -> Result<Interpreter, Want> {
+        let cx = self.cx;
+        let found = self.pythons.entry(python.version.clone()).or_insert_with(|| interpreter(cx, python));
+        found.clone().ok_or_else(|| {
+            let name = program(python);
+            Want::Unusable(format!(
+                "{name} is not on this host: apt-get install {name}-venv, or change [python] version"
+            ))
+        })
+    }
+}
+
+fn is_here(mirror: &Mirror, commit: &CommitId) -> bool {
+    mirror.objects().is_ok_and(|objects| objects.contains(commit))
+}
+
+fn look(app: &App, address: &str, names: &[String]) -> Result<Refs, String> {
+    let address = Address::parse(address, app.local).map_err(|error| error.to_string())?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    source::look(&app.git, &address, &names).map_err(|error| format!("{}; {}", chain(&error), error.cure()))
+}
+
+fn address(app: &App, env: &Environment) -> Result<Address, Want> {
+    Address::parse(&env.source, app.local)
+        .map_err(|error| Want::Unusable(format!("[source] git of {}: {error}", env.name)))
+}
+
+/// A passing trouble of the network leaves the wish unknown; anything else is for a person.
+fn unreachable(error: &SourceError) -> Want {
+    let words = format!("{}; {}", chain(error), error.cure());
+    if error.is_transient() { Want::Unknown(words) } else { Want::Unusable(words) }
+}
+
+fn program(python: &Python) -> String {
+    python.version.as_ref().map_or_else(|| "python3".to_owned(), |version| format!("python{version}"))
+}
+
+fn interpreter(cx: &Context<'_>, python: &Python) -> Option<Interpreter> {
+    let program = cx.host.processes().find(&[&program(python)])?;
+    let run = Run {
+        program: program.clone(),
+        args: vec!["-I".to_owned(), "-V".to_owned()],
+        env: BTreeMap::new(),
+        directory: PathBuf::from("/"),
+        identity: Identity::ROOT,
+        deadline: Duration::from_secs(10),
+        log: None,
+        interactive: false,
+    };
+    let exit = cx.host.processes().run(&run).ok().filter(crate::host::Exit::ok)?;
+    let said = String::from_utf8_lossy(&exit.stdout).trim().to_owned();
+    let version = said.strip_prefix("Python ")?.to_owned();
+    Some(Interpreter { program, version })
+}
+
+/// manage.py is found where it is; several without `[django] dir` are a question only a person can answer.
+fn place_manage(env: &mut Environment, objects: &Objects, commit: &CommitId) -> Result<(), Want> {
+    let name = env.name.clone();
+    let Some(django) = env.django.as_mut().filter(|django| django.dir.is_none()) else { return Ok(()) };
+    let failed = |error: &dyn std::error::Error| Want::Unusable(format!("{name}: {}", chain(error)));
+    if objects.file_at(commit, "manage.py", REQUIREMENTS).map_err(|error| failed(&error))?.is_some() {
+        return Ok(());
+    }
+    let export =
+        source::Export::check(objects, commit, source::ExportLimits::default()).map_err(|error| failed(&error))?;
+    let found: Vec<PathBuf> =
+        export.files().filter(|path| path.file_name().is_some_and(|file| file == "manage.py")).collect();
+    match found.as_slice() {
+        [] => Err(Want::Unusable(format!(
+            "{name}: the application has no manage.py; say where it is: [django] dir = \"…\""
+        ))),
+        [one] => {
+            django.dir = one.parent().map(Path::to_owned);
+            Ok(())
+        }
+        several => {
+            let list: Vec<String> = several.iter().map(|path| path.display().to_string()).collect();
+            Err(Want::Unusable(format!(
+                "{name}: there are several manage.py ({}); say which: [django] dir = \"…\"",
+                list.join(", ")
+            )))
+        }
+    }
+}
+
+/// Everything that decides what pip installs: the file, those that it includes, and what we add.
+fn requirements(env: &Environment, objects: &Objects, commit: &CommitId) -> Result<Vec<u8>, Want> {
+    let mut all = Vec::new();
+    gather(objects, commit, &env.python.requirements, INCLUDE_DEPTH, &mut all)
+        .map_err(|error| Want::Unusable(format!("{}: {}", env.name, chain(&error))))?;
+    if lacks_gunicorn(&String::from_utf8_lossy(&all)) {
+        all.extend(GUNICORN.as_bytes());
+    }
+    Ok(all)
+}
+
+fn gather(objects: &Objects, commit: &CommitId, path: &Path, depth: u32, all: &mut Vec<u8>) -> Result<(), SourceError> {
+    let Some(bytes) = objects.file_at(commit, &path.to_string_lossy(), REQUIREMENTS)? else { return Ok(()) };
+    for line in String::from_utf8_lossy(&bytes).lines() {
+        let included = ["-r ", "-c ", "--requirement ", "--constraint "]
+            .iter()
+            .find_map(|option| line.trim().strip_prefix(option));
+        if let (Some(file), true) = (included, depth > 0) {
+            let beside = path.parent().unwrap_or(Path::new("")).join(file.trim());
+            gather(objects, commit, &beside, depth - 1, all)?;
+        }
+    }
+    all.extend(bytes);
+    Ok(())
+}

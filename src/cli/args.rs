@@ -1,0 +1,197 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::model::EnvName;
+
+/// Keeps Django sites running on plain Linux servers.
+///
+/// Push to a deploy repository; each host builds the release beside the live one, proves it healthy, and switches by one rename.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage or manifest · 3 not released, the old one serves · 4 blocked or refused · 5 plan with changes")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Run the same command on HOST, over ssh
+    #[arg(short = 'H', long, global = true, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Prefix for every path
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Tables and results as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say less
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// First install on a host: checks what is missing, writes agent.toml, shows the plan, applies nothing
+    Setup(SetupArgs),
+    /// Everything that can be known of a deploy repository without a host
+    Check(CheckArgs),
+    /// What would change here
+    Plan(PlanArgs),
+    /// One pass now
+    Reconcile(Environments),
+    /// Passes on schedule
+    Agent,
+    /// Until a commit is live, or known not to be
+    Wait(WaitArgs),
+    /// Where each environment stands
+    Status(StatusArgs),
+    /// How an environment got there
+    History(HistoryArgs),
+    /// Back, now, and stay there
+    Rollback(RollbackArgs),
+    /// Hold still for a while
+    Suspend(SuspendArgs),
+    /// Go on after a rollback or a suspension
+    Resume(Environments),
+    /// Try a quarantined release again
+    Retry(Environments),
+    /// Start the processes of environments
+    Start(Environments),
+    /// Stop the processes of environments, over reboots
+    Stop(Environments),
+    /// New processes, by a switch of slots
+    Restart(Environments),
+    /// A command as the application's user, in its environment; alone: a shell
+    Run(RunArgs),
+    /// What its processes printed
+    Logs(LogsArgs),
+    /// Who holds which ports
+    Ports,
+    #[command(hide = true)]
+    Deploy,
+    #[command(hide = true)]
+    Apply,
+    #[command(hide = true)]
+    Sync,
+}
+
+/// Environments to act on.
+#[derive(Debug, Clone, Args)]
+pub struct Environments {
+    /// Environments, like bakery/pro
+    #[arg(value_name = "ENV")]
+    pub environments: Vec<EnvName>,
+}
+
+#[derive(Debug, Args)]
+pub struct SetupArgs {
+    /// The deploy repository
+    pub repo: String,
+    /// The name of this host's file in hosts/
+    #[arg(long = "name", value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The deploy repository's directory
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub only: Environments,
+    /// End with 5 when there are changes
+    #[arg(long)]
+    pub exit_code: bool,
+    /// In a clone of the deploy repository: what has changed since REV, without a host
+    #[arg(long, value_name = "REV")]
+    pub since: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct WaitArgs {
+    /// The environment
+    pub env: EnvName,
+    /// The deploy repository's commit; unless said, its present tip
+    #[arg(long)]
+    pub commit: Option<String>,
+    /// Longest time to wait
+    #[arg(long, default_value = "10m")]
+    pub timeout: crate::model::Span,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub only: Environments,
+    /// End with 4 when an environment needs somebody
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// The environment; all unless said
+    pub env: Option<EnvName>,
+    /// How many events
+    #[arg(short, default_value_t = 20)]
+    pub n: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The environment
+    pub env: EnvName,
+    /// A generation's number, or a tag, branch or commit
+    #[arg(long, value_name = "41|v1.4.1")]
+    pub to: Option<String>,
+    /// Stay until portreeve resume, whatever is pushed
+    #[arg(long)]
+    pub until_resume: bool,
+    /// Why, for the history
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SuspendArgs {
+    #[command(flatten)]
+    pub only: Environments,
+    /// For how long
+    #[arg(long = "for", value_name = "2h")]
+    pub time: crate::model::Span,
+    /// Why, for those who wonder
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The environment
+    pub env: EnvName,
+    /// The command; `manage.py …` runs with its Python; alone: a shell
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The environment
+    pub env: EnvName,
+    /// How many lines
+    #[arg(short, default_value_t = 50)]
+    pub n: usize,
+    /// The build of a generation that failed
+    #[arg(long, value_name = "GENERATION")]
+    pub release: Option<u64>,
+}

@@ -1,0 +1,99 @@
+//! What a command finds around it: the environment, the root, the host.
+#![expect(clippy::disallowed_methods, reason = "the environment is read here, once")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::Fault;
+use super::args::Global;
+use crate::agent::{App, AppError, Surroundings};
+use crate::host::{Processes as _, Run};
+use crate::model::{Identity, Layout, Root};
+
+/// Variables that reach pip: certificates, proxies, its own.
+const FOR_INSTALLER: [&str; 8] = [
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE",
+];
+
+/// The layout of `--root`, or of the machine.
+pub fn layout(global: &Global) -> Result<Layout, Fault> {
+    let root = match &global.root {
+        None => Root::system(),
+        Some(directory) => {
+            let whole = std::path::absolute(directory).map_err(|error| Fault::usage(format!("--root: {error}")))?;
+            Root::at(whole)
+        }
+    };
+    Ok(Layout::new(root))
+}
+
+/// What is around us.
+pub fn surroundings(cancel: Arc<AtomicBool>) -> Surroundings {
+    let pip = std::env::vars().filter(|(name, _)| name.starts_with("PIP_") || FOR_INSTALLER.contains(&name.as_str()));
+    Surroundings {
+        path: std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned()),
+        installer: pip.collect::<BTreeMap<_, _>>(),
+        program: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/portreeve")),
+        cancel,
+    }
+}
+
+/// The host that the command acts on.
+pub fn app(global: &Global) -> Result<App, Fault> {
+    app_with(global, Arc::new(AtomicBool::new(false)))
+}
+
+/// The same, with a flag that ends a pass at its next safe point.
+pub fn app_with(global: &Global, cancel: Arc<AtomicBool>) -> Result<App, Fault> {
+    App::open(layout(global)?, &surroundings(cancel)).map_err(|error| match &error {
+        AppError::Settings(_) => Fault::usage(error.to_string()),
+        AppError::NotSetUp(_) | AppError::Missing(_) => Fault::blocked(error.to_string()),
+        AppError::Host(_) => Fault::failed(&error),
+    })
+}
+
+/// Who types: for holds and the history.
+pub fn person() -> String {
+    ["SUDO_USER", "LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok()).unwrap_or_else(|| "root".to_owned())
+}
+
+/// The same command on another host, over ssh.
+pub fn elsewhere(host: &str) -> Result<u8, Fault> {
+    if host.starts_with('-') || host.is_empty() {
+        return Err(Fault::usage("-H takes a host's name"));
+    }
+    let surroundings = surroundings(Arc::new(AtomicBool::new(false)));
+    let layout = Layout::new(Root::system());
+    let parts = crate::host::Parts::open(&layout, surroundings.cancel).map_err(|error| Fault::failed(&error))?;
+    let ssh = parts.processes.find(&["ssh"]).ok_or_else(|| Fault::blocked("ssh is not installed"))?;
+    let mut args = vec!["-oBatchMode=yes".to_owned(), "--".to_owned(), host.to_owned(), "portreeve".to_owned()];
+    args.extend(without_host(std::env::args().skip(1)).map(|arg| quoted(&arg)));
+    let run = Run {
+        program: ssh,
+        args,
+        env: std::env::vars().filter(|(name, _)| ["HOME", "PATH", "SSH_AUTH_SOCK", "TERM", "LANG"].contains(&name.as_str())).collect(),
+        directory: PathBuf::from("/"),
+        identity: Identity { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() },
+        deadline: std::time::Duration::from_secs(24 * 3600),
+        log: None,
+        interactive: true,
+    };
+    let exit = parts.processes.run(&run).map_err(|error| Fault::failed(&error))?;
+    Ok(exit.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+fn without_host(args: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    let mut skip = false;
+    args.filter(move |arg| {
+        let value = std::mem::replace(&mut skip, arg == "-H" || arg == "--host");
+        let flag = arg == "-H" || arg == "--host" || arg.starts_with("--host=") || (arg.starts_with("-H") && arg.len() > 2);
+        !value && !flag
+    })
+}
+
+/// One word for the shell that sshd runs on the other side (POSIX 2.2.2).
+fn quoted(arg: &str) -> String {
+    format!("'{}'", arg.replace('\'', r"'\''"))
+}

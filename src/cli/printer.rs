@@ -1,0 +1,135 @@
+//! Everything that is printed goes through here: control characters of others never reach a terminal (RUSTSEC-2024-0364).
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
+
+use std::fmt::Display;
+use std::io::IsTerminal as _;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Fault;
+use crate::transaction::{Event, Report};
+
+const RED: Style = AnsiColor::Red.on_default().bold();
+const GREEN: Style = AnsiColor::Green.on_default().bold();
+const CYAN: Style = AnsiColor::Cyan.on_default().bold();
+
+/// Text of others without control characters; line breaks stay.
+pub fn safe(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// A line on standard output.
+pub fn line(text: impl Display) {
+    anstream::println!("{}", safe(&text.to_string()));
+}
+
+/// Text that is already styled and safe, as it is.
+pub fn raw(text: &str) {
+    anstream::print!("{text}");
+}
+
+/// `error: …`, and its help, on standard error.
+pub fn error(fault: &Fault) {
+    anstream::eprintln!("{RED}error{RED:#}: {}", safe(&fault.message));
+    if let Some(text) = &fault.help {
+        help(text);
+    }
+}
+
+/// `help: …`
+pub fn help(text: &str) {
+    anstream::eprintln!("{CYAN}help{CYAN:#}: {}", safe(text));
+}
+
+/// `note: …`
+pub fn note(text: &str) {
+    anstream::eprintln!("{CYAN}note{CYAN:#}: {}", safe(text));
+}
+
+/// A detail below an error.
+pub fn detail(label: &str, text: &str) {
+    anstream::eprintln!("  {label:<5} {}", safe(text));
+}
+
+/// A value as JSON, for machines.
+pub fn json(value: &impl serde::Serialize) {
+    anstream::println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+/// `6.2s`, `120ms`.
+pub fn took(time: Duration) -> String {
+    if time < Duration::from_secs(1) { format!("{}ms", time.as_millis()) } else { format!("{:.1}s", time.as_secs_f64()) }
+}
+
+/// Tells a release as it happens: plain lines in a pipe, a spinner for what takes long on a terminal.
+#[derive(Debug)]
+pub struct Progress {
+    quiet: bool,
+    spinner: Mutex<Option<ProgressBar>>,
+}
+
+impl Progress {
+    /// Tells nothing but trouble when `quiet`.
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet, spinner: Mutex::new(None) }
+    }
+
+    fn spin(&self, text: String) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let Ok(mut spinner) = self.spinner.lock() else { return };
+        let bar = spinner.get_or_insert_with(|| {
+            let style = ProgressStyle::with_template("  {spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let bar = ProgressBar::new_spinner().with_style(style);
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        bar.set_message(text);
+    }
+
+    fn clear(&self) {
+        if let Ok(mut spinner) = self.spinner.lock()
+            && let Some(bar) = spinner.take()
+        {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Report for Progress {
+    fn event(&self, event: &Event<'_>) {
+        if self.quiet {
+            return;
+        }
+        match event {
+            Event::Working { phase, what } => self.spin(format!("{phase:<8} {}", safe(what))),
+            Event::Begin { env, from, to, generation } => {
+                let from = from.map(|from| format!("{from} -> ")).unwrap_or_default();
+                line(format!("{env}  {from}{to} (generation {generation})"));
+            }
+            Event::Done { phase, what, took: time } => {
+                self.clear();
+                line(format!("  {:<8} {what:<40} {:>7}", phase.to_string(), took(*time)));
+            }
+            Event::Failed { phase, what, took: time } => {
+                self.clear();
+                line(format!("  {:<8} {what:<40} {:>7}", phase.to_string(), took(*time)));
+            }
+            Event::Repaired { env, what } => anstream::println!("{GREEN}repaired{GREEN:#} {env}: {}", safe(what)),
+            Event::Note { text } => {
+                self.clear();
+                note(text);
+            }
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

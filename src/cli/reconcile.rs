@@ -1,0 +1,155 @@
+//! `portreeve reconcile`: one pass now.
+
+use std::collections::BTreeSet;
+
+use super::args::{Environments, Global};
+use super::{Fault, open, printer};
+use crate::agent::{App, Outcome, PassReport, pass, worst};
+use crate::model::EnvName;
+use crate::policy::FailureClass;
+use crate::transaction::{Failure, FailureKind};
+
+/// Runs a pass and says what it did.
+pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
+    let app = open::app(global)?;
+    let progress = printer::Progress::new(global.quiet || global.json);
+    let only: BTreeSet<EnvName> = args.environments.iter().cloned().collect();
+    let report = pass(&app, &progress, &only).map_err(|failure| fault(&failure))?;
+    drop(progress);
+    conclude(&app, &report, &only, global)
+}
+
+/// A failure as the end of a command.
+pub fn fault(failure: &Failure) -> Fault {
+    let code = match failure.kind {
+        FailureKind::Class(FailureClass::Release) => 3,
+        FailureKind::Class(FailureClass::Host) => 4,
+        FailureKind::Class(FailureClass::Transient) | FailureKind::Cancelled => 1,
+    };
+    Fault { code, message: failure.cause.clone(), help: failure.help.clone() }
+}
+
+fn conclude(app: &App, report: &PassReport, only: &BTreeSet<EnvName>, global: &Global) -> Result<u8, Fault> {
+    if let Some(missing) = only.iter().find(|name| !report.outcomes.contains_key(name)) {
+        return Err(Fault::usage(format!("{missing} is not in hosts/{}.toml", app.name)));
+    }
+    let manifest = manifest_code(report, global);
+    let code = worst(report.outcomes.values().map(Outcome::exit_code).chain(trouble_code(report)));
+    if global.json {
+        printer::json(&summary(report));
+    } else {
+        for (name, outcome) in &report.outcomes {
+            tell(name, outcome, global.quiet);
+        }
+        if report.outcomes.is_empty() && report.survey.trouble.is_none() && !global.quiet {
+            printer::line(format!("hosts/{}.toml names no environments", app.name));
+        }
+        if let Some(trouble) = &report.survey.trouble {
+            printer::error(&Fault::usage(trouble.clone()));
+        }
+    }
+    Ok(if manifest > 0 && (code == 0 || code == 4) { manifest } else { code })
+}
+
+/// 2 when the deploy repository itself has mistakes, and they are shown.
+fn manifest_code(report: &PassReport, global: &Global) -> u8 {
+    let Some((tree, diagnostics)) = &report.survey.manifests else { return 0 };
+    if diagnostics.errors().next().is_none() {
+        return 0;
+    }
+    if !global.json {
+        printer::raw(&super::diagnostics::render(diagnostics, tree, false));
+    }
+    2
+}
+
+fn trouble_code(report: &PassReport) -> Option<u8> {
+    report.survey.trouble.as_ref().map(|_| 1)
+}
+
+fn summary(report: &PassReport) -> serde_json::Value {
+    let each = report.outcomes.iter().map(|(name, outcome)| {
+        serde_json::json!({ "environment": name.to_string(), "outcome": word(outcome), "exit_code": outcome.exit_code() })
+    });
+    serde_json::json!({ "tip": report.survey.plan.tip, "environments": each.collect::<Vec<_>>() })
+}
+
+fn word(outcome: &Outcome) -> &'static str {
+    use crate::agent::Left;
+    match outcome {
+        Outcome::Unchanged => "unchanged",
+        Outcome::Repaired => "repaired",
+        Outcome::Released { .. } => "released",
+        Outcome::NotReleased { .. } => "not-released",
+        Outcome::Failed(_) => "failed",
+        Outcome::Removed => "removed",
+        Outcome::Left(Left::Held(_)) => "held",
+        Outcome::Left(Left::Quarantined(_)) => "quarantined",
+        Outcome::Left(Left::Waiting(_)) => "waiting",
+        Outcome::Left(Left::Blocked(_)) => "blocked",
+        Outcome::Left(Left::Diverged(_)) => "diverged",
+        Outcome::Left(Left::Stale(_)) => "stale",
+    }
+}
+
+fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
+    use crate::agent::Left;
+    match outcome {
+        Outcome::Unchanged if !quiet => printer::line(format!("{name}  unchanged")),
+        Outcome::Released { title, took, .. } if !quiet => {
+            printer::line(format!("{name}  {title} released after {}", printer::took(*took)));
+        }
+        Outcome::Removed => printer::line(format!("{name}  taken off this host; data, media, logs and backups stay")),
+        Outcome::NotReleased { title, generation, failure, seen, serves } => {
+            not_released(name, title, *generation, failure, *seen, serves.as_deref());
+        }
+        Outcome::Failed(failure) => {
+            printer::error(&Fault { message: format!("{name}: {}", failure.cause), ..fault(failure) });
+            evidence(failure);
+        }
+        Outcome::Left(Left::Held(words)) if !quiet => printer::line(format!("{name}  {words}")),
+        Outcome::Left(Left::Stale(words)) if !quiet => printer::line(format!("{name}  stale: {words}")),
+        Outcome::Left(left) => trouble(name, left),
+        Outcome::Unchanged | Outcome::Repaired | Outcome::Released { .. } => {}
+    }
+}
+
+fn trouble(name: &EnvName, left: &crate::agent::Left) {
+    use crate::agent::Left;
+    let (state, words, next) = match left {
+        Left::Quarantined(words) => ("quarantined", words, format!("push a fix, or: portreeve retry {name}")),
+        Left::Waiting(words) => ("waiting", words, "nothing to do; it is tried again by itself".to_owned()),
+        Left::Blocked(words) => ("blocked", words, format!("portreeve status {name}")),
+        Left::Diverged(words) => ("diverged", words, format!("portreeve history {name}")),
+        Left::Held(words) | Left::Stale(words) => ("left", words, format!("portreeve status {name}")),
+    };
+    printer::error(&Fault::blocked(format!("{name} is {state}: {words}")));
+    printer::help(&next);
+}
+
+fn not_released(name: &EnvName, title: &str, generation: u64, failure: &Failure, seen: bool, serves: Option<&str>) {
+    let verb = if seen { "rolled back" } else { "not released" };
+    printer::error(&Fault::blocked(format!("{title} {verb}: {}", failure.cause)));
+    match serves {
+        Some(serves) if seen => printer::detail("", &format!("users saw it for a moment; they get {serves} again")),
+        Some(serves) => printer::detail("", &format!("users still get {serves}; nothing live was changed")),
+        None => printer::detail("", "nothing served before, and nothing does now"),
+    }
+    evidence(failure);
+    if failure.kind == FailureKind::Class(FailureClass::Release) {
+        printer::note("quarantined; later passes leave this content alone");
+    }
+    printer::help(&format!("portreeve logs {name} --release {generation}"));
+}
+
+fn evidence(failure: &Failure) {
+    if let Some(body) = &failure.body {
+        printer::detail("body", body);
+    }
+    for line in failure.log.iter().rev().take(20).rev() {
+        printer::detail("log", line);
+    }
+    if let Some(help) = &failure.help {
+        printer::help(help);
+    }
+}
