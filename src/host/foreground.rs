@@ -22,13 +22,16 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A longer line is shown in pieces.
 const LINE: usize = 16 * 1024;
 
+/// What no program should be without.
+const BARE: [(&str, &str); 2] = [("LC_ALL", "C.UTF-8"), ("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")];
+
 /// The variables of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Surroundings {
-    /// Ours, and these.
-    OursAnd(BTreeMap<String, String>),
-    /// A path to the system's programs, and nothing else.
-    Bare,
+    /// Ours, as they are.
+    Ours,
+    /// A path to the system's programs, and these.
+    Bare(BTreeMap<String, String>),
 }
 
 /// A program and how it is started.
@@ -50,12 +53,9 @@ impl Command {
         let words = before.iter().map(AsRef::as_ref).chain([program]).collect::<Vec<_>>();
         let mut command = std::process::Command::new(words[0]);
         command.args(&words[1..]).args(&self.args).current_dir(&self.directory).stdin(Stdio::null());
-        match &self.surroundings {
-            Surroundings::OursAnd(more) => command.envs(more),
-            Surroundings::Bare => command
-                .env_clear()
-                .envs([("LC_ALL", "C.UTF-8"), ("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")]),
-        };
+        if let Surroundings::Bare(variables) = &self.surroundings {
+            command.env_clear().envs(BARE).envs(variables);
+        }
         command
     }
 
@@ -218,7 +218,7 @@ mod tests {
         Command {
             program: "/bin/sh".into(),
             args: vec!["-c".to_owned(), script.to_owned()],
-            surroundings: Surroundings::Bare,
+            surroundings: Surroundings::Bare(BTreeMap::new()),
             directory: "/".into(),
         }
     }

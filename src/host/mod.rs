@@ -44,6 +44,7 @@ pub use clock::RealClock;
 pub use error::HostError;
 pub use exec::replace_with;
 pub use files::RealFiles;
+pub(crate) use http::runtime;
 pub use foreground::{Command, Server, Surroundings, follow};
 pub use ground::{Ground, Spot};
 pub use kernel::RealKernel;
