@@ -65,8 +65,7 @@ pub fn survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<S
 }
 
 fn read_deploy(app: &App) -> Result<Deploy, SourceError> {
-    let address = Address::parse(&app.settings.repo, app.local)
-        ?;
+    let address = Address::parse(&app.settings.repo, app.local)?;
     let mirror = Mirror::new(app.layout.deploy_clone(), address.clone());
     let tip = source::tip(&app.git, &address, &app.settings.branch)?;
     let here = mirror.objects().is_ok_and(|objects| objects.contains(&tip));

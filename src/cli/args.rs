@@ -10,7 +10,11 @@ use crate::model::{EnvName, Slot};
 ///
 /// Push to a deploy repository; each host builds the release beside the live one, proves it healthy, and switches by one rename.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage or manifest · 3 not released, the old one serves · 4 blocked or refused · 5 plan with changes")]
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage or manifest · 3 not released, the old one serves · 4 blocked or refused · 5 plan with changes"
+)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

@@ -22,10 +22,8 @@ pub fn run(args: &CheckArgs, global: &Global) -> Result<u8, Fault> {
 }
 
 fn tree(dir: &Path) -> Result<Tree, Fault> {
-    let files = read_directory_tree(dir, manifest::LARGEST_FILE, &Tree::wants).map_err(|error| Fault {
-        code: 2,
-        ..Fault::failed(&error)
-    })?;
+    let files = read_directory_tree(dir, manifest::LARGEST_FILE, &Tree::wants)
+        .map_err(|error| Fault { code: 2, ..Fault::failed(&error) })?;
     Ok(files.into_iter().collect())
 }
 

@@ -69,7 +69,9 @@ fn run(cli: &Cli) -> Result<u8, Fault> {
         Command::Logs(args) => logs::run(args, global),
         Command::Ports => ports::run(global),
         Command::Setup(args) => setup::run(args, global),
-        Command::Deploy | Command::Apply | Command::Sync => Err(Fault::usage("portreeve has one verb for this: reconcile")),
+        Command::Deploy | Command::Apply | Command::Sync => {
+            Err(Fault::usage("portreeve has one verb for this: reconcile"))
+        }
     }
 }
 

@@ -14,7 +14,14 @@ use crate::model::{Identity, Layout, Root};
 
 /// Variables that reach pip: certificates, proxies, its own.
 const FOR_INSTALLER: [&str; 8] = [
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
 ];
 
 /// The layout of `--root`, or of the machine.
@@ -57,7 +64,10 @@ pub fn app_with(global: &Global, cancel: Arc<AtomicBool>) -> Result<App, Fault> 
 
 /// Who types: for holds and the history.
 pub fn person() -> String {
-    ["SUDO_USER", "LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok()).unwrap_or_else(|| "root".to_owned())
+    ["SUDO_USER", "LOGNAME", "USER"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok())
+        .unwrap_or_else(|| "root".to_owned())
 }
 
 /// The same command on another host, over ssh.
@@ -74,7 +84,9 @@ pub fn elsewhere(host: &str) -> Result<u8, Fault> {
     let run = Run {
         program: ssh,
         args,
-        env: std::env::vars().filter(|(name, _)| ["HOME", "PATH", "SSH_AUTH_SOCK", "TERM", "LANG"].contains(&name.as_str())).collect(),
+        env: std::env::vars()
+            .filter(|(name, _)| ["HOME", "PATH", "SSH_AUTH_SOCK", "TERM", "LANG"].contains(&name.as_str()))
+            .collect(),
         directory: PathBuf::from("/"),
         identity: Identity { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() },
         deadline: std::time::Duration::from_secs(24 * 3600),
@@ -89,7 +101,8 @@ fn without_host(args: impl Iterator<Item = String>) -> impl Iterator<Item = Stri
     let mut skip = false;
     args.filter(move |arg| {
         let value = std::mem::replace(&mut skip, arg == "-H" || arg == "--host");
-        let flag = arg == "-H" || arg == "--host" || arg.starts_with("--host=") || (arg.starts_with("-H") && arg.len() > 2);
+        let flag =
+            arg == "-H" || arg == "--host" || arg.starts_with("--host=") || (arg.starts_with("-H") && arg.len() > 2);
         !value && !flag
     })
 }
@@ -97,4 +110,12 @@ fn without_host(args: impl Iterator<Item = String>) -> impl Iterator<Item = Stri
 /// One word for the shell that sshd runs on the other side (POSIX 2.2.2).
 fn quoted(arg: &str) -> String {
     format!("'{}'", arg.replace('\'', r"'\''"))
+}
+
+/// What a person's terminal needs.
+pub fn terminal() -> BTreeMap<String, String> {
+    ["TERM", "LANG", "COLUMNS", "LINES"]
+        .iter()
+        .filter_map(|&name| Some((name.to_owned(), std::env::var(name).ok()?)))
+        .collect()
 }

@@ -12,7 +12,9 @@ use crate::transaction::Quiet;
 /// Prints the plan; with `--exit-code` 5 when it holds changes.
 pub fn run(args: &PlanArgs, global: &Global) -> Result<u8, Fault> {
     if args.since.is_some() {
-        return Err(Fault::usage("plan --since is not in portreeve 0.1 yet; git diff shows what changed in the manifests"));
+        return Err(Fault::usage(
+            "plan --since is not in portreeve 0.1 yet; git diff shows what changed in the manifests",
+        ));
     }
     let app = open::app(global)?;
     let only: BTreeSet<EnvName> = args.only.environments.iter().cloned().collect();
@@ -40,7 +42,8 @@ fn print(survey: &Survey) {
         }
     }
     let count = |wanted: fn(&EnvPlan) -> bool| survey.plan.environments.iter().filter(|plan| wanted(plan)).count();
-    let blocked = count(|plan| matches!(plan.action, Action::Blocked(_) | Action::Diverged(_) | Action::Quarantined(_)));
+    let blocked =
+        count(|plan| matches!(plan.action, Action::Blocked(_) | Action::Diverged(_) | Action::Quarantined(_)));
     let release = count(|plan| plan.action == Action::Release);
     let unchanged = count(|plan| !plan.changes() && plan.action == Action::Nothing);
     printer::line(format!("\n{release} to release, {unchanged} unchanged, {blocked} blocked"));
@@ -81,7 +84,8 @@ fn environment(plan: &EnvPlan) {
 /// What differs between what serves and what is wanted, key by key.
 fn differences(plan: &EnvPlan) {
     let Some(wanted) = &plan.wants else { return };
-    let before = plan.serves.as_ref().and_then(|serving| toml::to_string_pretty(&serving.wanted.env).ok()).unwrap_or_default();
+    let before =
+        plan.serves.as_ref().and_then(|serving| toml::to_string_pretty(&serving.wanted.env).ok()).unwrap_or_default();
     let after = toml::to_string_pretty(&wanted.env).unwrap_or_default();
     if plan.serves.is_some() {
         let diff = similar::TextDiff::from_lines(before.as_str(), after.as_str());
@@ -90,9 +94,16 @@ fn differences(plan: &EnvPlan) {
         }
     }
     let serving = plan.serves.as_ref().map(|serving| &serving.wanted);
-    let commits = serving.map_or_else(|| wanted.commit.short().to_owned(), |old| format!("{}..{}", old.commit.short(), wanted.commit.short()));
+    let commits = serving.map_or_else(
+        || wanted.commit.short().to_owned(),
+        |old| format!("{}..{}", old.commit.short(), wanted.commit.short()),
+    );
     printer::line(format!("  source   {commits}"));
-    let venv = if serving.is_some_and(|old| old.venv == wanted.venv) { "reused" } else { "build, python and requirements decide" };
+    let venv = if serving.is_some_and(|old| old.venv == wanted.venv) {
+        "reused"
+    } else {
+        "build, python and requirements decide"
+    };
     printer::line(format!("  venv     {venv}"));
 }
 

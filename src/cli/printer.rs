@@ -61,7 +61,11 @@ pub fn json(value: &impl serde::Serialize) {
 
 /// `6.2s`, `120ms`.
 pub fn took(time: Duration) -> String {
-    if time < Duration::from_secs(1) { format!("{}ms", time.as_millis()) } else { format!("{:.1}s", time.as_secs_f64()) }
+    if time < Duration::from_secs(1) {
+        format!("{}ms", time.as_millis())
+    } else {
+        format!("{:.1}s", time.as_secs_f64())
+    }
 }
 
 /// Tells a release as it happens: plain lines in a pipe, a spinner for what takes long on a terminal.
@@ -83,7 +87,8 @@ impl Progress {
         }
         let Ok(mut spinner) = self.spinner.lock() else { return };
         let bar = spinner.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("  {spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let style = ProgressStyle::with_template("  {spinner} {msg} {elapsed}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
             let bar = ProgressBar::new_spinner().with_style(style);
             bar.enable_steady_tick(Duration::from_millis(100));
             bar

@@ -38,14 +38,9 @@ fn conclude(app: &App, report: &PassReport, only: &BTreeSet<EnvName>, global: &G
     if global.json {
         printer::json(&summary(report));
     } else {
-        for (name, outcome) in &report.outcomes {
-            tell(name, outcome, global.quiet);
-        }
+        tell_all(report, global.quiet);
         if report.outcomes.is_empty() && report.survey.trouble.is_none() && !global.quiet {
             printer::line(format!("hosts/{}.toml names no environments", app.name));
-        }
-        if let Some(trouble) = &report.survey.trouble {
-            printer::error(&Fault::usage(trouble.clone()));
         }
     }
     Ok(if manifest > 0 && (code == 0 || code == 4) { manifest } else { code })
@@ -89,6 +84,16 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Left(Left::Blocked(_)) => "blocked",
         Outcome::Left(Left::Diverged(_)) => "diverged",
         Outcome::Left(Left::Stale(_)) => "stale",
+    }
+}
+
+/// Says what became of each environment, and what is wrong with the repository.
+pub fn tell_all(report: &PassReport, quiet: bool) {
+    for (name, outcome) in &report.outcomes {
+        tell(name, outcome, quiet);
+    }
+    if let Some(trouble) = &report.survey.trouble {
+        printer::error(&Fault::usage(trouble.clone()));
     }
 }
 

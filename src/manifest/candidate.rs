@@ -61,6 +61,11 @@ impl<'t> Candidate<'t> {
         self.source.start().error(message)
     }
 
+    /// Whether a layer says this key wrongly, which was complained about.
+    pub fn is_spoiled(&self, key: &str) -> bool {
+        self.layer.spoiled.contains(key)
+    }
+
     /// What errors about this environment alone concern, wherever they stand.
     pub fn concern(&self) -> Concern {
         Concern::Environment(self.name.clone())

@@ -1,8 +1,11 @@
 //! Complaints about a deploy repository, each with its place and its cure.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::model::{EnvName, ProjectName};
+
+use super::tree::{Entry, Tree};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,9 +43,14 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place of these bytes in this text.
-    pub(super) fn new(text: &str, span: Range<usize>) -> Self {
-        let before = text.get(..span.start).unwrap_or(text);
+    /// These bytes, before line and column are known: counting costs the whole file, and many complaints are dropped.
+    pub(super) fn uncounted(span: Range<usize>) -> Self {
+        Self { span, line: 1, column: 1 }
+    }
+
+    /// The place of these bytes in this file.
+    pub(super) fn new(file: &[u8], span: Range<usize>) -> Self {
+        let before = String::from_utf8_lossy(file.get(..span.start).unwrap_or(file));
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         Self { span, line, column }
@@ -122,25 +130,36 @@ impl Diagnostic {
     }
 }
 
+/// Most complaints of one severity and concern that are kept of a file: a hostile one could make millions.
+const MOST: usize = 50;
+
 /// All complaints of one run, in the order of files and lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diagnostics {
-    list: Vec<Diagnostic>,
+    by_file: BTreeMap<String, Vec<Diagnostic>>,
     files: usize,
 }
 
 impl Diagnostics {
     /// Adds one.
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
-        if !self.list.contains(&diagnostic) {
-            self.list.push(diagnostic);
+        let list = self.by_file.entry(diagnostic.file.clone()).or_default();
+        let alike = |one: &&Diagnostic| one.severity == diagnostic.severity && one.concern == diagnostic.concern;
+        if !list.contains(&diagnostic) && list.iter().filter(alike).count() < MOST {
+            list.push(diagnostic);
         }
     }
 
-    /// Says how many manifests were looked at, and puts the complaints in order.
-    pub(super) fn finish(&mut self, files: usize) {
+    /// Says how many manifests were looked at, counts lines and columns, and puts the complaints in order.
+    pub(super) fn finish(&mut self, files: usize, tree: &Tree) {
         self.files = files;
-        self.list.sort_by(|a, b| (&a.file, a.line(), a.column()).cmp(&(&b.file, b.line(), b.column())));
+        for (path, list) in &mut self.by_file {
+            list.sort_by_key(|one| one.place.as_ref().map_or(0, |place| place.span.start));
+            let Some(Entry::File(bytes)) = tree.get(path) else { continue };
+            for place in list.iter_mut().filter_map(|one| one.place.as_mut()) {
+                *place = Place::new(bytes, place.span.clone());
+            }
+        }
     }
 
     /// How many manifests were looked at.
@@ -149,18 +168,18 @@ impl Diagnostics {
     }
 
     /// All of them.
-    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
-        self.list.iter()
+    pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.by_file.values().flatten()
     }
 
     /// Those that make something unusable.
     pub fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.list.iter().filter(|diagnostic| diagnostic.severity == Severity::Error)
+        self.iter().filter(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
     /// Those that don't.
     pub fn warnings(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.list.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning)
+        self.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning)
     }
 
     /// Whether something is unusable.
@@ -176,14 +195,6 @@ impl Diagnostics {
     /// The errors because of which it isn't known in full what runs on a host.
     pub fn about_host(&self, host: &str) -> Option<Invalid> {
         Invalid::of(self.errors().filter(|error| matches!(&error.concern, Concern::Host(name) if name == host)))
-    }
-}
-
-impl<'a> IntoIterator for &'a Diagnostics {
-    type Item = &'a Diagnostic;
-    type IntoIter = std::slice::Iter<'a, Diagnostic>;
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
     }
 }
 

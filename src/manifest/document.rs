@@ -39,14 +39,14 @@ pub(super) struct Spot<'t> {
 impl Spot<'_> {
     /// An error here, which concerns what the file concerns.
     pub fn error(self, message: impl Into<String>) -> Diagnostic {
-        let place = Place::new(self.source.text, self.start..self.end);
+        let place = Place::uncounted(self.start..self.end);
         let diagnostic = Diagnostic::of_file(self.source.path, self.source.concern.clone(), message);
         Diagnostic { place: Some(place), ..diagnostic }
     }
 
     /// `projects/bakery/pro.toml:3`
     pub fn file_line(self) -> String {
-        format!("{}:{}", self.source.path, Place::new(self.source.text, self.start..self.end).line)
+        format!("{}:{}", self.source.path, Place::new(self.source.text.as_bytes(), self.start..self.end).line)
     }
 }
 
@@ -84,10 +84,7 @@ pub(super) fn text<'t>(path: &str, entry: &'t Entry, concern: &Concern, out: &mu
 }
 
 fn not_text(complaint: Diagnostic, bytes: &[u8], valid: usize) -> Diagnostic {
-    let before = String::from_utf8_lossy(&bytes[..valid]);
-    let mut place = Place::new(&before, before.len()..before.len());
-    place.span = valid..valid + 1;
-    Diagnostic { place: Some(place), ..complaint }
+    Diagnostic { place: Some(Place::uncounted(valid..valid + 1)), ..complaint }
         .label(format!("byte 0x{:02x} is no character", bytes[valid]))
         .help("save the file as UTF-8")
 }
@@ -96,21 +93,27 @@ fn not_text(complaint: Diagnostic, bytes: &[u8], valid: usize) -> Diagnostic {
 pub(super) fn parse<'t>(source: &'t Source<'t>, out: &mut Diagnostics) -> Option<Spanned<DeTable<'t>>> {
     let (table, errors) = DeTable::parse_recoverable(source.text);
     let mut lines = Vec::new();
-    for error in &errors {
-        let complaint = syntax_error(source, error);
+    for error in errors.iter().take(ENOUGH) {
+        let (line, complaint) = syntax_error(source, error);
         // One slip makes several complaints of the parser; the first of a line is the useful one.
-        if !lines.contains(&complaint.line()) {
-            lines.push(complaint.line());
+        if !lines.contains(&line) {
+            lines.push(line);
             out.push(complaint);
         }
     }
     errors.is_empty().then_some(table)
 }
 
-fn syntax_error(source: &Source<'_>, error: &Error) -> Diagnostic {
+/// Most syntax errors of a file that are looked at; the rest follows from these.
+const ENOUGH: usize = 50;
+
+/// The error, and its line.
+fn syntax_error(source: &Source<'_>, error: &Error) -> (usize, Diagnostic) {
     let span = error.span().unwrap_or(0..0);
     let span = if span.is_empty() { back_to_line(source.text, span.start) } else { span };
-    source.spot(span).error("not TOML").label(error.message().lines().next().unwrap_or_default())
+    let line = Place::new(source.text.as_bytes(), span.clone()).line;
+    let label = error.message().lines().next().unwrap_or_default();
+    (line, source.spot(span).error("not TOML").label(label))
 }
 
 /// An error at the end of the file belongs to its last line, not to the empty one after it.

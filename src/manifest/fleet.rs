@@ -66,7 +66,7 @@ pub(super) fn read<'t>(
         requires: requires.map_or(Version(0, 1, 0), |at| at.value),
         ports: keys.table("ports", ports).unwrap_or_default(),
         notify: keys.table("notify", notify).unwrap_or_default(),
-        defaults: keys.table("defaults", |keys| sections::read(keys, Kind::Defaults)).unwrap_or_default(),
+        defaults: keys.open_table("defaults", |keys| sections::read(keys, Kind::Defaults)).unwrap_or_default(),
     };
     unknown::complain(&mut keys);
     Some(fleet)

@@ -13,10 +13,22 @@ const TABLES: [(&str, &str); 6] = [
 ];
 const DATABASE: &str = "remove it, and the database is SQLite in data/";
 
+/// The web processes that are known, and of no use yet.
+pub(super) const WEB: [&str; 5] = ["web.uwsgi", "web.asgi", "web.command", "web.compose", "web.static"];
+
+/// Whether a key is known, and of no use yet.
+pub(super) fn is_later(key: &str) -> bool {
+    ["tls", "postgres", "uwsgi", "asgi", "command", "compose", "static", "basic_auth", "redirects"].contains(&key)
+        || TABLES.iter().any(|(name, _)| *name == key)
+}
+
 /// `[tls]`, `[database]` and the tables of their kind.
 pub(super) fn top_level(keys: &mut Keys<'_, '_>) {
     for (key, cure) in TABLES {
-        refuse(keys, key, cure);
+        // `workers = 3` is a key that lost its table, not a table.
+        if keys.holds_table(key) {
+            refuse(keys, key, cure);
+        }
     }
     let _ = keys.table("tls", |keys| {
         for key in ["acme", "certbot", "self_signed", "files"] {

@@ -1,6 +1,6 @@
 //! What one layer says, key by key, and how a later layer is laid over an earlier one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::model::{Domain, PortRange, Span, UserName};
@@ -73,6 +73,12 @@ impl<T: Over> Over for BTreeMap<String, T> {
     }
 }
 
+impl Over for BTreeSet<&'static str> {
+    fn over(self, base: Self) -> Self {
+        &self | &base
+    }
+}
+
 impl Over for String {
     fn over(self, _: Self) -> Self {
         self
@@ -115,6 +121,8 @@ type Said<'t, T> = Option<At<'t, T>>;
 layers! {
     /// What a layer may say of an environment.
     Layer {
+        // Keys that were said, and wrongly: they aren't missing as well.
+        spoiled: BTreeSet<&'static str>,
         rev: Said<'t, Rev>,
         domains: Said<'t, Vec<At<'t, Domain>>>,
         ports: Said<'t, PortRange>,

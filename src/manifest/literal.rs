@@ -29,6 +29,7 @@ pub(super) fn settings<'t>(keys: &mut Keys<'_, 't>, kind: Kind) -> BTreeMap<Stri
     if kind != Kind::Environment {
         let debug = settings.get("DEBUG").is_some_and(|debug| matches!(debug.value, Literal::Bool(true)));
         weakened(keys, "DEBUG", debug);
+        settings.remove("DEBUG");
     }
     settings
 }
@@ -72,8 +73,7 @@ fn one_line<'t>(keys: &mut Keys<'_, 't>, key: &At<'t, &'t str>, raw: Raw<'t>) ->
 /// Whether a key of `[settings]` or `[env]` may stand there; complains if not.
 fn usable(keys: &mut Keys<'_, '_>, key: &At<'_, &str>) -> bool {
     if !is_upper(key.value) {
-        let complaint = lower_case(&keys.name, key.value, key.spot);
-        keys.out.push(complaint);
+        lower_case(keys, key);
         return false;
     }
     if OURS.contains(&key.value) {

@@ -16,7 +16,37 @@ const ROUND: u16 = 10;
 struct Claim<'t> {
     range: PortRange,
     holder: String,
+    /// Where a complaint about it stands.
     spot: Spot<'t>,
+    by: By<'t>,
+}
+
+/// How a claim came about.
+#[derive(Clone, Copy)]
+enum By<'t> {
+    /// `ports = …`
+    Word,
+    /// The environment's place in the project's block, which stands there.
+    Default(Spot<'t>),
+}
+
+impl Claim<'_> {
+    /// Whether the two can't both be had, and it is this one's own fault.
+    fn hits(&self, other: &Self) -> bool {
+        // Two blocks that overlap are said once, not again for each environment in them.
+        let said_of_blocks = match (self.by, other.by) {
+            (By::Default(block), By::Default(another)) => block.source.path != another.source.path,
+            _ => false,
+        };
+        !said_of_blocks && self.range.overlaps(other.range)
+    }
+
+    fn claimed(&self) -> String {
+        match self.by {
+            By::Word => format!("first claimed in {}", self.spot.file_line()),
+            By::Default(block) => format!("its place in the block of {}", block.file_line()),
+        }
+    }
 }
 
 /// The ports of each environment that may have what it asks for; complains about the others.
@@ -53,7 +83,7 @@ fn blocks<'t>(policy: PortPolicy, projects: &Projects<'t>, out: &mut Diagnostics
         .iter()
         .filter_map(|(name, project)| {
             let ports = project.ports.as_ref()?;
-            Some((name.clone(), Claim { range: ports.value, holder: name.to_string(), spot: ports.spot }))
+            Some((name.clone(), Claim { range: ports.value, holder: name.to_string(), spot: ports.spot, by: By::Word }))
         })
         .collect();
     for (index, (_, claim)) in all.iter().enumerate() {
@@ -76,13 +106,13 @@ enum Wish<'t> {
 fn wish<'t>(policy: PortPolicy, candidate: &Candidate<'t>, project: &Project<'t>, out: &mut Diagnostics) -> Wish<'t> {
     let holder = candidate.name.to_string();
     if let Some(own) = &candidate.layer.ports {
-        return Wish::Claim(Claim { range: own.value, holder, spot: own.spot });
+        return Wish::Claim(Claim { range: own.value, holder, spot: own.spot, by: By::Word });
     }
     let (Some(block), Some(standard)) = (&project.ports, candidate.standard()) else {
-        return Wish::Unsaid;
+        return if candidate.is_spoiled("ports") { Wish::Refused } else { Wish::Unsaid };
     };
     if let Some(range) = nth(block.value, standard, policy.per_environment) {
-        return Wish::Claim(Claim { range, holder, spot: candidate.source.start() });
+        return Wish::Claim(Claim { range, holder, spot: candidate.source.start(), by: By::Default(block.spot) });
     }
     let complaint = block.spot.error(format!("the block is too small for {holder}"));
     out.push(complaint.label(block_needs(standard, policy)).concerning(candidate.concern()));
@@ -154,12 +184,17 @@ fn granted(
 ) -> BTreeMap<EnvName, PortRange> {
     let mut granted = BTreeMap::new();
     for (index, (candidate, claim)) in wanted.iter().enumerate() {
-        bounds(claim, policy.pool, policy.per_environment, "an environment", "per_environment", out);
+        if matches!(claim.by, By::Word) {
+            bounds(claim, policy.pool, policy.per_environment, "an environment", "per_environment", out);
+        }
         let own = projects.get(&candidate.name.project).and_then(|project| project.ports.as_ref());
         let claims = || wanted.iter().map(|(_, claim)| claim).chain(foreign(blocks, candidate)).collect::<Vec<_>>();
         let free = || free(own.map_or(policy.pool, |own| own.value), claim.range.len(), &claims());
-        let first = wanted[..index].iter().map(|(_, first)| first).chain(foreign(blocks, candidate));
-        if let Some(first) = first.into_iter().find(|first| first.range.overlaps(claim.range)) {
+        // Blocks were held against each other before.
+        let others = foreign(blocks, candidate).filter(|_| own.is_none());
+        if let Some(first) =
+            wanted[..index].iter().map(|(_, first)| first).chain(others).find(|first| claim.hits(first))
+        {
             out.push(taken(claim, first, free()).concerning(candidate.concern()));
         } else if let Some(own) = own.filter(|own| !own.value.contains(claim.range)) {
             out.push(outside(claim, &candidate.name.project, own, free()));
@@ -180,7 +215,7 @@ fn taken(claim: &Claim<'_>, first: &Claim<'_>, free: Option<PortRange>) -> Diagn
     } else {
         claim.spot.error(format!("ports {} overlap {} of {}", claim.range, first.range, first.holder))
     };
-    with_free(complaint.label(format!("first claimed in {}", first.spot.file_line())), free)
+    with_free(complaint.label(first.claimed()), free)
 }
 
 fn with_free(complaint: Diagnostic, free: Option<PortRange>) -> Diagnostic {

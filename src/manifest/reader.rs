@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::model::Span;
+
 use super::diagnostic::Diagnostics;
 use super::document::{At, Source, Spot};
 use super::layer::Section;
@@ -20,7 +22,11 @@ pub(super) struct Keys<'d, 't> {
     pub out: &'d mut Diagnostics,
     table: &'t DeTable<'t>,
     known: Vec<&'static str>,
+    /// Full names of keys that an unknown key stands for.
+    meant: Vec<String>,
 }
+
+const TIME: &str = "a length of time, like \"5s\"";
 
 /// A value that has not been looked at yet.
 pub(super) type Raw<'t> = At<'t, &'t DeValue<'t>>;
@@ -28,7 +34,7 @@ pub(super) type Raw<'t> = At<'t, &'t DeValue<'t>>;
 impl<'d, 't> Keys<'d, 't> {
     /// The tables and keys of a whole file.
     pub fn of_file(source: &'t Source<'t>, table: &'t DeTable<'t>, out: &'d mut Diagnostics) -> Self {
-        Self { name: String::new(), header: source.start(), out, table, known: Vec::new() }
+        Self { name: String::new(), header: source.start(), out, table, known: Vec::new(), meant: Vec::new() }
     }
 
     /// The place of a key's name.
@@ -38,6 +44,23 @@ impl<'d, 't> Keys<'d, 't> {
 
     fn spot<T>(&self, spanned: &Spanned<T>) -> Spot<'t> {
         self.header.source.spot(spanned.span())
+    }
+
+    /// Whether there is a table of this name, or several.
+    pub fn holds_table(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| value.get_ref().is_table() || value.get_ref().is_array())
+    }
+
+    /// Whether the table says something of `web.gunicorn.app`, right or wrong.
+    pub fn mentions(&self, path: &str) -> bool {
+        let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+        let Some(mut value) = self.table.get(first) else { return false };
+        for part in rest.split('.').filter(|part| !part.is_empty()) {
+            let Some(table) = value.get_ref().as_table() else { return true };
+            let Some(inner) = table.get(part) else { return false };
+            value = inner;
+        }
+        true
     }
 
     /// The name of a key as people write it: `web.gunicorn.app`.
@@ -75,6 +98,17 @@ impl<'d, 't> Keys<'d, 't> {
         as_meaning(&name, text, meaning, self.out)
     }
 
+    /// A length of time.
+    pub fn time(&mut self, key: &'static str, meaning: fn(&str) -> Result<Span, String>) -> Option<At<'t, Span>> {
+        let raw = self.raw(key)?;
+        if raw.value.is_str() {
+            return self.parse(key, meaning);
+        }
+        let name = self.full_name(key);
+        wrong_type(&name, TIME, raw, self.out);
+        None
+    }
+
     /// An array of strings with a meaning; those without one are left out, and said.
     pub fn list<T, E: Display>(
         &mut self,
@@ -90,10 +124,15 @@ impl<'d, 't> Keys<'d, 't> {
         let mut items = Vec::new();
         for item in array {
             let item = At { value: item.get_ref(), spot: self.spot(item) };
-            let text = as_text(&format!("{name}[]"), item, self.out);
-            items.extend(text.and_then(|text| as_meaning(&name, text, meaning, self.out)));
+            if let Some(value) = item.value.as_str() {
+                items.extend(as_meaning(&name, At { value, spot: item.spot }, meaning, self.out));
+            } else {
+                let complaint = item.spot.error(format!("`{name}` takes strings, not {}", type_name(item.value)));
+                self.out.push(complaint.label("expected a string"));
+            }
         }
-        Some(At { value: items, spot: raw.spot })
+        // Of a list in which nothing was right, it isn't known that it is empty.
+        (array.is_empty() || !items.is_empty()).then_some(At { value: items, spot: raw.spot })
     }
 
     /// An integer within bounds.
@@ -141,8 +180,11 @@ impl<'d, 't> Keys<'d, 't> {
             wrong_type(&name, "a table", raw, self.out);
             return None;
         };
-        let mut keys = Keys { name, header: raw.spot, out: self.out, table, known: Vec::new() };
-        Some(read(&mut keys))
+        let mut keys = Keys { name, header: raw.spot, out: self.out, table, known: Vec::new(), meant: Vec::new() };
+        let value = read(&mut keys);
+        let meant = keys.meant;
+        self.meant.extend(meant);
+        Some(value)
     }
 
     /// A table that `enabled = false` removes.
@@ -153,6 +195,19 @@ impl<'d, 't> Keys<'d, 't> {
             if enabled.is_some_and(|enabled| !enabled.value) { Section::Off } else { Section::On(value) }
         });
         section.unwrap_or_default()
+    }
+
+    /// Notes that an unknown key was complained about in place of this one.
+    pub fn mean(&mut self, full_name: String) {
+        self.meant.push(full_name);
+    }
+
+    /// Whether an unknown key stands for this one, or for a table above it.
+    pub fn is_meant(&self, path: &str) -> bool {
+        let within = |meant: &String| {
+            path.strip_prefix(meant.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.meant.iter().any(within)
     }
 
     /// The keys that were asked for.
@@ -199,7 +254,7 @@ pub(super) fn as_integer(value: &DeValue<'_>) -> Option<i128> {
 pub(super) fn wrong_type(name: &str, expected: &str, raw: Raw<'_>, out: &mut Diagnostics) {
     let found = type_name(raw.value);
     let complaint =
-        raw.spot.error(format!("`{name}` is {expected}, not {found}")).label(format!("expected {expected}"));
+        raw.spot.error(format!("`{name}` must be {expected}, not {found}")).label(format!("expected {expected}"));
     out.push(match cure(expected, raw.value) {
         Some(cure) => complaint.help(cure),
         None => complaint,
@@ -210,6 +265,8 @@ fn cure(expected: &str, value: &DeValue<'_>) -> Option<String> {
     let plain = |text: &str| text.len() <= 20 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
     match (expected, value) {
         ("a string", DeValue::Integer(number)) => Some(format!("write \"{}\"", number.as_str())),
+        (TIME, DeValue::Integer(number)) => Some(format!("write \"{}s\"", number.as_str())),
+        ("a table", DeValue::Array(_)) => Some("write the table's name in single brackets".to_owned()),
         ("a string", DeValue::Float(number)) => Some(format!("write \"{}\"", number.as_str())),
         ("a string", DeValue::Boolean(value)) => Some(format!("write \"{value}\"")),
         ("an array of strings", DeValue::String(text)) if plain(text) => Some(format!("write [\"{text}\"]")),

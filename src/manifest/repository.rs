@@ -19,8 +19,7 @@ use super::reader::Keys;
 use super::resolve;
 use super::rules;
 use super::sections::{self, Kind};
-use super::tree::{FLEET, Misplaced, Role, Tree, role};
-use super::unknown;
+use super::tree::{Entry, FLEET, Misplaced, Role, Tree, role};
 use super::version::Version;
 
 /// A deploy repository, as far as it can be used.
@@ -69,7 +68,8 @@ pub fn parse(tree: &Tree) -> (Option<Repository>, Diagnostics) {
         out.push(complaint.help("it has a portreeve.toml at its top; `portreeve init DIR` writes one"));
         None
     };
-    out.finish(roles.iter().filter(|(_, role)| !matches!(role, Role::Foreign | Role::Folder(_))).count());
+    let files = roles.iter().filter(|(_, role)| !matches!(role, Role::Foreign | Role::Folder(_))).count();
+    out.finish(files, tree);
     let sound = !out.errors().any(|error| error.concern == Concern::Everything);
     (repository.filter(|_| sound).map(|draft| draft.judged(&out)), out)
 }
@@ -133,8 +133,10 @@ fn open<'t>(tree: &'t Tree, path: &'t str, role: &'t Role, out: &mut Diagnostics
         }
         Role::Foreign => return None,
     };
-    let text = document::text(path, tree.get(path)?, &concern, out)?;
-    // A folder's name can only be a file's by mistake; there is nothing in it to read.
+    let entry = tree
+        .get(path)
+        .filter(|entry| !matches!((role, entry), (Role::Folder(_), Entry::File(_) | Entry::TooLarge(_))))?;
+    let text = document::text(path, entry, &concern, out)?;
     (!matches!(role, Role::Folder(_))).then_some((role, Source { path, text, concern }))
 }
 
@@ -204,10 +206,7 @@ fn projects<'t>(
 }
 
 fn layer<'t>(source: &'t Source<'t>, table: &'t DeTable<'t>, kind: Kind, out: &mut Diagnostics) -> Layer<'t> {
-    let mut keys = Keys::of_file(source, table, out);
-    let layer = sections::read(&mut keys, kind);
-    unknown::complain(&mut keys);
-    layer
+    sections::read(&mut Keys::of_file(source, table, out), kind)
 }
 
 fn without_environments(parsed: &[(&Role, &Source<'_>, Parsed<'_>)], named: &BTreeSet<EnvName>, out: &mut Diagnostics) {

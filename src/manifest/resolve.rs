@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::model::{Domain, PortRange, Span, UserName};
 
 use super::candidate::Candidate;
-use super::diagnostic::Diagnostics;
+use super::diagnostic::{Diagnostic, Diagnostics};
 use super::document::At;
 use super::environment::{
     Django, Environment, Expect, Gunicorn, Health, Literal, Logs, Migrations, Nginx, Policy, Python, Rev, Web,
@@ -31,7 +31,7 @@ pub(super) fn environment(
     let layer = &candidate.layer;
     let mut resolver = Resolver { candidate, out };
     let rev = resolver.rev();
-    let source = resolver.required(layer.git.as_ref(), "source", "below [source], write `git = \"https://…\"`");
+    let source = resolver.source();
     let domains = resolver.domains();
     let web = resolver.web();
     let django = resolver.django();
@@ -103,38 +103,48 @@ fn migrations(layer: &Layer<'_>) -> Migrations {
 }
 
 impl Resolver<'_, '_, '_> {
-    fn required<T: Clone>(&mut self, said: Option<&At<'_, T>>, what: &str, cure: &str) -> Option<T> {
-        if said.is_none() {
-            let complaint = self.candidate.missing(format!("{} has no {what}", self.candidate.name));
-            self.out.push(complaint.label(cure));
+    /// Complains of a missing key, unless a layer has it, and wrongly.
+    fn missing(&mut self, key: &str, complaint: Diagnostic) {
+        if !self.candidate.is_spoiled(key) {
+            self.out.push(complaint.concerning(self.candidate.concern()));
         }
-        maybe(said)
+    }
+
+    fn lacks(&self, what: &str, cure: &str) -> Diagnostic {
+        self.candidate.missing(format!("{} has no {what}", self.candidate.name)).label(cure)
     }
 
     fn rev(&mut self) -> Option<Rev> {
-        let said = &self.candidate.layer.rev;
-        if let (Policy::Pro, Some(At { value: Rev::Branch(_), spot })) = (self.candidate.policy, said) {
+        let Some(At { value, spot }) = &self.candidate.layer.rev else {
+            self.missing("rev", self.lacks("rev", "write `rev = \"v1.4.2\"` here"));
+            return None;
+        };
+        if let (Policy::Pro, Rev::Branch(_)) = (self.candidate.policy, value) {
             let complaint = spot.error(format!("{} releases commits and tags, no branches", self.candidate.name));
             let complaint = complaint.label("name a tag: `rev = \"v1.4.2\"`");
             self.out.push(complaint.concerning(self.candidate.concern()));
         }
-        self.required(said.as_ref(), "rev", "write `rev = \"v1.4.2\"` here")
+        Some(value.clone())
+    }
+
+    fn source(&mut self) -> Option<String> {
+        let git = maybe(self.candidate.layer.git.as_ref());
+        if git.is_none() {
+            let file = format!("it goes below [source] in projects/{}/project.toml", self.candidate.name.project);
+            self.missing("source.git", self.lacks("source", "say `git = \"https://…\"`").help(file));
+        }
+        git
     }
 
     fn domains(&mut self) -> Option<Vec<Domain>> {
-        let said = &self.candidate.layer.domains;
-        let Some(list) = said.as_ref().filter(|list| !list.value.is_empty()) else {
-            return match said {
-                Some(list) => {
-                    let complaint = list.spot.error(format!("{} has no domains", self.candidate.name));
-                    self.out.push(complaint.label("name at least one").concerning(self.candidate.concern()));
-                    None
-                }
-                None => {
-                    self.required::<Vec<Domain>>(None, "domains", "write `domains = [\"www.bakery.example\"]` here")
-                }
-            };
+        let Some(list) = &self.candidate.layer.domains else {
+            self.missing("domains", self.lacks("domains", "write `domains = [\"www.bakery.example\"]` here"));
+            return None;
         };
+        if list.value.is_empty() {
+            let complaint = list.spot.error(format!("{} has no domains", self.candidate.name));
+            self.out.push(complaint.label("name at least one").concerning(self.candidate.concern()));
+        }
         let mut domains: Vec<Domain> = Vec::new();
         for domain in &list.value {
             if domains.contains(&domain.value) {
@@ -147,17 +157,18 @@ impl Resolver<'_, '_, '_> {
 
     fn web(&mut self) -> Option<Web> {
         let Section::On(layer) = self.candidate.layer.gunicorn.clone() else {
-            self.required::<()>(None, "web process", "add [web.gunicorn] with `app = \"bakery.wsgi:application\"`")?;
+            let cure = "add [web.gunicorn] with `app = \"bakery.wsgi:application\"`";
+            self.missing("web", self.lacks("web process", cure));
             return None;
         };
         let GunicornLayer { header, app, workers, threads, timeout, graceful_timeout, max_requests } = layer;
-        if app.is_none() {
+        let Some(app) = app else {
             let complaint = header.unwrap_or(self.candidate.source.start()).error("[web.gunicorn] has no `app`");
-            let complaint = complaint.label("below it, write `app = \"bakery.wsgi:application\"`");
-            self.out.push(complaint.concerning(self.candidate.concern()));
-        }
+            self.missing("web.gunicorn.app", complaint.label("below it, write `app = \"bakery.wsgi:application\"`"));
+            return None;
+        };
         Some(Web::Gunicorn(Gunicorn {
-            app: app?.value,
+            app: app.value,
             workers: maybe(workers.as_ref()),
             threads: value(threads.as_ref(), 1),
             timeout: value(timeout.as_ref(), Span::secs(30)),
@@ -174,13 +185,13 @@ impl Resolver<'_, '_, '_> {
             return Some(None);
         };
         let DjangoLayer { header, settings, dir, compilemessages, collectstatic, .. } = layer;
-        if settings.is_none() {
+        let Some(settings) = settings else {
             let complaint = header.unwrap_or(self.candidate.source.start()).error("[django] has no `settings`");
-            let complaint = complaint.label("below it, write `settings = \"bakery.settings\"`");
-            self.out.push(complaint.concerning(self.candidate.concern()));
-        }
+            self.missing("django.settings", complaint.label("below it, write `settings = \"bakery.settings\"`"));
+            return None;
+        };
         Some(Some(Django {
-            settings: settings?.value,
+            settings: settings.value,
             dir: maybe(dir.as_ref()),
             debug,
             compilemessages: value(compilemessages.as_ref(), true),

@@ -33,6 +33,9 @@ fn user(candidate: &Candidate<'_>, project: &Project<'_>, out: &mut Diagnostics)
         return Some(own.value.clone());
     }
     let Some(base) = &project.user else {
+        if candidate.is_spoiled("user") {
+            return None;
+        }
         let complaint = candidate.missing(format!("no user for {}", candidate.name));
         let file = format!("projects/{}/project.toml", candidate.name.project);
         out.push(complaint.label("write `user = \"…\"` here").help(format!("or in {file}, for all its environments")));

@@ -1,13 +1,16 @@
 //! Reads one layer: `[defaults]`, a project.toml or an environment's own file.
 
+use std::collections::BTreeSet;
+
 use crate::model::{Domain, PortRange, UserName};
 
 use super::document::At;
 use super::environment::{Migrations, Rev};
 use super::later;
-use super::layer::{DjangoLayer, GunicornLayer, HealthLayer, Layer, LogsLayer, NginxLayer};
+use super::layer::{DjangoLayer, GunicornLayer, HealthLayer, Layer, LogsLayer, NginxLayer, Section};
 use super::literal;
 use super::reader::{Keys, wrong_type};
+use super::unknown;
 use super::value;
 
 /// Which of the three layers is read: what it may say depends on it.
@@ -21,11 +24,11 @@ pub(super) enum Kind {
     Environment,
 }
 
-/// Reads all keys of a layer; what `kind` may not say is complained about and left out.
+/// Reads all keys of a layer, and complains about those that it doesn't know; what `kind` may not say is complained about and left out.
 pub(super) fn read<'t>(keys: &mut Keys<'_, 't>, kind: Kind) -> Layer<'t> {
     out_of_place(keys, kind);
     let layer = Layer {
-        rev: revision(keys),
+        rev: revision(keys, kind),
         domains: keys.list("domains", Domain::parse),
         ports: keys.parse("ports", PortRange::parse),
         user: keys.parse("user", UserName::parse),
@@ -33,7 +36,7 @@ pub(super) fn read<'t>(keys: &mut Keys<'_, 't>, kind: Kind) -> Layer<'t> {
         like: keys.parse("like", value::policy),
         base_dir: keys.parse("base_dir", value::absolute_path),
         keep_releases: keys.integer("keep_releases", 2..=1000),
-        warm: keys.parse("warm", value::span),
+        warm: keys.time("warm", value::span),
         git: keys.table("source", |keys| keys.parse("git", value::git_url)).flatten(),
         gunicorn: keys.table("web", web).unwrap_or_default(),
         django: keys.section("django", |keys| django(keys, kind)),
@@ -45,7 +48,30 @@ pub(super) fn read<'t>(keys: &mut Keys<'_, 't>, kind: Kind) -> Layer<'t> {
         ..python(keys)
     };
     later::top_level(keys);
-    allowed(layer, kind)
+    unknown::complain(keys);
+    let spoiled = spoiled(keys, &layer);
+    allowed(Layer { spoiled, ..layer }, kind)
+}
+
+/// Keys that must be said somewhere, and that this layer says wrongly.
+fn spoiled(keys: &Keys<'_, '_>, layer: &Layer<'_>) -> BTreeSet<&'static str> {
+    let said = |key: &str| keys.mentions(key) || keys.is_meant(key);
+    let (rev, web) = (layer.rev.is_none(), matches!(layer.gunicorn, Section::Unsaid));
+    let app = matches!(&layer.gunicorn, Section::On(gunicorn) if gunicorn.app.is_none());
+    let settings = matches!(&layer.django, Section::On(django) if django.settings.is_none());
+    [
+        ("rev", rev && ["rev", "tag", "commit", "branch"].iter().any(|key| said(key))),
+        ("domains", layer.domains.is_none() && said("domains")),
+        ("ports", layer.ports.is_none() && said("ports")),
+        ("user", layer.user.is_none() && said("user")),
+        ("source.git", layer.git.is_none() && said("source.git")),
+        ("web", web && later::WEB.iter().chain(&["web.gunicorn"]).any(|key| said(key))),
+        ("web.gunicorn.app", app && said("web.gunicorn.app")),
+        ("django.settings", settings && said("django.settings")),
+    ]
+    .into_iter()
+    .filter_map(|(key, spoiled)| spoiled.then_some(key))
+    .collect()
 }
 
 /// The layer without what `kind` may not say.
@@ -76,10 +102,12 @@ fn out_of_place(keys: &mut Keys<'_, '_>, kind: Kind) {
     }
 }
 
-fn revision<'t>(keys: &mut Keys<'_, 't>) -> Option<At<'t, Rev>> {
+fn revision<'t>(keys: &mut Keys<'_, 't>, kind: Kind) -> Option<At<'t, Rev>> {
     let said: Vec<_> =
         ["rev", "tag", "commit", "branch"].into_iter().filter(|key| keys.key_spot(key).is_some()).collect();
-    if let [first, second, ..] = said[..] {
+    if let [first, second, ..] = said[..]
+        && kind != Kind::Defaults
+    {
         let spot = keys.key_spot(second).unwrap_or(keys.header);
         let complaint = spot.error(format!("`{first}` and `{second}` at once"));
         keys.out.push(complaint.label("which one is released?").help(format!("keep one of {}", said.join(", "))));
@@ -100,7 +128,7 @@ fn python<'t>(keys: &mut Keys<'_, 't>) -> Layer<'t> {
     read.unwrap_or_default()
 }
 
-fn web<'t>(keys: &mut Keys<'_, 't>) -> super::layer::Section<GunicornLayer<'t>> {
+fn web<'t>(keys: &mut Keys<'_, 't>) -> Section<GunicornLayer<'t>> {
     later::web(keys);
     keys.section("gunicorn", gunicorn)
 }
@@ -111,8 +139,8 @@ fn gunicorn<'t>(keys: &mut Keys<'_, 't>) -> GunicornLayer<'t> {
         app: keys.parse("app", value::callable),
         workers: keys.integer("workers", 1..=1024),
         threads: keys.integer("threads", 1..=1024),
-        timeout: keys.parse("timeout", value::wait),
-        graceful_timeout: keys.parse("graceful_timeout", value::wait),
+        timeout: keys.time("timeout", value::wait),
+        graceful_timeout: keys.time("graceful_timeout", value::wait),
         max_requests: keys.integer("max_requests", 0..=i64::from(u32::MAX)),
     }
 }
@@ -127,11 +155,12 @@ fn django<'t>(keys: &mut Keys<'_, 't>, kind: Kind) -> DjangoLayer<'t> {
         collectstatic: keys.boolean("collectstatic"),
         migrate: keys.parse("migrate", migrations),
     };
-    if kind != Kind::Environment {
-        weakened(keys, "debug", layer.debug.as_ref().is_some_and(|debug| debug.value));
-        weakened(keys, "migrate", layer.migrate.as_ref().is_some_and(|migrate| migrate.value == Migrations::Any));
+    if kind == Kind::Environment {
+        return layer;
     }
-    layer
+    weakened(keys, "debug", layer.debug.is_some_and(|debug| debug.value));
+    weakened(keys, "migrate", layer.migrate.is_some_and(|migrate| migrate.value == Migrations::Any));
+    DjangoLayer { debug: None, migrate: None, ..layer }
 }
 
 /// Only an environment's own file weakens its policy.
@@ -154,10 +183,10 @@ fn health<'t>(keys: &mut Keys<'_, 't>) -> HealthLayer<'t> {
     HealthLayer {
         path: keys.parse("path", value::url_path),
         status: keys.integer("status", 100..=599),
-        timeout: keys.parse("timeout", value::wait),
-        deadline: keys.parse("deadline", value::wait),
+        timeout: keys.time("timeout", value::wait),
+        deadline: keys.time("deadline", value::wait),
         passes: keys.integer("passes", 1..=100),
-        bake: keys.parse("bake", value::span),
+        bake: keys.time("bake", value::span),
     }
 }
 

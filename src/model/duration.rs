@@ -56,6 +56,13 @@ impl fmt::Display for Span {
     }
 }
 
+impl std::str::FromStr for Span {
+    type Err = SpanError;
+    fn from_str(text: &str) -> Result<Self, SpanError> {
+        Self::parse(text)
+    }
+}
+
 impl TryFrom<String> for Span {
     type Error = SpanError;
     fn try_from(text: String) -> Result<Self, SpanError> {

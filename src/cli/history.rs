@@ -1,0 +1,32 @@
+//! `portreeve history [ENV]`: how it got there.
+
+use comfy_table::{Table, presets};
+
+use super::args::{Global, HistoryArgs};
+use super::{Fault, open, printer};
+use crate::history::History;
+
+/// Prints the latest events, newest first.
+pub fn run(args: &HistoryArgs, global: &Global) -> Result<u8, Fault> {
+    let layout = open::layout(global)?;
+    let history = History::open_to_read(&layout.history()).map_err(|error| Fault::failed(&error))?;
+    let events = match history {
+        Some(history) => history.list(args.env.as_ref(), args.n).map_err(|error| Fault::failed(&error))?,
+        None => Vec::new(),
+    };
+    if global.json {
+        printer::json(&events);
+        return Ok(0);
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["WHEN (UTC)", "ENVIRONMENT", "GEN", "EVENT", ""]);
+    for event in &events {
+        let env = event.env.as_ref().map(ToString::to_string).unwrap_or_default();
+        let generation = event.generation.map(|number| number.to_string()).unwrap_or_default();
+        let by = event.by.as_ref().map(|by| format!(" (by {by})")).unwrap_or_default();
+        let when = event.at.strftime("%Y-%m-%d %H:%M:%S").to_string();
+        table.add_row([when, env, generation, event.kind.as_str().to_owned(), format!("{}{by}", event.summary)]);
+    }
+    printer::line(table);
+    Ok(0)
+}
