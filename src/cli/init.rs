@@ -33,8 +33,15 @@ pub fn run(args: &InitArgs) -> Result<u8, Fault> {
     for (file, text) in TEMPLATE {
         directory.write(file, text).map_err(failed)?;
     }
-    printer::line(format!("{}: a deploy repository, {} files; README.md says the rest", args.dir.display(), TEMPLATE.len()));
-    printer::line(format!("next: put your project in the place of bakery's, then: portreeve check {}", args.dir.display()));
+    printer::line(format!(
+        "{}: a deploy repository, {} files; README.md says the rest",
+        args.dir.display(),
+        TEMPLATE.len()
+    ));
+    printer::line(format!(
+        "next: put your project in the place of bakery's, then: portreeve check {}",
+        args.dir.display()
+    ));
     Ok(0)
 }
 

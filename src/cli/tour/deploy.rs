@@ -1,7 +1,7 @@
 //! The deploy repository of the tour: the template's files, cut down to one environment on one host.
 
-use super::TourError;
 use super::super::init::TEMPLATE;
+use super::TourError;
 use super::git::Repository;
 use super::place::Place;
 use crate::settings::{AgentSettings, Manager, Nginx};

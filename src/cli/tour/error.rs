@@ -56,7 +56,9 @@ impl TourError {
         let help = match &self {
             Self::NotOurs(_) => Some("name another directory: portreeve try DIR".to_owned()),
             Self::Busy(_) => Some("end it with ctrl-c, or name another directory: portreeve try DIR".to_owned()),
-            Self::Program(name) => Some(format!("apt-get install {name}; or `make try`, which installs what is missing")),
+            Self::Program(name) => {
+                Some(format!("apt-get install {name}; or `make try`, which installs what is missing"))
+            }
             _ => None,
         };
         let code = if matches!(self, Self::NotOurs(_) | Self::Busy(_)) { 2 } else { 1 };

@@ -33,7 +33,14 @@ impl<'a> Repository<'a> {
         place.files.make(name)?;
         place.files.make(&bare)?;
         // Without templates: no hooks.
-        repository.git(&["init", "--quiet", "--bare", "--initial-branch=main", "--template=", &format!("../{bare}")])?;
+        repository.git(&[
+            "init",
+            "--quiet",
+            "--bare",
+            "--initial-branch=main",
+            "--template=",
+            &format!("../{bare}"),
+        ])?;
         repository.git(&["init", "--quiet", "--initial-branch=main", "--template=", "."])?;
         repository.git(&["remote", "add", "origin", &format!("../{bare}")])?;
         // For the commits of a person who has never told git a name.

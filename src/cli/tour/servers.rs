@@ -8,7 +8,9 @@ use super::{PORT, TourError};
 use crate::emit::nginx::{Arg, Directive, render};
 use crate::emit::supervisor::{Value, section};
 use crate::emit::{EmitError, nginx};
-use crate::host::{Clock as _, Command, HostError, Kernel as _, Request, Server, Services as _, Supervisor, Surroundings, Target};
+use crate::host::{
+    Clock as _, Command, HostError, Kernel as _, Request, Server, Services as _, Supervisor, Surroundings, Target,
+};
 use crate::host::{Files as _, Found, Probe as _};
 
 /// How long a server may take to come up.
@@ -17,6 +19,19 @@ const READY: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(20);
 /// supervisord first ends its programs, which finish their requests.
 const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What every Debian has.
+const DIRECTORIES: [&str; 9] = [
+    "etc/logrotate.d",
+    "etc/nginx/conf.d",
+    "etc/nginx/sites-enabled",
+    "etc/supervisor/conf.d",
+    "etc/sysusers.d",
+    "etc/tmpfiles.d",
+    "run",
+    "tmp",
+    "var/log/nginx",
+];
 
 /// Both servers. They end with the value, nginx first.
 #[derive(Debug)]
@@ -38,7 +53,7 @@ impl Servers {
     /// Starts both, and waits until they answer.
     pub fn start(place: &Place) -> Result<Self, TourError> {
         let port = free_port(place)?;
-        for directory in ["etc/nginx/conf.d", "etc/nginx/sites-enabled", "etc/supervisor/conf.d", "run", "tmp", "var/log/nginx"] {
+        for directory in DIRECTORIES {
             place.files.make(Path::new("host").join(directory))?;
         }
         let mut servers = Self { supervisord: supervisord(place)?, nginx: nginx(place, port)?, port };
@@ -130,7 +145,9 @@ fn nginx(place: &Place, port: u16) -> Result<Named, TourError> {
 /// One directive a line: the host reads some of them.
 fn nginx_conf(place: &Place, port: u16) -> Result<String, TourError> {
     let root = place.layout.root();
-    let path = |name: &'static str, path: &str| Ok::<_, EmitError>(Directive::simple(name, [Arg::path(name, &root.join(path))?]));
+    let path = |name: &'static str, path: &str| {
+        Ok::<_, EmitError>(Directive::simple(name, [Arg::path(name, &root.join(path))?]))
+    };
     let mut main = vec![Directive::fixed("daemon", &["off"])];
     if place.as_root {
         // Its workers would otherwise be somebody who may not read this directory.
@@ -177,7 +194,11 @@ fn http(place: &Place, port: u16) -> Result<Vec<Directive>, TourError> {
 fn elsewhere(port: u16) -> Result<Directive, EmitError> {
     let site = nginx::Arg::prefixed("http://localhost:", "the port", &port.to_string())?;
     let listen = Arg::prefixed("127.0.0.1:", "the port", &port.to_string())?;
-    Ok(Directive::block("server", [], vec![Directive::simple("listen", [listen]), Directive::simple("return", [Arg::number(302), site])]))
+    Ok(Directive::block(
+        "server",
+        [],
+        vec![Directive::simple("listen", [listen]), Directive::simple("return", [Arg::number(302), site])],
+    ))
 }
 
 fn supervisord(place: &Place) -> Result<Named, TourError> {
@@ -189,8 +210,11 @@ fn supervisord(place: &Place) -> Result<Named, TourError> {
 fn supervisord_conf(place: &Place) -> Result<String, EmitError> {
     let root = place.layout.root();
     let path = |path: &str| Value::path("a path", &root.join(path));
-    let mut main =
-        vec![("logfile", path("/var/log/supervisord.log")?), ("pidfile", path("/run/supervisord.pid")?), ("childlogdir", path("/tmp")?)];
+    let mut main = vec![
+        ("logfile", path("/var/log/supervisord.log")?),
+        ("pidfile", path("/run/supervisord.pid")?),
+        ("childlogdir", path("/tmp")?),
+    ];
     if place.as_root {
         main.push(("user", Value::word("root")));
     }

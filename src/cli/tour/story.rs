@@ -11,8 +11,8 @@ use super::git::Repository;
 use super::place::Place;
 use super::portreeve::{self, Said};
 use super::servers::Servers;
-use crate::host::Clock as _;
 use crate::health::{Habits, Seen, Visitors};
+use crate::host::Clock as _;
 
 /// The environment of the tour.
 const ENV: &str = "bakery/pro";
