@@ -175,11 +175,13 @@ impl Ordered<'_> {
         let numbers = (1..=self.installed.newest).rev().filter(|&number| number != self.serving.number);
         for number in numbers {
             let Some(generation) = transaction::read_generation(self.cx, self.name, number)? else { continue };
+            let refused = transaction::was_refused(self.cx, self.name, number)?;
             let fits = match to {
-                Target::Previous => self.served_before(&generation),
+                Target::Previous => !refused && self.served_before(&generation),
                 Target::Generation(wanted) => generation.number == *wanted,
                 Target::Title(title) => {
-                    generation.wanted.title() == *title || generation.wanted.commit.as_str().starts_with(title)
+                    !refused
+                        && (generation.wanted.title() == *title || generation.wanted.commit.as_str().starts_with(title))
                 }
             };
             if fits {
@@ -194,10 +196,9 @@ impl Ordered<'_> {
         Err(OrderError::NoTarget(what, self.name.clone()))
     }
 
-    /// A generation that went before, ran something else, and did not fail.
+    /// A generation that went before and ran something else.
     fn served_before(&self, generation: &Generation) -> bool {
-        let failed = self.standing.quarantine.iter().any(|entry| entry.generation == Some(generation.number));
-        generation.number < self.serving.number && generation.wanted.digest != self.serving.wanted.digest && !failed
+        generation.number < self.serving.number && generation.wanted.digest != self.serving.wanted.digest
     }
 
     fn stop(&self) -> Result<String, OrderError> {

@@ -228,6 +228,11 @@ impl Layout {
         self.env_generations(name).join(number.to_string())
     }
 
+    /// Beside a generation: it was tried and never held.
+    pub fn refused_mark(&self, name: &EnvName, number: GenerationNumber) -> PathBuf {
+        self.env_generations(name).join(format!("{number}.refused"))
+    }
+
     /// The commit point of `name`.
     pub fn active_link(&self, name: &EnvName) -> PathBuf {
         self.active().join(name.flat())

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{Context, Failure, Phase};
 use crate::desired::Wanted;
 use crate::host::HostError;
-use crate::model::{EnvLayout, EnvName, Identity, Node};
+use crate::model::{EnvLayout, EnvName, Found, Identity, Manager, Node};
 use crate::observed::Owners;
 use crate::policy::FailureClass;
 use crate::resource;
@@ -27,6 +27,25 @@ pub fn owners(cx: &Context<'_>, wanted: &Wanted) -> Result<Owners, Failure> {
     })?;
     let root = if users.can_change_identity() { Identity::ROOT } else { app };
     Ok(Owners { root, app, web_group: users.web_group().map_err(&fail)? })
+}
+
+/// Makes the system's include directories that a slim host lacks; one that is there keeps its owner and mode.
+pub fn ensure_includes(cx: &Context<'_>) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Build);
+    let (layout, files) = (cx.layout, cx.host.files());
+    let wants = layout.systemd_units().join("multi-user.target.wants");
+    let own = match cx.facts.manager {
+        Manager::Systemd => vec![wants],
+        Manager::Supervisor => vec![layout.supervisor_conf_d()],
+    };
+    let others =
+        [layout.sysusers_d(), layout.sysctl_d(), layout.tmpfiles_d(), layout.logrotate_d(), layout.nginx_sites()];
+    for directory in own.into_iter().chain(others) {
+        if files.look(&directory).map_err(&fail)? == Found::Absent {
+            files.make_directory(&directory, 0o755, Identity::ROOT).map_err(&fail)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the user (sysusers.d), if there is none yet.

@@ -145,6 +145,7 @@ pub fn attempt_log(cx: &Context<'_>, generation: &Generation) -> PathBuf {
 
 fn prepare(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     let wanted = &generation.wanted;
+    ground::ensure_includes(cx)?;
     ground::ensure_user(cx, wanted)?;
     let owners = ground::owners(cx, wanted)?;
     ground::ensure_directories(cx, wanted, owners)?;

@@ -14,6 +14,7 @@ mod git;
 mod host;
 mod http;
 mod load;
+mod release;
 mod smoke;
 mod traces;
 mod world;
