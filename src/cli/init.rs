@@ -46,6 +46,7 @@ pub fn run(args: &InitArgs) -> Result<u8, Fault> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test looks at what was written")]
 mod tests {
     use super::*;
 

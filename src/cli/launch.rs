@@ -72,6 +72,7 @@ fn read(files: &dyn Files, path: &Path) -> Result<Vec<u8>, LaunchError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test makes a host")]
 mod tests {
     use super::*;
     use crate::host::Scratch;

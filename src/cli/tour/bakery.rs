@@ -62,6 +62,7 @@ fn release(repository: &Repository<'_>, tag: &str, message: &str) -> Result<(), 
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test asks git")]
 mod tests {
     use std::path::{Path, PathBuf};
     use std::process::Command;

@@ -18,6 +18,9 @@ pub(super) enum TourError {
     /// A program is not installed.
     #[error("{0} is not installed")]
     Program(&'static str),
+    /// The directory's path has a character that some program of the tour takes for something else.
+    #[error("`{0}` in the directory's path: not every program of the tour takes it")]
+    Character(char),
     /// The directory has something that we did not make.
     #[error("{} is not empty, and not from a tour; nothing was touched", .0.display())]
     NotOurs(PathBuf),
@@ -55,13 +58,14 @@ impl TourError {
     pub fn fault(self) -> Fault {
         let help = match &self {
             Self::NotOurs(_) => Some("name another directory: portreeve try DIR".to_owned()),
+            Self::Character(_) => Some("name another directory: portreeve try /tmp/try".to_owned()),
             Self::Busy(_) => Some("end it with ctrl-c, or name another directory: portreeve try DIR".to_owned()),
             Self::Program(name) => {
                 Some(format!("apt-get install {name}; or `make try`, which installs what is missing"))
             }
             _ => None,
         };
-        let code = if matches!(self, Self::NotOurs(_) | Self::Busy(_)) { 2 } else { 1 };
-        Fault { help, code, ..Fault::failed(&self) }
+        let code = if matches!(self, Self::NotOurs(_) | Self::Busy(_) | Self::Character(_)) { 2 } else { 1 };
+        Fault { code, help, ..Fault::failed(&self) }
     }
 }

@@ -42,6 +42,10 @@ impl<'a> Repository<'a> {
             &format!("../{bare}"),
         ])?;
         repository.git(&["init", "--quiet", "--initial-branch=main", "--template=", "."])?;
+        // git would leave its housekeeping behind, running.
+        repository.git(&["--git-dir", &format!("../{bare}"), "config", "receive.autoGC", "false"])?;
+        repository.git(&["config", "maintenance.auto", "false"])?;
+        repository.git(&["config", "gc.auto", "0"])?;
         repository.git(&["remote", "add", "origin", &format!("../{bare}")])?;
         // For the commits of a person who has never told git a name.
         repository.git(&["config", "user.name", "you"])?;

@@ -34,6 +34,9 @@ pub(super) struct Place {
 impl Place {
     /// Takes the directory, and empties it of an earlier tour.
     pub fn take(directory: &Path, cancel: Arc<AtomicBool>) -> Result<Self, TourError> {
+        if let Some(odd) = odd_character(directory) {
+            return Err(TourError::Character(odd));
+        }
         let files = Scratch::open(directory)?;
         let names = files.names()?;
         if !names.is_empty() && !names.iter().any(|name| name == MARKER) {
@@ -74,6 +77,13 @@ impl Place {
     }
 }
 
+/// A character that a search path, an include, a shebang or an address would not take as it is.
+fn odd_character(directory: &Path) -> Option<char> {
+    let whole = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    let plain = |c: &char| c.is_ascii_alphanumeric() || "/._-+@,=".contains(*c);
+    whole.to_string_lossy().chars().find(|c| !plain(c))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +96,10 @@ mod tests {
         let refused = Place::take(mine.path(), Arc::default()).unwrap_err();
         assert!(matches!(refused, TourError::NotOurs(_)), "{refused}");
         assert!(mine.read("host/precious").unwrap().is_some());
+
+        let odd = Place::take(&dir.path().join("a b"), Arc::default()).unwrap_err();
+        assert!(matches!(odd, TourError::Character(' ')), "{odd}");
+        assert!(!dir.path().join("a b").exists());
 
         let tour = dir.path().join("try");
         let place = Place::take(&tour, Arc::default()).unwrap();

@@ -82,7 +82,7 @@ impl<'a> Tour<'a> {
         })?;
         line("    a client now sends requests without pause");
         self.pause(&visitors)?;
-        self.only(&visitors, "v1")?;
+        Self::only(&visitors, "v1")?;
         Ok(visitors)
     }
 
@@ -98,7 +98,7 @@ impl<'a> Tour<'a> {
         line(format!("    v2 answers; the switch took {}", switch(&visitors.seen(), "v1", "v2")));
         visitors.watch();
         self.pause(visitors)?;
-        self.only(visitors, "v2")
+        Self::only(visitors, "v2")
     }
 
     fn broken_release(&self, visitors: &Visitors) -> Result<(), TourError> {
@@ -116,7 +116,7 @@ impl<'a> Tour<'a> {
             return Err(TourError::Turn("the next pass tried v3 again".to_owned()));
         }
         self.pause(visitors)?;
-        self.only(visitors, "v2")?;
+        Self::only(visitors, "v2")?;
         line("    v2 still answers; the next pass leaves v3 alone");
         Ok(())
     }
@@ -131,7 +131,7 @@ impl<'a> Tour<'a> {
         visitors.watch();
         self.portreeve(&["reconcile"], &[0])?;
         self.pause(visitors)?;
-        self.only(visitors, "v1")?;
+        Self::only(visitors, "v1")?;
         let time = took(first.saturating_duration_since(begun));
         line(format!("    v1 answers after {time}; the next pass leaves it there"));
         Ok(())
@@ -205,7 +205,7 @@ impl<'a> Tour<'a> {
     }
 
     /// Since the last `watch` nobody else has answered. What was asked before may still have been the old one's: callers pause.
-    fn only(&self, visitors: &Visitors, release: &str) -> Result<(), TourError> {
+    fn only(visitors: &Visitors, release: &str) -> Result<(), TourError> {
         let seen = visitors.seen();
         match seen.releases.keys().find(|other| *other != release) {
             None => Ok(()),
