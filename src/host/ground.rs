@@ -173,6 +173,11 @@ impl Ground {
         self.authority
     }
 
+    /// Whether `path` is the root itself, or the runtime directory that lies elsewhere.
+    pub fn is_base(&self, path: &Path) -> bool {
+        self.bases.iter().any(|base| base.given == path || base.real == path)
+    }
+
     /// The spot of `path`; `None` when its parent is missing.
     pub fn find(&self, path: &Path) -> Result<Option<Spot>> {
         self.walk(path, Missing::Report, 0)
