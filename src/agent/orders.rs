@@ -80,13 +80,13 @@ pub struct Given {
 }
 
 /// An order waits so long for a transaction of the same environment.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Carries out an order. The sentence says what is true now.
 pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<String, OrderError> {
     let _lock = lock(cx, &name.flat(), PATIENCE)?;
     // Whatever recovery finds is history by now; only its failure matters here.
-    let _ = transaction::recover(cx, name)?;
+    drop(transaction::recover(cx, name)?);
     let services = cx.host.services().services()?;
     let installed = transaction::installed(cx, name, &services)?;
     let Some(serving) = installed.generation.clone() else { return Err(OrderError::NotHere(name.clone())) };
@@ -142,6 +142,7 @@ impl Ordered<'_> {
     /// The hold is durable before anything moves: a pass that begins right after must not go forward again.
     fn rollback(&self, to: &Target, until: Until) -> Result<String, OrderError> {
         let target = self.target(to)?;
+        transaction::permit_return(self.cx, self.name, &target, self.installed.newest)?;
         let excludes = self.excluded(&target);
         let pinned = target.number;
         self.write(&self.standing.rolled_back(self.hold(HoldKind::RolledBack { pinned, excludes, until })))?;
@@ -175,11 +176,13 @@ impl Ordered<'_> {
         let numbers = (1..=self.installed.newest).rev().filter(|&number| number != self.serving.number);
         for number in numbers {
             let Some(generation) = transaction::read_generation(self.cx, self.name, number)? else { continue };
+            let refused = transaction::was_refused(self.cx, self.name, number)?;
             let fits = match to {
-                Target::Previous => self.served_before(&generation),
+                Target::Previous => !refused && self.served_before(&generation),
                 Target::Generation(wanted) => generation.number == *wanted,
                 Target::Title(title) => {
-                    generation.wanted.title() == *title || generation.wanted.commit.as_str().starts_with(title)
+                    !refused
+                        && (generation.wanted.title() == *title || generation.wanted.commit.as_str().starts_with(title))
                 }
             };
             if fits {
@@ -194,10 +197,9 @@ impl Ordered<'_> {
         Err(OrderError::NoTarget(what, self.name.clone()))
     }
 
-    /// A generation that went before, ran something else, and did not fail.
+    /// A generation that went before and ran something else.
     fn served_before(&self, generation: &Generation) -> bool {
-        let failed = self.standing.quarantine.iter().any(|entry| entry.generation == Some(generation.number));
-        generation.number < self.serving.number && generation.wanted.digest != self.serving.wanted.digest && !failed
+        generation.number < self.serving.number && generation.wanted.digest != self.serving.wanted.digest
     }
 
     fn stop(&self) -> Result<String, OrderError> {

@@ -22,7 +22,7 @@ pub use name::{Domain, EnvName, EnvironmentName, NameError, ProjectName, UserNam
 pub use node::{Found, Node};
 pub use port::{PortError, PortRange};
 pub use service::{Activity, Service, SlotId};
-pub use slot::Slot;
+pub use slot::{NoSlot, Slot};
 
 /// The number of a generation. 0 is *absent*: nothing of the environment is on the host.
 pub type GenerationNumber = u64;

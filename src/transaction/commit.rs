@@ -12,6 +12,8 @@ use crate::resource::vhost;
 
 /// How long nginx may take to read its configuration again.
 const RELOAD: Duration = Duration::from_secs(10);
+/// Old workers go on accepting for a moment after a reload: one good answer proves nothing.
+const IN_A_ROW: u32 = 5;
 /// Between two looks at what nginx serves.
 const GLANCE: Duration = Duration::from_millis(25);
 
@@ -57,8 +59,10 @@ pub fn front(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     cx.host.front().reload().map_err(&fail)?;
     let clock = cx.host.clock();
     let until = clock.monotonic() + RELOAD;
+    let mut streak = 0;
     while clock.monotonic() < until {
-        if serves_token(cx, generation, &token)? {
+        streak = if serves_token(cx, generation, &token)? { streak + 1 } else { 0 };
+        if streak == IN_A_ROW {
             return Ok(());
         }
         clock.sleep(GLANCE);

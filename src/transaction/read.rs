@@ -81,6 +81,13 @@ pub fn read_generation(
     }
 }
 
+/// Whether a generation was tried and never held.
+pub fn was_refused(cx: &Context<'_>, name: &EnvName, number: GenerationNumber) -> Result<bool, Failure> {
+    let found =
+        cx.host.files().look(&cx.layout.refused_mark(name, number)).map_err(Failure::on_host(Phase::Recover))?;
+    Ok(found != Found::Absent)
+}
+
 /// A generation's listing; empty when it is gone or damaged.
 pub fn listing(cx: &Context<'_>, generation: &Generation) -> Result<Listing, Failure> {
     let path = cx.directory(generation).join(Listing::FILE);

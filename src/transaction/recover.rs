@@ -1,7 +1,7 @@
 //! Ends what a killed program left: forward when it had committed, back when it had not.
 
 use super::{Context, Event, Failure, Intent, JournalError, Phase, commit, read, slot};
-use crate::model::{EnvName, GenerationNumber};
+use crate::model::{EnvName, Found, GenerationNumber, Identity, Node};
 use crate::observed::Installed;
 use crate::policy::FailureClass;
 
@@ -52,15 +52,12 @@ fn finish(cx: &Context<'_>, intent: &Intent, installed: &Installed) -> Result<Re
         back(cx, intent)?;
         return Ok(Recovered::Undone(intent.to));
     };
-    match resume(cx, generation) {
-        Ok(()) => {
-            slot::retire(cx, &intent.env, generation.slot.other()).map_err(Failure::on_host(Phase::Recover))?;
-            Ok(Recovered::Finished(intent.to))
-        }
-        Err(_) => {
-            back(cx, intent)?;
-            Ok(Recovered::Undone(intent.to))
-        }
+    if let Ok(()) = resume(cx, generation) {
+        slot::retire(cx, &intent.env, generation.slot.other()).map_err(Failure::on_host(Phase::Recover))?;
+        Ok(Recovered::Finished(intent.to))
+    } else {
+        back(cx, intent)?;
+        Ok(Recovered::Undone(intent.to))
     }
 }
 
@@ -90,11 +87,30 @@ pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
         Some(generation) => restore(cx, generation)?,
         None => cx.host.files().remove(&cx.layout.web_socket(&intent.env)).map_err(Failure::on_host(Phase::Recover))?,
     }
-    slot::put_back(cx, &intent.env, intent.slot, intent.slot_before)?;
+    let held = installed.slots.get(&intent.slot).copied();
+    let untouched = held == intent.slot_before && held != Some(intent.to);
+    // A candidate that never reached its slot leaves it as it was: a warm one is what a rollback goes to at once.
+    if !untouched {
+        slot::put_back(cx, &intent.env, intent.slot, intent.slot_before)?;
+    }
+    if intent.to > intent.from {
+        refuse(cx, intent)?;
+    }
     if earlier.is_none() {
         reload_without(cx)?;
     }
     Ok(())
+}
+
+/// Marks a generation that never held: nobody can go back to it, and it takes no good one's place among those that are kept.
+fn refuse(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
+    let mark = cx.layout.refused_mark(&intent.env, intent.to);
+    let node = Node::File { bytes: Vec::new(), mode: 0o644, owner: Identity::ROOT };
+    let files = cx.host.files();
+    match files.look(&cx.layout.generation(&intent.env, intent.to)).map_err(Failure::on_host(Phase::Recover))? {
+        Found::Absent => Ok(()),
+        _ => files.put(&mark, &node).map_err(Failure::on_host(Phase::Recover)),
+    }
 }
 
 /// The generation that serves again: its slot may have died meanwhile, and traffic may have moved.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Context, Event, Failure, Phase, slot};
+use super::{Context, Event, Failure, Phase, read, slot};
 use crate::desired::Generation;
 use crate::model::{Found, GenerationNumber};
 use crate::observed::Installed;
@@ -37,25 +37,38 @@ pub fn retire_warm(cx: &Context<'_>, installed: &Installed) -> Result<bool, Fail
     Ok(!still)
 }
 
-/// Removes generations, and trees that no generation needs, beyond the newest `keep_releases` that were active. Stays: what is
-/// active, what either slot holds, and every generation that is kept.
+/// So many attempts that never held stay, for `portreeve logs --release`.
+const KEPT_ATTEMPTS: usize = 3;
+
+/// Removes generations, and trees that no generation needs, beyond the newest `keep_releases`. Stays: what is active, what
+/// either slot holds, and the last attempts that failed, which take no good one's place.
 fn prune(cx: &Context<'_>, active: &Generation) -> Result<(), Failure> {
-    let fail = Failure::on_host(Phase::Verify);
-    let (files, name) = (cx.host.files(), &active.name);
-    let mut kept = Vec::new();
-    let mut spare = Vec::new();
+    let (mut kept, mut attempts, mut spare) = (Vec::new(), 0, Vec::new());
     for number in numbers(cx, active)?.into_iter().rev() {
-        let Some(generation) = super::read::read_generation(cx, name, number)? else { continue };
-        let needed = number == active.number
-            || held_by_slot(cx, &generation)?
-            || kept.len() < active.wanted.env.keep_releases as usize;
-        if needed { kept.push(generation) } else { spare.push(generation) }
-    }
-    for generation in &spare {
-        files.remove_tree(&cx.directory(generation)).map_err(&fail)?;
-        if kept.iter().all(|kept| kept.wanted.release != generation.wanted.release) {
-            files.remove_tree(&cx.paths(&generation.wanted).release(&generation.wanted.release)).map_err(&fail)?;
+        let Some(generation) = read::read_generation(cx, &active.name, number)? else { continue };
+        let refused = read::was_refused(cx, &active.name, number)?;
+        let room = if refused {
+            attempts < KEPT_ATTEMPTS
+        } else {
+            kept.len() - attempts < active.wanted.env.keep_releases as usize
+        };
+        if number == active.number || room || held_by_slot(cx, &generation)? {
+            attempts += usize::from(refused);
+            kept.push(generation);
+        } else {
+            spare.push(generation);
         }
+    }
+    spare.iter().try_for_each(|generation| discard(cx, generation, &kept))
+}
+
+fn discard(cx: &Context<'_>, generation: &Generation, kept: &[Generation]) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Verify);
+    let files = cx.host.files();
+    files.remove_tree(&cx.directory(generation)).map_err(&fail)?;
+    files.remove(&cx.layout.refused_mark(&generation.name, generation.number)).map_err(&fail)?;
+    if kept.iter().all(|kept| kept.wanted.release != generation.wanted.release) {
+        files.remove_tree(&cx.paths(&generation.wanted).release(&generation.wanted.release)).map_err(&fail)?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod host;
 mod http;
 mod load;
 mod release;
+mod schema;
 mod smoke;
 mod traces;
 mod world;
