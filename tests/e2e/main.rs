@@ -7,13 +7,16 @@
 #![expect(clippy::disallowed_methods, reason = "a test bed is made of processes, files and clocks")]
 #![allow(dead_code, reason = "a bed has what tests ask for, before and after one of them asks")]
 
+mod badinput;
 mod base;
 mod cmd;
 mod edits;
+mod fleet;
 mod git;
 mod host;
 mod http;
 mod load;
+mod ports;
 mod release;
 mod smoke;
 mod traces;
