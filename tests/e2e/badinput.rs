@@ -7,12 +7,10 @@ use crate::world::World;
 
 /// Everything of the host that a mistake must not touch, as one text.
 fn state(world: &World) -> String {
-    world.host.sh(
-        "cd /; find etc home/foouser var/lib/portreeve/attempts ! -path '*/__pycache__*' ! -path '*/data/*' \
+    world.host.sh("cd /; find etc home/foouser var/lib/portreeve/attempts ! -path '*/__pycache__*' ! -path '*/data/*' \
              -printf '%p %y %m %U %l %T@\\n' | sort
         systemctl show --property=MainPID portreeve-bakery_pro@a.service portreeve-bakery_pro@b.service
-        cat /proc/sys/net/ipv4/ip_local_reserved_ports",
-    )
+        cat /proc/sys/net/ipv4/ip_local_reserved_ports")
 }
 
 /// A host that serves v1, and what must not change on it.
