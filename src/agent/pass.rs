@@ -6,11 +6,12 @@ use std::time::Duration;
 use crate::desired::Why;
 use crate::history::{Event as Happened, EventKind, History};
 use crate::host::Lock;
-use crate::model::{EnvName, Identity, Node};
+use crate::model::{CommitId, EnvName, Identity, Node};
 use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
 use crate::policy;
 use crate::resource;
+use crate::source;
 use crate::transaction::{
     self, Context, Event, Failure, FailureKind, Going, Phase, Recovered, Released, Report, chain,
 };
@@ -41,9 +42,7 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
     };
     let (inputs, seen) = glance.into_parts();
     let mut outcomes = recover_all(&cx)?;
-    let _fetching = lock(&cx, "fetch", PATIENCE)?;
-    let survey = survey_at(app, &cx, only, seen)?;
-    drop(_fetching);
+    let survey = fetch_and_survey(app, &cx, only, seen)?;
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
         let outcome = environment(&cx, plan);
@@ -54,6 +53,28 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
         idle::remember(app, &cx, &inputs, &pass);
     }
     Ok(pass)
+}
+
+/// Mirrors are written by one program at a time.
+fn fetch_and_survey(
+    app: &App,
+    cx: &Context<'_>,
+    only: &BTreeSet<EnvName>,
+    seen: Option<source::Result<CommitId>>,
+) -> Result<Survey, Failure> {
+    let _fetching = lock(cx, "fetch", PATIENCE)?;
+    let survey = survey_at(app, cx, only, seen)?;
+    if make_keys(cx, &survey)? { survey_at(app, cx, only, survey.plan.tip.map(Ok)) } else { Ok(survey) }
+}
+
+/// Makes the keys of environments that are about to be released for the first time: a digest counts them, so one made later
+/// would ask for a second release. True when one was made.
+fn make_keys(cx: &Context<'_>, survey: &Survey) -> Result<bool, Failure> {
+    let mut made = false;
+    for plan in survey.plan.environments.iter().filter(|plan| plan.action == Action::Release) {
+        made |= transaction::make_secret_key(cx, &plan.name)?;
+    }
+    Ok(made)
 }
 
 /// Takes one of our locks; its text says who holds it.
