@@ -185,7 +185,7 @@ fn state(world: &World) -> String {
 fn nothing_of_it_runs(world: &World) {
     let slot = world.host.sh("dirname $(readlink /run/portreeve/bakery_pro/web.sock)");
     let unit = format!("portreeve-bakery_pro@{}.service", slot.trim());
-    let processes = world.host.sh("ps -u foouser -o pid=,cgroup=,args=");
+    let processes = world.host.sh("ps -ww -u foouser -o pid=,cgroup:200=,args=");
     assert!(processes.lines().count() >= 3, "{processes}");
     for process in processes.lines() {
         assert!(process.contains(&unit), "{process} runs, and only {unit} should");
