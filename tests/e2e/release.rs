@@ -175,7 +175,7 @@ fn state(world: &World) -> String {
         cat /etc/systemd/system/portreeve-bakery_pro@*.service
         find /run/portreeve/bakery_pro /var/lib/portreeve/journal /etc/portreeve/staging \\
             -mindepth 1 -maxdepth 1 -printf '%p\\n' | sort
-        for slot in a b; do systemctl show --property=ActiveState,MainPID,NRestarts portreeve-bakery_pro@$slot; done
+        for slot in a b; do systemctl show --property=ActiveState,MainPID portreeve-bakery_pro@$slot; done
         ls /home/foouser/bakery/pro/venvs
         ")
 }
