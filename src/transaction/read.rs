@@ -34,6 +34,7 @@ pub fn installed(cx: &Context<'_>, name: &EnvName, services: &BTreeMap<SlotId, S
         }
     }
     installed.raised = raised(cx, name).map_err(&fail)?;
+    installed.masked = masked(cx, &installed).map_err(&fail)?;
     if let Some(number) = active.filter(|&number| number > 0) {
         installed.generation = read_generation(cx, name, number)?;
     }
@@ -51,6 +52,19 @@ fn raised(cx: &Context<'_>, name: &EnvName) -> Result<BTreeSet<Slot>, HostError>
         }
     }
     Ok(raised)
+}
+
+/// A mask is a link to /dev/null in the unit's place (`systemctl mask`), also of a unit that is not loaded; elsewhere only the
+/// service manager knows of it.
+fn masked(cx: &Context<'_>, installed: &Installed) -> Result<BTreeSet<Slot>, HostError> {
+    let mut masked: BTreeSet<Slot> =
+        installed.services.iter().filter(|(_, service)| service.masked).map(|(slot, _)| *slot).collect();
+    for slot in Slot::BOTH {
+        if cx.host.files().look(&cx.layout.unit_file(&installed.name, slot))? == Found::Link("/dev/null".into()) {
+            masked.insert(slot);
+        }
+    }
+    Ok(masked)
 }
 
 fn number_behind(files: &dyn Files, link: &Path) -> Result<Option<GenerationNumber>, HostError> {
