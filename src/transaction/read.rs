@@ -54,14 +54,17 @@ fn raised(cx: &Context<'_>, name: &EnvName) -> Result<BTreeSet<Slot>, HostError>
     Ok(raised)
 }
 
-/// A mask is a link to /dev/null in the unit's place (`systemctl mask`), also of a unit that is not loaded; elsewhere only the
-/// service manager knows of it.
+/// A mask is a link to /dev/null (`systemctl mask`, with or without `--runtime`), also of a unit that is not loaded, and also
+/// where a unit of ours outranks it: the operator has said what he wants. Others only the service manager knows of.
 fn masked(cx: &Context<'_>, installed: &Installed) -> Result<BTreeSet<Slot>, HostError> {
     let mut masked: BTreeSet<Slot> =
         installed.services.iter().filter(|(_, service)| service.masked).map(|(slot, _)| *slot).collect();
     for slot in Slot::BOTH {
-        if cx.host.files().look(&cx.layout.unit_file(&installed.name, slot))? == Found::Link("/dev/null".into()) {
-            masked.insert(slot);
+        let unit = cx.layout.unit_name(&installed.name, slot);
+        for directory in [cx.layout.systemd_units(), cx.layout.systemd_runtime_units()] {
+            if cx.host.files().look(&directory.join(&unit))? == Found::Link("/dev/null".into()) {
+                masked.insert(slot);
+            }
         }
     }
     Ok(masked)
