@@ -45,8 +45,8 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
     let survey = fetch_and_survey(app, &cx, only, seen)?;
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
-        let outcome = environment(&cx, plan);
-        outcomes.insert(plan.name.clone(), outcome);
+        // Where recovery failed, nothing else may begin: the journal still says where to go back to.
+        outcomes.entry(plan.name.clone()).or_insert_with(|| environment(&cx, plan));
     }
     let pass = PassReport { survey, outcomes };
     if let Some(inputs) = inputs {
@@ -64,17 +64,18 @@ fn fetch_and_survey(
 ) -> Result<Survey, Failure> {
     let _fetching = lock(cx, "fetch", PATIENCE)?;
     let survey = survey_at(app, cx, only, seen)?;
-    if make_keys(cx, &survey)? { survey_at(app, cx, only, survey.plan.tip.map(Ok)) } else { Ok(survey) }
+    if make_keys(cx, &survey) { survey_at(app, cx, only, survey.plan.tip.map(Ok)) } else { Ok(survey) }
 }
 
-/// Makes the keys of environments that are about to be released for the first time: a digest counts them, so one made later
-/// would ask for a second release. True when one was made.
-fn make_keys(cx: &Context<'_>, survey: &Survey) -> Result<bool, Failure> {
+/// Makes the secrets of environments that are to be released for the first time. True when there were some: they are part of
+/// what is wanted, and what is released must be what the next pass wants.
+fn make_keys(cx: &Context<'_>, survey: &Survey) -> bool {
     let mut made = false;
     for plan in survey.plan.environments.iter().filter(|plan| plan.action == Action::Release) {
-        made |= transaction::make_secret_key(cx, &plan.name)?;
+        // What keeps them from being made will keep its release from beginning, and says so there.
+        made |= transaction::ensure_secrets(cx, &plan.name).unwrap_or(false);
     }
-    Ok(made)
+    made
 }
 
 /// Takes one of our locks; its text says who holds it.

@@ -112,13 +112,10 @@ pub fn secret_key(cx: &Context<'_>, name: &EnvName) -> Result<SecretString, Fail
     Ok(SecretString::from(key))
 }
 
-/// Makes the environment's `SECRET_KEY`, unless it is there. True when it was made.
-pub fn make_secret_key(cx: &Context<'_>, name: &EnvName) -> Result<bool, Failure> {
+/// Makes the environment's secrets. True when they were not there.
+pub fn ensure_secrets(cx: &Context<'_>, name: &EnvName) -> Result<bool, Failure> {
     let there = existing_secret(cx, name).map_err(Failure::on_host(Phase::Build))?.is_some();
-    if !there {
-        secret_key(cx, name)?;
-    }
-    Ok(!there)
+    secret_key(cx, name).map(|_| !there)
 }
 
 /// The key, if it was made already.
