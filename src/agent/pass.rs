@@ -36,11 +36,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// One pass over `only` these environments, or over all.
 pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
     let cx = app.context(report);
-    let glance = match idle::glance(app, &cx, only) {
+    let (inputs, seen) = match idle::glance(app, &cx, only) {
         Glance::Converged(report) => return Ok(*report),
-        other => other,
+        Glance::Whole { inputs, tip } => (inputs, tip),
     };
-    let (inputs, seen) = glance.into_parts();
     let mut outcomes = recover_all(&cx)?;
     let survey = fetch_and_survey(app, &cx, only, seen)?;
     reserve_ports(&cx, &survey);
