@@ -15,4 +15,4 @@ pub use orders::{Given, Order, OrderError, Target, carry_out};
 pub use outcome::{Left, Outcome, worst};
 pub use pass::{PassReport, pass};
 pub use standing::{read_standing, write_standing};
-pub use survey::{Survey, survey};
+pub use survey::{Survey, Trouble, survey};

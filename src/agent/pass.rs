@@ -229,31 +229,29 @@ fn reserve_ports(cx: &Context<'_>, survey: &Survey) {
     if survey.ports.is_empty() || !cx.host.users().can_change_identity() {
         return;
     }
-    if let Err(error) = try_reserve(cx, survey) {
-        cx.report.event(&Event::Note { text: &format!("ports are not reserved in the kernel: {}", chain(&error)) });
+    if let Err(failure) = try_reserve(cx, survey) {
+        cx.report.event(&Event::Note { text: &format!("ports are not reserved in the kernel: {failure}") });
     }
 }
 
-fn try_reserve(cx: &Context<'_>, survey: &Survey) -> Result<(), crate::host::HostError> {
+fn try_reserve(cx: &Context<'_>, survey: &Survey) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Validate);
     let (kernel, files) = (cx.host.kernel(), cx.host.files());
     let path = cx.layout.sysctl_d().join("60-portreeve.conf");
-    let before = files.read(&path, 1024 * 1024)?.unwrap_or_default();
-    let before = resource::host::blocks(&String::from_utf8_lossy(&before));
-    let present = kernel.reserved_ports()?;
-    let (first, last) = kernel.ephemeral_ports()?;
+    let file = files.read(&path, 1024 * 1024).map_err(&fail)?;
+    let before = resource::host::blocks(&String::from_utf8_lossy(file.as_deref().unwrap_or_default()));
+    let present = kernel.reserved_ports().map_err(&fail)?;
+    let (first, last) = kernel.ephemeral_ports().map_err(&fail)?;
     let wanted = resource::host::reserved_ports(&present, &before, &survey.ports, (first, last));
-    let Ok(wanted) = wanted else { return Ok(()) };
+    let wanted = wanted.map_err(|error| {
+        let cause = format!("the kernel's present value `{present}` can't be read: {error}");
+        Failure::new(policy::FailureClass::Host, Phase::Validate, cause)
+    })?;
     let ephemeral = crate::model::PortRange { first, last };
     let ours: Vec<_> = survey.ports.iter().copied().filter(|block| block.overlaps(ephemeral)).collect();
-    let text = resource::host::sysctl(&wanted, &ours);
-    let node = Node::File { bytes: text.into_bytes(), mode: 0o644, owner: Identity::ROOT };
-    if files.read(&path, 1024 * 1024)?
-        != Some(match &node {
-            Node::File { bytes, .. } => bytes.clone(),
-            _ => Vec::new(),
-        })
-    {
-        files.put(&path, &node)?;
+    let bytes = resource::host::sysctl(&wanted, &ours).into_bytes();
+    if file.as_ref() != Some(&bytes) {
+        files.put(&path, &Node::File { bytes, mode: 0o644, owner: Identity::ROOT }).map_err(&fail)?;
     }
-    if present.trim() == wanted { Ok(()) } else { kernel.reserve_ports(&wanted) }
+    if present == wanted { Ok(()) } else { kernel.reserve_ports(&wanted).map_err(&fail) }
 }
