@@ -12,7 +12,7 @@ use crate::observed::Owners;
 use crate::policy::FailureClass;
 use crate::resource;
 
-/// Characters of a generated SECRET_KEY: no quote, backslash, `$` or `%`, so that no syntax on its way has to escape it.
+/// Characters of a generated `SECRET_KEY`: no quote, backslash, `$` or `%`, so that no syntax on its way has to escape it.
 const ALPHABET: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
 /// 64 characters of 6 bits: 384 bits.
 const KEY_LENGTH: usize = 64;
@@ -96,7 +96,7 @@ fn directories(cx: &Context<'_>, paths: &EnvLayout, name: &EnvName, owners: Owne
     ]
 }
 
-/// The environment's SECRET_KEY: made once on this host, kept for ever.
+/// The environment's `SECRET_KEY`: made once on this host, kept for ever.
 pub fn secret_key(cx: &Context<'_>, name: &EnvName) -> Result<SecretString, Failure> {
     let fail = Failure::on_host(Phase::Build);
     let path = secret_path(cx, name);
@@ -113,13 +113,18 @@ pub fn secret_key(cx: &Context<'_>, name: &EnvName) -> Result<SecretString, Fail
     Ok(SecretString::from(key))
 }
 
+/// The key, if it was made already.
+pub fn existing_secret(cx: &Context<'_>, name: &EnvName) -> Result<Option<SecretString>, HostError> {
+    read_secret(cx, &secret_path(cx, name))
+}
+
 /// A fingerprint of the secrets that people gave the environment; empty while there are none.
 ///
 /// A key that we made ourselves is none of those: it says nothing that wasn't true before the first release, and must not
 /// make the second pass release again.
 pub fn secret_fingerprint(cx: &Context<'_>, name: &EnvName) -> Result<Vec<u8>, HostError> {
-    let Some(key) = read_secret(cx, &secret_path(cx, name))? else { return Ok(Vec::new()) };
-    let digest = Digest::of(key.expose_secret().as_bytes()).to_string().into_bytes();
+    let Some(key) = existing_secret(cx, name)? else { return Ok(Vec::new()) };
+    let digest = Digest::of(expose(&key)).to_string().into_bytes();
     let generated = cx.host.files().read(&generated_path(cx, name), 64 * 1024)?;
     Ok(if generated.as_ref() == Some(&digest) { Vec::new() } else { digest })
 }
