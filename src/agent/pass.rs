@@ -37,7 +37,9 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
     let survey = fetch_and_survey(app, &cx, only)?;
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
-        let outcome = environment(&cx, plan);
+        let stop = cx.host.clock().cancelled();
+        let outcome =
+            if stop { Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover))) } else { environment(&cx, plan) };
         outcomes.insert(plan.name.clone(), outcome);
     }
     Ok(PassReport { survey, outcomes })

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::args::{Environments, Global};
-use super::{Fault, open, printer};
+use super::{Fault, open, printer, signals};
 use crate::agent::{App, Left, Outcome, PassReport, Survey, Trouble, pass, worst};
 use crate::model::EnvName;
 use crate::policy::FailureClass;
@@ -11,7 +11,7 @@ use crate::transaction::{Failure, FailureKind};
 
 /// Runs a pass and says what it did.
 pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
-    let app = open::app(global)?;
+    let app = open::app_with(global, signals::cancelled(|| ())?)?;
     let progress = printer::Progress::new(global.quiet || global.json);
     let only: BTreeSet<EnvName> = args.environments.iter().cloned().collect();
     let report = pass(&app, &progress, &only).map_err(|failure| fault(&failure))?;
