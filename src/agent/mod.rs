@@ -17,4 +17,4 @@ pub use outcome::{Left, Outcome, worst};
 pub use pass::{PassReport, pass};
 pub use preview::{Commits, Preview, Previews, manifests, preview};
 pub use standing::{read_standing, write_standing};
-pub use survey::{Survey, survey};
+pub use survey::{Survey, Trouble, survey};
