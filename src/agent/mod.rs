@@ -1,6 +1,7 @@
 //! The agent: the pass from the repository to the host, orders that people give, and the loop that repeats the pass.
 
 mod app;
+mod idle;
 mod orders;
 mod outcome;
 mod pass;

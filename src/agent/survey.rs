@@ -77,9 +77,19 @@ struct Deploy {
 
 /// Looks at everything and decides about `only` these environments, or about all.
 pub fn survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<Survey, Failure> {
+    survey_at(app, cx, only, None)
+}
+
+/// The same, where the deploy repository was looked at already: one connection a pass.
+pub(super) fn survey_at(
+    app: &App,
+    cx: &Context<'_>,
+    only: &BTreeSet<EnvName>,
+    seen: Option<source::Result<CommitId>>,
+) -> Result<Survey, Failure> {
     let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
     let installed = transaction::installed_names(cx).map_err(Failure::on_host(Phase::Recover))?;
-    let (deploy, asked) = match read_deploy(app) {
+    let (deploy, asked) = match read_deploy(app, seen) {
         Ok(deploy) => {
             let asked = wants(app, cx, &deploy, &installed, only).map_err(Trouble::Lasting);
             (Some(deploy), asked)
@@ -106,10 +116,10 @@ pub fn survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<S
     Ok(Survey { plan, commit, manifests, trouble, ports })
 }
 
-fn read_deploy(app: &App) -> Result<Deploy, SourceError> {
+fn read_deploy(app: &App, seen: Option<source::Result<CommitId>>) -> Result<Deploy, SourceError> {
     let address = Address::parse(&app.settings.repo, app.local)?;
     let mirror = Mirror::new(app.layout.deploy_clone(), address.clone());
-    let tip = source::tip(&app.git, &address, &app.settings.branch)?;
+    let tip = seen.unwrap_or_else(|| source::tip(&app.git, &address, &app.settings.branch))?;
     let here = mirror.objects().is_ok_and(|objects| objects.contains(&tip));
     let wanted =
         if here { source::Wanted::Commit(tip.clone()) } else { source::Wanted::Branch(app.settings.branch.clone()) };

@@ -19,6 +19,7 @@ mod fleet;
 mod git;
 mod host;
 mod http;
+mod idle;
 mod load;
 mod oracle;
 mod ports;
