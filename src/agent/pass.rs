@@ -35,12 +35,17 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
     let cx = app.context(report);
     let mut outcomes = recover_all(&cx)?;
     let survey = fetch_and_survey(app, &cx, only)?;
+    let looked = cx.host.clock().now();
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
         let outcome = environment(&cx, plan);
         outcomes.insert(plan.name.clone(), outcome);
     }
-    Ok(PassReport { survey, outcomes })
+    let done = PassReport { survey, outcomes };
+    if let Err(error) = super::last::remember(&cx, &done, looked, only.is_empty()) {
+        report.event(&Event::Note { text: &format!("what this pass saw is not kept for status: {}", chain(&error)) });
+    }
+    Ok(done)
 }
 
 /// Mirrors are written by one program at a time.

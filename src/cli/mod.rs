@@ -12,8 +12,10 @@ mod plan;
 mod ports;
 mod printer;
 mod reconcile;
+mod release;
 mod run;
 mod setup;
+mod since;
 mod status;
 mod wait;
 

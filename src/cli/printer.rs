@@ -25,6 +25,17 @@ pub fn line(text: impl Display) {
     anstream::println!("{}", safe(&text.to_string()));
 }
 
+/// Whether standard output takes colours.
+pub fn colours() -> bool {
+    anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
+}
+
+/// A changed line of a file, `-…` or `+…`, in its colour.
+pub fn changed(text: &str) {
+    let style = if text.starts_with('-') { AnsiColor::Red } else { AnsiColor::Green }.on_default();
+    anstream::println!("  {style}{}{style:#}", safe(text));
+}
+
 /// Text that is already styled and safe, as it is.
 pub fn raw(text: &str) {
     anstream::print!("{text}");
