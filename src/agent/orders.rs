@@ -142,6 +142,7 @@ impl Ordered<'_> {
     /// The hold is durable before anything moves: a pass that begins right after must not go forward again.
     fn rollback(&self, to: &Target, until: Until) -> Result<String, OrderError> {
         let target = self.target(to)?;
+        transaction::permit_return(self.cx, self.name, &target, self.installed.newest)?;
         let excludes = self.excluded(&target);
         let pinned = target.number;
         self.write(&self.standing.rolled_back(self.hold(HoldKind::RolledBack { pinned, excludes, until })))?;

@@ -30,10 +30,11 @@ pub fn layout(global: &Global) -> Result<Layout, Fault> {
         None => Root::system(),
         Some(directory) => {
             let whole = std::path::absolute(directory).map_err(|error| Fault::usage(format!("--root: {error}")))?;
-            Root::at(whole)
+            // By its real name, so that everybody who means it finds the same sockets.
+            Root::at(whole.canonicalize().unwrap_or(whole))
         }
     };
-    Ok(Layout::new(root))
+    Ok(Layout::for_root(root, rustix::process::geteuid().as_raw()))
 }
 
 /// What is around us.

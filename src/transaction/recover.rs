@@ -87,7 +87,12 @@ pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
         Some(generation) => restore(cx, generation)?,
         None => cx.host.files().remove(&cx.layout.web_socket(&intent.env)).map_err(Failure::on_host(Phase::Recover))?,
     }
-    slot::put_back(cx, &intent.env, intent.slot, intent.slot_before)?;
+    let held = installed.slots.get(&intent.slot).copied();
+    let untouched = held == intent.slot_before && held != Some(intent.to);
+    // A candidate that never reached its slot leaves it as it was: a warm one is what a rollback goes to at once.
+    if !untouched {
+        slot::put_back(cx, &intent.env, intent.slot, intent.slot_before)?;
+    }
     if intent.to > intent.from {
         refuse(cx, intent)?;
     }

@@ -125,7 +125,7 @@ fn candidate(cx: &Context<'_>, installed: &Installed, going: &Going, generation:
         return phase(cx, Phase::Health, || slot::healthy(cx, generation), String::clone).map(|_| ());
     }
     match going {
-        Going::Forward { .. } => prepare(cx, generation)?,
+        Going::Forward { .. } => prepare(cx, installed, generation)?,
         Going::Back(_) => phase(cx, Phase::Validate, || validate::front(cx, generation), |()| "nginx".to_owned())?,
     }
     phase(cx, Phase::Start, || start(cx, generation), |pid| format!("slot {}, pid {pid}", generation.slot))?;
@@ -143,12 +143,13 @@ pub fn attempt_log(cx: &Context<'_>, generation: &Generation) -> PathBuf {
     cx.layout.attempts().join(format!("{}.{}.log", generation.name.flat(), generation.number))
 }
 
-fn prepare(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> Result<(), Failure> {
     let wanted = &generation.wanted;
     ground::ensure_includes(cx)?;
     ground::ensure_user(cx, wanted)?;
     let owners = ground::owners(cx, wanted)?;
     ground::ensure_directories(cx, wanted, owners)?;
+    ground::ensure_room(cx, wanted)?;
     let build = Build::new(cx, wanted, owners, attempt_log(cx, generation));
     phase(
         cx,
@@ -160,7 +161,7 @@ fn prepare(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
         },
     )?;
     phase(cx, Phase::Validate, || accept(cx, &build, generation), |()| "settings, nginx, logrotate".to_owned())?;
-    phase(cx, Phase::Migrate, || migrate::migrate(cx, &build, generation), String::clone).map(|_| ())
+    phase(cx, Phase::Migrate, || migrate::migrate(cx, &build, installed, generation), String::clone).map(|_| ())
 }
 
 fn assemble(
