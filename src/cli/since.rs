@@ -10,26 +10,22 @@ use crate::model::{CommitId, EnvName};
 use crate::plan::Edited;
 use crate::source::{Objects, SourceError};
 
-/// What a push would do to one environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
-    Changed,
-    Added,
-    Removed,
-}
-
 /// One environment that would change.
 struct Row {
     name: EnvName,
-    change: Change,
-    hosts: BTreeSet<String>,
+    /// Where it runs now.
+    before: BTreeSet<String>,
+    /// Where it would run.
+    after: BTreeSet<String>,
     manifests: Vec<Edited>,
 }
 
 /// Prints what differs between REV and HEAD; with `--exit-code` 5 when anything does.
 pub fn run(rev: &str, args: &PlanArgs, global: &Global) -> Result<u8, Fault> {
     let clone = Objects::of_clone(std::path::Path::new(".")).map_err(|error| unreadable(&error))?;
-    let from = clone.rev(rev).map_err(|error| unreadable(&error))?;
+    let from = clone.rev(rev).map_err(|_| {
+        Fault::usage(format!("`{rev}` names no commit of this clone")).with_help("git log --oneline shows them")
+    })?;
     let head = clone.rev("HEAD").map_err(|error| unreadable(&error))?;
     let before = repository(&clone, &from)?.0;
     let (after, found, tree) = repository(&clone, &head)?;
@@ -78,13 +74,10 @@ fn rows(before: Option<&Repository>, after: Option<&Repository>) -> Vec<Row> {
     let (before, after) = (placed(before), placed(after));
     let names: BTreeSet<&EnvName> = before.keys().chain(after.keys()).copied().collect();
     let row = |name: &EnvName| {
-        let (change, hosts) = match (before.get(name), after.get(name)) {
-            (None, Some((_, hosts))) => (Change::Added, hosts.clone()),
-            (Some((_, hosts)), None) => (Change::Removed, hosts.clone()),
-            (Some(old), Some(new)) if old != new => (Change::Changed, old.1.union(&new.1).cloned().collect()),
-            _ => return None,
-        };
-        Some(Row { name: name.clone(), change, hosts, manifests: Vec::new() })
+        let (old, new) = (before.get(name), after.get(name));
+        let hosts = |placed: Option<&(_, BTreeSet<String>)>| placed.map(|(_, hosts)| hosts.clone()).unwrap_or_default();
+        let row = || Row { name: name.clone(), before: hosts(old), after: hosts(new), manifests: Vec::new() };
+        (old != new).then(row)
     };
     names.into_iter().filter_map(row).collect()
 }
@@ -97,29 +90,27 @@ fn print(rows: &[Row]) {
         several => printer::line(format!("changes {} environments: {}", several.len(), several.join(", "))),
     }
     for row in rows {
-        printer::line(format!("\n{}: {} on {}", row.name, word(row.change), hosts(row)));
+        printer::line(format!("\n{}: {}", row.name, words(row)));
         release::edits(&row.manifests, None);
     }
 }
 
-fn word(change: Change) -> &'static str {
-    match change {
-        Change::Changed => "changed",
-        Change::Added => "new",
-        Change::Removed => "removed",
-    }
-}
-
-fn hosts(row: &Row) -> String {
-    if row.hosts.is_empty() {
-        return "no host".to_owned();
-    }
-    row.hosts.iter().cloned().collect::<Vec<_>>().join(", ")
+/// What becomes of it, and where: `changes on web1`, `new on web2; leaves web1`.
+fn words(row: &Row) -> String {
+    let list = |hosts: Vec<&String>| hosts.into_iter().cloned().collect::<Vec<_>>().join(", ");
+    let kinds = [
+        ("changes on", list(row.before.intersection(&row.after).collect())),
+        ("new on", list(row.after.difference(&row.before).collect())),
+        ("leaves", list(row.before.difference(&row.after).collect())),
+    ];
+    let said: Vec<String> =
+        kinds.iter().filter(|(_, hosts)| !hosts.is_empty()).map(|(word, hosts)| format!("{word} {hosts}")).collect();
+    if said.is_empty() { "on no host".to_owned() } else { said.join("; ") }
 }
 
 fn as_json(row: &Row) -> serde_json::Value {
     let files: Vec<&str> = row.manifests.iter().map(|edited| edited.path.as_str()).collect();
     serde_json::json!({
-        "environment": row.name.to_string(), "change": word(row.change), "hosts": row.hosts, "files": files,
+        "environment": row.name.to_string(), "hosts_before": row.before, "hosts_after": row.after, "files": files,
     })
 }
