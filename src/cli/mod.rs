@@ -31,6 +31,7 @@ use args::{Cli, Command};
 /// Parses the arguments, runs the command, and says how it ended.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    printer::colour(cli.global.color);
     if let Some(host) = &cli.global.host {
         return finish(open::elsewhere(host));
     }

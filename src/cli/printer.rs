@@ -9,6 +9,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Fault;
+use super::args::Colour;
 use crate::transaction::{Event, Report};
 
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -23,6 +24,16 @@ pub fn safe(text: &str) -> String {
 /// A line on standard output.
 pub fn line(text: impl Display) {
     anstream::println!("{}", safe(&text.to_string()));
+}
+
+/// What was said about colours; else the terminal and `NO_COLOR` decide.
+pub fn colour(when: Colour) {
+    match when {
+        Colour::Auto => anstream::ColorChoice::Auto,
+        Colour::Always => anstream::ColorChoice::Always,
+        Colour::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
 }
 
 /// Whether standard output takes colours.

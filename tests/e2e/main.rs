@@ -27,4 +27,5 @@ mod schema;
 mod slots;
 mod smoke;
 mod traces;
+mod words;
 mod world;
