@@ -83,28 +83,32 @@ fn migrations(preview: &Preview) -> Option<String> {
     }
 }
 
+/// The files of a generation in the order in which people think of them, and what they call them.
+const KINDS: [(&str, &str); 9] = [
+    ("nginx.conf", "vhost"),
+    ("unit", "unit"),
+    ("program", "program"),
+    ("logrotate", "logrotate"),
+    ("tmpfiles.conf", "tmpfiles"),
+    ("env.conf", "env.conf"),
+    ("settings_local.py", "settings_local.py"),
+    ("portreeve_settings.py", "portreeve_settings.py"),
+    ("exec.json", "launcher"),
+];
+
 fn files(preview: &Preview) -> String {
-    if preview.foreseen.files.is_empty() {
+    let files = &preview.foreseen.files;
+    if files.is_empty() {
         return "all new".to_owned();
     }
     let named = |wanted: bool| {
-        let of = preview.foreseen.files.iter().filter(move |&(_, &changed)| changed == wanted);
-        of.map(|(name, _)| kind(name)).collect::<Vec<_>>()
+        let of = KINDS.iter().filter(move |(name, _)| files.get(*name) == Some(&wanted));
+        of.map(|&(_, kind)| kind).collect::<Vec<_>>().join(", ")
     };
     match (named(true), named(false)) {
-        (changed, same) if changed.is_empty() => format!("{} unchanged", same.join(", ")),
-        (changed, same) if same.is_empty() => changed.join(", "),
-        (changed, same) => format!("{}; {} unchanged", changed.join(", "), same.join(", ")),
-    }
-}
-
-/// What people call a file of a generation.
-fn kind(name: &str) -> &str {
-    match name {
-        "nginx.conf" => "vhost",
-        "tmpfiles.conf" => "tmpfiles",
-        "exec.json" => "launcher",
-        other => other,
+        (changed, same) if changed.is_empty() => format!("{same} unchanged"),
+        (changed, same) if same.is_empty() => changed,
+        (changed, same) => format!("{changed}; {same} unchanged"),
     }
 }
 
