@@ -17,6 +17,7 @@ use crate::transaction::{
 };
 
 use super::idle::{self, Glance};
+use super::last;
 use super::outcome::{Left, Outcome};
 use super::survey::survey_at;
 use super::{App, Survey, read_standing, write_standing};
@@ -37,12 +38,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
     let cx = app.context(report);
     let glance = match idle::glance(app, &cx, only) {
-        Glance::Converged(report) => return Ok(*report),
+        Glance::Converged(converged) => {
+            last::still(&cx);
+            return Ok(*converged);
+        }
         other => other,
     };
     let (inputs, seen) = glance.into_parts();
     let mut outcomes = recover_all(&cx)?;
     let survey = fetch_and_survey(app, &cx, only, seen)?;
+    let looked = cx.host.clock().now();
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
         // Where recovery failed, nothing else may begin: the journal still says where to go back to.
@@ -51,6 +56,9 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
     let pass = PassReport { survey, outcomes };
     if let Some(inputs) = inputs {
         idle::remember(app, &cx, &inputs, &pass);
+    }
+    if let Err(error) = last::remember(&cx, &pass, looked, only.is_empty()) {
+        report.event(&Event::Note { text: &format!("what this pass saw is not kept for status: {}", chain(&error)) });
     }
     Ok(pass)
 }

@@ -125,11 +125,15 @@ fn read_deploy(app: &App, seen: Option<source::Result<CommitId>>) -> Result<Depl
         if here { source::Wanted::Commit(tip.clone()) } else { source::Wanted::Branch(app.settings.branch.clone()) };
     let tip = mirror.fetch(&app.git, &[wanted])?.into_iter().next().unwrap_or(tip);
     let objects = mirror.objects()?;
-    let tree: Tree =
-        objects.deploy_tree(&tip)?.into_iter().map(|(path, entry)| (path, manifest_entry(entry))).collect();
+    let tree = deploy_tree(&objects, &tip)?;
     let (repository, diagnostics) = manifest::parse(&tree);
     let info = objects.commit_info(&tip).ok();
     Ok(Deploy { tip, objects, info, tree, repository, diagnostics })
+}
+
+/// The manifests of a commit of the deploy repository.
+pub fn deploy_tree(objects: &Objects, commit: &CommitId) -> Result<Tree, SourceError> {
+    Ok(objects.deploy_tree(commit)?.into_iter().map(|(path, entry)| (path, manifest_entry(entry))).collect())
 }
 
 fn manifest_entry(entry: TreeEntry) -> manifest::Entry {

@@ -29,4 +29,5 @@ mod schema;
 mod slots;
 mod smoke;
 mod traces;
+mod words;
 mod world;
