@@ -80,13 +80,13 @@ pub struct Given {
 }
 
 /// An order waits so long for a transaction of the same environment.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Carries out an order. The sentence says what is true now.
 pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<String, OrderError> {
     let _lock = lock(cx, &name.flat(), PATIENCE)?;
     // Whatever recovery finds is history by now; only its failure matters here.
-    let _ = transaction::recover(cx, name)?;
+    drop(transaction::recover(cx, name)?);
     let services = cx.host.services().services()?;
     let installed = transaction::installed(cx, name, &services)?;
     let Some(serving) = installed.generation.clone() else { return Err(OrderError::NotHere(name.clone())) };
@@ -142,6 +142,7 @@ impl Ordered<'_> {
     /// The hold is durable before anything moves: a pass that begins right after must not go forward again.
     fn rollback(&self, to: &Target, until: Until) -> Result<String, OrderError> {
         let target = self.target(to)?;
+        transaction::permit_return(self.cx, self.name, &target, self.installed.newest)?;
         let excludes = self.excluded(&target);
         let pinned = target.number;
         self.write(&self.standing.rolled_back(self.hold(HoldKind::RolledBack { pinned, excludes, until })))?;

@@ -34,15 +34,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
     let cx = app.context(report);
     let mut outcomes = recover_all(&cx)?;
-    let _fetching = lock(&cx, "fetch", PATIENCE)?;
-    let survey = survey(app, &cx, only)?;
-    drop(_fetching);
+    let survey = fetch_and_survey(app, &cx, only)?;
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
         let outcome = environment(&cx, plan);
         outcomes.insert(plan.name.clone(), outcome);
     }
     Ok(PassReport { survey, outcomes })
+}
+
+/// Mirrors are written by one program at a time.
+fn fetch_and_survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<Survey, Failure> {
+    let _fetching = lock(cx, "fetch", PATIENCE)?;
+    survey(app, cx, only)
 }
 
 /// Takes one of our locks; its text says who holds it.

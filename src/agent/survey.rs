@@ -115,7 +115,7 @@ fn wants(
     let listed: Vec<(&EnvName, Result<&Environment, _>)> = repository.environments_of(entry).collect();
     let chosen = |name: &EnvName| only.is_empty() || only.contains(name);
     let sound: Vec<&Environment> =
-        listed.iter().filter(|(name, _)| chosen(name)).filter_map(|(_, env)| env.clone().ok()).collect();
+        listed.iter().filter(|(name, _)| chosen(name)).filter_map(|(_, env)| (*env).ok()).collect();
     let mut resolver = Resolver::new(app, cx, deploy.tip.clone(), &sound);
     let mut wants = Wants::new();
     for (name, env) in &listed {
@@ -127,7 +127,7 @@ fn wants(
         };
         wants.insert((*name).clone(), want);
     }
-    let ports = listed.iter().filter_map(|(_, env)| env.clone().ok()).map(|env| env.ports).collect();
+    let ports = listed.iter().filter_map(|(_, env)| (*env).ok()).map(|env| env.ports).collect();
     let gone: Vec<&EnvName> = installed
         .iter()
         .filter(|name| !wants.contains_key(*name) && !listed.iter().any(|(listed, _)| listed == name))

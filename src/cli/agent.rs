@@ -45,7 +45,7 @@ fn one(app: &App, global: &Global) {
 /// By the wall clock, as the schedule is, but never longer than a day: a clock that was set back must not stop the agent.
 fn wait(app: &App, next: jiff::Timestamp, cancel: &AtomicBool) {
     let clock = app.host.clock();
-    let longest = clock.monotonic() + Duration::from_secs(24 * 3600);
+    let longest = clock.monotonic() + Duration::from_hours(24);
     while !cancel.load(Ordering::SeqCst) && clock.now() < next && clock.monotonic() < longest {
         let left = next.duration_since(clock.now());
         let left = Duration::try_from(left).unwrap_or_default();

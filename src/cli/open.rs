@@ -89,7 +89,7 @@ pub fn elsewhere(host: &str) -> Result<u8, Fault> {
             .collect(),
         directory: PathBuf::from("/"),
         identity: Identity { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() },
-        deadline: std::time::Duration::from_secs(24 * 3600),
+        deadline: std::time::Duration::from_hours(24),
         log: None,
         interactive: true,
     };

@@ -68,7 +68,7 @@ fn answer(reply: Reply, begin: Instant) -> Answer {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the tests are the servers, and hold the clock")]
 mod tests {
-    use std::io::{Read as _, Write};
+    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::os::unix::net::UnixListener;
     use std::path::Path;
@@ -89,17 +89,24 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut text = Vec::new();
-            while !text.ends_with(b"\r\n\r\n") {
-                let mut byte = [0];
-                if stream.read(&mut byte).unwrap() == 0 {
-                    return;
-                }
-                text.push(byte[0]);
+            if let Some(text) = read_request(&mut stream) {
+                answer(&text, &mut stream);
             }
-            answer(&String::from_utf8(text).unwrap(), &mut stream);
         });
         Target::Port(port)
+    }
+
+    /// The request's head; `None` when its client went before its end.
+    fn read_request(stream: &mut dyn Read) -> Option<String> {
+        let mut text = Vec::new();
+        while !text.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            if stream.read(&mut byte).unwrap() == 0 {
+                return None;
+            }
+            text.push(byte[0]);
+        }
+        Some(String::from_utf8(text).unwrap())
     }
 
     fn get(request: &Request) -> std::result::Result<Answer, String> {
@@ -197,9 +204,9 @@ mod tests {
         let listener = UnixListener::bind(&socket).unwrap();
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
+            read_request(&mut stream).unwrap();
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
-            let mut rest = Vec::new();
-            stream.read_to_end(&mut rest)
+            stream.read_to_end(&mut Vec::new())
         });
         assert_eq!(ask(&socket).unwrap().status, 204);
         server.join().unwrap().unwrap();

@@ -7,7 +7,6 @@ mod authority;
 mod bus;
 mod capture;
 mod clock;
-mod directory;
 mod error;
 mod exec;
 mod files;
@@ -42,7 +41,6 @@ use std::time::Duration;
 
 pub use authority::Authority;
 pub use clock::RealClock;
-pub use directory::read_directory_tree;
 pub use error::HostError;
 pub use exec::replace_with;
 pub use files::RealFiles;

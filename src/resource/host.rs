@@ -31,8 +31,8 @@ const OURS: &str = "# ours:";
 
 /// The file of sysctl.d that sets the value at boot, with our blocks of it.
 pub fn sysctl(value: &str, ours: &[PortRange]) -> String {
-    let ours: String = ours.iter().map(|block| format!(" {block}")).collect();
-    format!("# {NOTICE}\n{OURS}{ours}\nnet.ipv4.ip_local_reserved_ports = {value}\n")
+    let ours: Vec<String> = ours.iter().map(PortRange::to_string).collect();
+    format!("# {NOTICE}\n{OURS} {}\nnet.ipv4.ip_local_reserved_ports = {value}\n", ours.join(" "))
 }
 
 /// The blocks that the file says are ours; none where it is not our file.

@@ -64,7 +64,11 @@ impl<'a> Build<'a> {
         }
         self.clear(&venv)?;
         files.make_directory(&venv, 0o755, self.owners.app).map_err(&fail)?;
-        self.install(&venv)?;
+        if let Err(failure) = self.install(&venv) {
+            // Half an environment helps nobody; the next attempt would begin by removing it.
+            let _already_failing = self.clear(&venv);
+            return Err(failure);
+        }
         files.put(&complete, &Node::File { bytes: Vec::new(), mode: 0o644, owner: self.owners.root }).map_err(&fail)?;
         Ok(true)
     }
@@ -238,10 +242,17 @@ pub fn succeed(exit: Exit, phase: Phase, cause: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let cause = if exit.timed_out { format!("{cause}: not done in time") } else { cause.to_owned() };
-    let said = exit.tail.iter().rev().find(|line| !line.trim().is_empty());
-    let cause = said.map_or(cause.clone(), |line| format!("{cause}: {}", line.trim()));
+    let cause = telling(&exit.tail).map_or(cause.clone(), |line| format!("{cause}: {line}"));
     let class = if index_unreachable(&exit.tail) { FailureClass::Transient } else { FailureClass::Release };
     Err(Failure::new(class, phase, cause).with_log(exit.tail))
+}
+
+/// The line that tells what went wrong: the last that names an error, as Python and pip write it, else the last.
+fn telling(tail: &[String]) -> Option<&str> {
+    let lines = || tail.iter().rev().map(|line| line.trim()).filter(|line| !line.is_empty());
+    let names_error =
+        |line: &&str| line.split(':').next().is_some_and(|head| head.ends_with("Error") || head == "ERROR");
+    lines().find(names_error).or_else(|| lines().next())
 }
 
 /// pip could not ask its index: the network's fault, not the release's.

@@ -12,7 +12,7 @@ use crate::observed::Owners;
 use crate::policy::FailureClass;
 use crate::resource;
 
-/// Characters of a generated SECRET_KEY: no quote, backslash, `$` or `%`, so that no syntax on its way has to escape it.
+/// Characters of a generated `SECRET_KEY`: no quote, backslash, `$` or `%`, so that no syntax on its way has to escape it.
 const ALPHABET: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
 /// 64 characters of 6 bits: 384 bits.
 const KEY_LENGTH: usize = 64;
@@ -96,7 +96,7 @@ fn directories(cx: &Context<'_>, paths: &EnvLayout, name: &EnvName, owners: Owne
     ]
 }
 
-/// The environment's SECRET_KEY: made once on this host, kept for ever.
+/// The environment's `SECRET_KEY`: made once on this host, kept for ever.
 pub fn secret_key(cx: &Context<'_>, name: &EnvName) -> Result<SecretString, Failure> {
     let fail = Failure::on_host(Phase::Build);
     let path = secret_path(cx, name);

@@ -27,6 +27,7 @@ pub use build::{GUNICORN, lacks_gunicorn};
 pub use context::{Context, Entry, Facts, Installer, Privilege, Trees};
 pub use failure::{Failure, FailureKind, Phase, chain};
 pub use journal::{Intent, JournalError};
+pub use migrate::permit_return;
 pub use read::{installed, installed_names, listing, read_generation, was_refused};
 pub use recover::{Recovered, recover};
 pub use release::{Going, Released, fits, go};

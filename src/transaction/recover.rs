@@ -52,15 +52,12 @@ fn finish(cx: &Context<'_>, intent: &Intent, installed: &Installed) -> Result<Re
         back(cx, intent)?;
         return Ok(Recovered::Undone(intent.to));
     };
-    match resume(cx, generation) {
-        Ok(()) => {
-            slot::retire(cx, &intent.env, generation.slot.other()).map_err(Failure::on_host(Phase::Recover))?;
-            Ok(Recovered::Finished(intent.to))
-        }
-        Err(_) => {
-            back(cx, intent)?;
-            Ok(Recovered::Undone(intent.to))
-        }
+    if let Ok(()) = resume(cx, generation) {
+        slot::retire(cx, &intent.env, generation.slot.other()).map_err(Failure::on_host(Phase::Recover))?;
+        Ok(Recovered::Finished(intent.to))
+    } else {
+        back(cx, intent)?;
+        Ok(Recovered::Undone(intent.to))
     }
 }
 

@@ -125,7 +125,7 @@ fn candidate(cx: &Context<'_>, installed: &Installed, going: &Going, generation:
         return phase(cx, Phase::Health, || slot::healthy(cx, generation), String::clone).map(|_| ());
     }
     match going {
-        Going::Forward { .. } => prepare(cx, generation)?,
+        Going::Forward { .. } => prepare(cx, installed, generation)?,
         Going::Back(_) => phase(cx, Phase::Validate, || validate::front(cx, generation), |()| "nginx".to_owned())?,
     }
     phase(cx, Phase::Start, || start(cx, generation), |pid| format!("slot {}, pid {pid}", generation.slot))?;
@@ -143,7 +143,7 @@ pub fn attempt_log(cx: &Context<'_>, generation: &Generation) -> PathBuf {
     cx.layout.attempts().join(format!("{}.{}.log", generation.name.flat(), generation.number))
 }
 
-fn prepare(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> Result<(), Failure> {
     let wanted = &generation.wanted;
     ground::ensure_includes(cx)?;
     ground::ensure_user(cx, wanted)?;
@@ -160,7 +160,7 @@ fn prepare(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
         },
     )?;
     phase(cx, Phase::Validate, || accept(cx, &build, generation), |()| "settings, nginx, logrotate".to_owned())?;
-    phase(cx, Phase::Migrate, || migrate::migrate(cx, &build, generation), String::clone).map(|_| ())
+    phase(cx, Phase::Migrate, || migrate::migrate(cx, &build, installed, generation), String::clone).map(|_| ())
 }
 
 fn assemble(
@@ -170,12 +170,12 @@ fn assemble(
     owners: crate::observed::Owners,
 ) -> Result<bool, Failure> {
     build.tree()?;
-    let built = build.venv()?;
+    let rebuilt = build.venv()?;
     stage::absent(cx, &generation.name, owners)?;
     stage::permanent_links(cx, generation)?;
     stage::generation(cx, generation, owners)?;
     build.django(generation)?;
-    Ok(built)
+    Ok(rebuilt)
 }
 
 fn accept(cx: &Context<'_>, build: &Build<'_>, generation: &Generation) -> Result<(), Failure> {

@@ -14,8 +14,10 @@ const GRACE: Duration = Duration::from_secs(1);
 pub fn after_release(cx: &Context<'_>, generation: &Generation, before: &Installed) {
     let old = generation.slot.other();
     let warm = generation.wanted.env.warm.duration() > Duration::ZERO;
-    if before.runs(old) && !warm {
-        cx.host.clock().sleep(GRACE);
+    if !before.runs(old) || !warm {
+        if before.runs(old) {
+            cx.host.clock().sleep(GRACE);
+        }
         if let Err(error) = slot::retire(cx, &generation.name, old) {
             cx.report.event(&Event::Note { text: &format!("the old slot still runs: {error}") });
         }

@@ -7,14 +7,21 @@
 #![expect(clippy::disallowed_methods, reason = "a test bed is made of processes, files and clocks")]
 #![allow(dead_code, reason = "a bed has what tests ask for, before and after one of them asks")]
 
+mod absent;
 mod base;
 mod cmd;
+mod crash;
+mod drift;
 mod edits;
 mod git;
 mod host;
 mod http;
 mod load;
+mod oracle;
+mod power;
 mod release;
+mod schema;
+mod slots;
 mod smoke;
 mod traces;
 mod world;
