@@ -149,6 +149,7 @@ fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> 
     ground::ensure_user(cx, wanted)?;
     let owners = ground::owners(cx, wanted)?;
     ground::ensure_directories(cx, wanted, owners)?;
+    ground::ensure_room(cx, wanted)?;
     let build = Build::new(cx, wanted, owners, attempt_log(cx, generation));
     phase(
         cx,
