@@ -37,8 +37,8 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
     let survey = fetch_and_survey(app, &cx, only)?;
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
-        let outcome = environment(&cx, plan);
-        outcomes.insert(plan.name.clone(), outcome);
+        // Where recovery failed, nothing else may begin: the journal still says where to go back to.
+        outcomes.entry(plan.name.clone()).or_insert_with(|| environment(&cx, plan));
     }
     Ok(PassReport { survey, outcomes })
 }
@@ -46,7 +46,19 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
 /// Mirrors are written by one program at a time.
 fn fetch_and_survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<Survey, Failure> {
     let _fetching = lock(cx, "fetch", PATIENCE)?;
-    survey(app, cx, only)
+    let survey = survey::survey(app, cx, only)?;
+    if make_keys(cx, &survey) { survey::survey(app, cx, only) } else { Ok(survey) }
+}
+
+/// Makes the secrets of environments that are to be released for the first time. True when there were some: they are part of
+/// what is wanted, and what is released must be what the next pass wants.
+fn make_keys(cx: &Context<'_>, survey: &Survey) -> bool {
+    let mut made = false;
+    for plan in survey.plan.environments.iter().filter(|plan| plan.action == Action::Release) {
+        // What keeps them from being made will keep its release from beginning, and says so there.
+        made |= transaction::ensure_secrets(cx, &plan.name).unwrap_or(false);
+    }
+    made
 }
 
 /// Takes one of our locks; its text says who holds it.

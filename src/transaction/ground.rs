@@ -112,6 +112,12 @@ pub fn secret_key(cx: &Context<'_>, name: &EnvName) -> Result<SecretString, Fail
     Ok(SecretString::from(key))
 }
 
+/// Makes the environment's secrets. True when they were not there.
+pub fn ensure_secrets(cx: &Context<'_>, name: &EnvName) -> Result<bool, Failure> {
+    let there = existing_secret(cx, name).map_err(Failure::on_host(Phase::Build))?.is_some();
+    secret_key(cx, name).map(|_| !there)
+}
+
 /// The key, if it was made already.
 pub fn existing_secret(cx: &Context<'_>, name: &EnvName) -> Result<Option<SecretString>, HostError> {
     read_secret(cx, &secret_path(cx, name))
