@@ -87,11 +87,10 @@ fn differences(plan: &EnvPlan) {
     let before =
         plan.serves.as_ref().and_then(|serving| toml::to_string_pretty(&serving.wanted.env).ok()).unwrap_or_default();
     let after = toml::to_string_pretty(&wanted.env).unwrap_or_default();
-    if plan.serves.is_some() {
-        let diff = similar::TextDiff::from_lines(before.as_str(), after.as_str());
-        for change in diff.iter_all_changes().filter(|change| change.tag() != similar::ChangeTag::Equal) {
-            printer::line(format!("  {}{}", change.tag(), change.value().trim_end()));
-        }
+    let diff = similar::TextDiff::from_lines(before.as_str(), after.as_str());
+    let changes = diff.iter_all_changes().filter(|change| change.tag() != similar::ChangeTag::Equal);
+    for change in changes.filter(|change| !change.value().trim().is_empty()) {
+        printer::line(format!("  {}{}", change.tag(), change.value().trim_end()));
     }
     let serving = plan.serves.as_ref().map(|serving| &serving.wanted);
     let commits = serving.map_or_else(
