@@ -64,7 +64,8 @@ fn commit(survey: &Survey, previews: &Previews) -> Option<String> {
 
 /// `1 to release, 4 unchanged, 0 blocked`, and what else there is.
 fn totals(plans: &[EnvPlan]) -> String {
-    let kinds: [(&str, bool, fn(&EnvPlan) -> bool); 7] = [
+    type Kind = (&'static str, bool, fn(&EnvPlan) -> bool);
+    let kinds: [Kind; 7] = [
         ("to release", true, |plan| plan.action == Action::Release),
         ("to remove", false, |plan| plan.action == Action::Remove),
         ("to start", false, |plan| plan.action == Action::Start),
