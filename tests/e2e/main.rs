@@ -9,6 +9,7 @@
 
 mod base;
 mod cmd;
+mod django;
 mod edits;
 mod git;
 mod host;
