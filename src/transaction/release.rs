@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::build::Build;
-use super::{Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, migrate, slot, stage, validate};
+use super::{
+    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, migrate, room, slot, stage, validate,
+};
 use crate::desired::{Generation, Wanted, Why};
 use crate::host::HostError;
 use crate::model::{EnvName, GenerationNumber, Identity, Node, Slot};
@@ -157,6 +159,7 @@ fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> 
     ground::ensure_user(cx, wanted)?;
     let owners = ground::owners(cx, wanted)?;
     ground::ensure_directories(cx, wanted, owners)?;
+    room::ensure(cx, wanted)?;
     let build = Build::new(cx, wanted, owners, attempt_log(cx, generation));
     phase(
         cx,

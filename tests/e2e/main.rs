@@ -7,16 +7,25 @@
 #![expect(clippy::disallowed_methods, reason = "a test bed is made of processes, files and clocks")]
 #![allow(dead_code, reason = "a bed has what tests ask for, before and after one of them asks")]
 
+mod absent;
+mod badinput;
 mod base;
 mod cmd;
 mod django;
+mod crash;
+mod drift;
 mod edits;
+mod fleet;
 mod git;
 mod host;
 mod http;
 mod load;
+mod oracle;
+mod ports;
+mod power;
 mod release;
 mod schema;
+mod slots;
 mod smoke;
 mod traces;
 mod world;

@@ -1,0 +1,36 @@
+//! Ends the program at an exact point of its work, from outside: a tracer kills it before a chosen system call.
+
+use crate::cmd::CmdResult;
+use crate::world::World;
+
+/// A system call on a path (or in that directory), and which one of those.
+#[derive(Debug, Clone, Copy)]
+pub struct Point {
+    /// What has happened by then, for messages.
+    pub name: &'static str,
+    /// The call, which does not take place.
+    pub call: &'static str,
+    /// What it is about.
+    pub path: &'static str,
+    /// 1: the first.
+    pub nth: u32,
+}
+
+impl Point {
+    /// The first such call.
+    pub const fn first(name: &'static str, call: &'static str, path: &'static str) -> Self {
+        Self { name, call, path, nth: 1 }
+    }
+}
+
+/// A pass that is killed at `point`, as by the kernel when memory runs out.
+#[track_caller]
+pub fn pass_dies_at(world: &World, point: Point) -> CmdResult {
+    let inject = format!("inject={}:signal=KILL:when={}", point.call, point.nth);
+    let trace = format!("trace={}", point.call);
+    let traced = ["strace", "-qq", "-o", "/run/trace", "-P", point.path, "-e", &trace, "-e", &inject];
+    let result = world.host.exec(&[&traced[..], &["portreeve", "reconcile"]].concat());
+    // strace ends itself as its program was ended.
+    assert!(matches!(result.code, -1 | 137), "{}: the pass went on\n{result}", point.name);
+    result
+}

@@ -1,0 +1,61 @@
+//! Whether all that a host shows of `bakery/pro` belongs to one generation, and which.
+
+use crate::traces::until_within;
+use crate::world::World;
+use std::time::Duration;
+
+/// Prints the active generation's number, or says what does not belong to it. Nothing here asks the program.
+const ONE_GENERATION: &str = r#"
+fail() { echo "$*; active is generation $number" >&2; exit 1; }
+same() { test "$(readlink -f "$1")" = "$2" || fail "$1 leads to $(readlink -f "$1")"; }
+active=$(readlink -f /etc/portreeve/active/bakery_pro)
+number=$(basename "$active")
+slot=$(cd "$active" && ls -d slot-?) && slot=${slot#slot-}
+unit=portreeve-bakery_pro@$slot.service
+same "/etc/portreeve/slots/bakery_pro/$slot" "$active"
+same /etc/nginx/sites-enabled/portreeve-bakery_pro.conf "$active/nginx.conf"
+same /etc/logrotate.d/portreeve-bakery_pro "$active/logrotate"
+same /etc/tmpfiles.d/portreeve-bakery_pro.conf "$active/tmpfiles.conf"
+same "/etc/systemd/system/multi-user.target.wants/$unit" "/etc/systemd/system/$unit"
+test ! -L "/etc/systemd/system/$unit" || fail "$unit is a link"
+cmp "/etc/systemd/system/$unit" "$active/unit" || fail "$unit has other bytes"
+test "$(readlink /run/portreeve/bakery_pro/web.sock)" = "$slot/s" || fail "nginx is led to another slot"
+token=$(grep -o '/\.portreeve/[0-9a-f]*' "$active/nginx.conf")
+code=$(curl -s -o /dev/null -w '%{http_code}' -H 'Host: bakery.example' "http://127.0.0.1$token")
+test "$code" = 204 || fail "nginx serves another vhost ($code)"
+pid=$(systemctl show --property=MainPID --value "$unit")
+test "$pid" != 0 || fail "$unit does not run"
+test "$(readlink "/proc/$pid/cwd")" = "$(readlink -f "$active/release")" || fail "$pid runs in $(readlink "/proc/$pid/cwd")"
+release=$(sed -n 's/^RELEASE = "\(.*\)"$/\1/p' "$active/release/bakery/__init__.py")
+served=$(curl -s -o /dev/null -D - -H 'Host: bakery.example' http://127.0.0.1/ | tr -d '\r' | sed -n 's/^x-release: //Ip')
+test "$served" = "$release" || fail "$served answers, not $release"
+nginx -t -q
+logrotate -d /etc/logrotate.conf 2>&1 | grep '^error:' && fail "logrotate complains"
+echo "$number"
+"#;
+
+/// What the visitors' generation is, with all of the host agreeing.
+#[track_caller]
+pub fn one_generation(world: &World) -> u64 {
+    world.host.sh(ONE_GENERATION).trim().parse().expect("a generation's number")
+}
+
+/// Waits until the site answers after a boot, which nobody but systemd has a hand in.
+#[track_caller]
+pub fn comes_back(world: &World) {
+    let answers = || world.host.exec(&["curl", "-sf", "-H", "Host: bakery.example", "http://127.0.0.1/"]).code == 0;
+    until_within(Duration::from_secs(90), "the site answers without a pass", answers);
+}
+
+/// One pass converges on `release`, and the next one has nothing to do.
+#[track_caller]
+pub fn converges(world: &World, release: &str) {
+    let pass = world.reconcile();
+    assert_eq!(pass.code, 0, "{pass}");
+    let number = one_generation(world);
+    assert_eq!(world.serving(), release, "{pass}");
+    assert_eq!(world.host.sh("ls /var/lib/portreeve/journal"), "", "{pass}");
+    let idle = world.reconcile();
+    assert_eq!((idle.code, idle.stdout.trim()), (0, "bakery/pro  unchanged"), "{idle}");
+    assert_eq!(one_generation(world), number);
+}

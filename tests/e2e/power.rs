@@ -1,0 +1,111 @@
+//! Power cuts: whenever the machine dies, what comes up afterwards is one generation, whole, before any pass has run.
+
+use crate::crash::{Point, pass_dies_at};
+use crate::oracle::{comes_back, converges, one_generation};
+use crate::traces::until_within;
+use crate::world::World;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const ACTIVE: &str = "/etc/portreeve/active";
+const RUNTIME: &str = "/run/portreeve/bakery_pro";
+
+/// The power goes with the program stopped at this point; what serves after the boot.
+#[track_caller]
+fn cut_at(world: &mut World, point: Point) -> u64 {
+    pass_dies_at(world, point);
+    world.host.power_cut();
+    world.host.boot_again();
+    comes_back(world);
+    println!("{}: generation {}", point.name, one_generation(world));
+    one_generation(world)
+}
+
+/// Wants `version` with a vhost of its own, so that nginx must be reloaded, and releases nothing.
+fn want(world: &World, version: &str) {
+    world.push_app(version, &[], version);
+    let text = world.deploy.read("projects/bakery/pro.toml");
+    let text = text.split("\n[nginx]").next().expect("a text").trim_end();
+    let vhost = format!("{text}\n\n[nginx]\nheaders = {{ X-Vhost = \"{version}\" }}\n");
+    world.deploy.write("projects/bakery/pro.toml", vhost);
+    world.set_rev(version);
+}
+
+#[test]
+fn a_healthy_host_reboots_and_serves_without_the_agent() {
+    let mut world = World::new("reboot");
+    world.reconcile().ok();
+    let number = one_generation(&world);
+    for name in ["portreeve.service", "portreeve-reconcile.timer"] {
+        assert_ne!(world.host.exec(&["systemctl", "is-enabled", name]).stdout.trim(), "enabled");
+    }
+    world.host.reboot();
+    comes_back(&world);
+    assert_eq!(one_generation(&world), number);
+    assert_eq!(world.host.state(), "running", "{}", world.host.exec(&["systemctl", "--failed"]));
+    converges(&world, "v1");
+    assert_eq!(one_generation(&world), number);
+}
+
+#[test]
+fn a_power_cut_before_or_after_the_rename_boots_one_generation() {
+    let mut world = World::new("power");
+    world.reconcile().ok();
+    let before = one_generation(&world);
+
+    want(&world, "v2");
+    let at = Point::first("before the rename", "renameat", ACTIVE);
+    assert_eq!(cut_at(&mut world, at), before);
+    assert_eq!(world.serving(), "v1");
+    converges(&world, "v2");
+
+    want(&world, "v3");
+    let at = Point::first("after the rename", "fsync", ACTIVE);
+    let committed = cut_at(&mut world, at);
+    assert_eq!((world.serving(), world.get("/").header("x-vhost")), ("v3".to_owned(), Some("v3")));
+    converges(&world, "v3");
+    assert_eq!(one_generation(&world), committed, "what was committed is finished, not released again");
+}
+
+#[test]
+fn a_power_cut_during_the_effects_boots_the_new_generation() {
+    let mut world = World::new("effects");
+    // The first release of all, too.
+    let at = Point { nth: 2, ..Point::first("the first release is committed", "fsync", ACTIVE) };
+    assert_eq!(cut_at(&mut world, at), 1);
+    converges(&world, "v1");
+
+    want(&world, "v2");
+    cut_at(&mut world, Point::first("before the socket moves", "renameat", RUNTIME));
+    assert_eq!(world.serving(), "v2");
+    converges(&world, "v2");
+
+    want(&world, "v3");
+    cut_when_committed(&mut world, Duration::from_millis(30));
+    assert_eq!(world.serving(), "v3", "the power went while nginx was reloaded");
+    converges(&world, "v3");
+
+    want(&world, "v4");
+    let at = Point::first("all but the journal", "unlinkat", "/var/lib/portreeve/journal");
+    cut_at(&mut world, at);
+    assert_eq!(world.serving(), "v4");
+    converges(&world, "v4");
+}
+
+/// The power goes so long after the rename, with the program running on.
+fn cut_when_committed(world: &mut World, after: Duration) {
+    let active = world.host.path("/etc/portreeve/active/bakery_pro");
+    let before = target(&active);
+    let mut pass = world.host.command(&["portreeve", "reconcile"]).spawn().expect("a pass is started");
+    until_within(Duration::from_secs(90), "it is committed", || target(&active) != before);
+    std::thread::sleep(after);
+    world.host.power_cut();
+    pass.wait().expect("it went with the power");
+    world.host.boot_again();
+    comes_back(world);
+    one_generation(world);
+}
+
+fn target(link: &PathBuf) -> PathBuf {
+    std::fs::read_link(link).unwrap_or_default()
+}
