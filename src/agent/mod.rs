@@ -1,6 +1,7 @@
 //! The agent: the pass from the repository to the host, orders that people give, and the loop that repeats the pass.
 
 mod app;
+mod idle;
 mod orders;
 mod outcome;
 mod pass;
@@ -17,4 +18,4 @@ pub use outcome::{Left, Outcome, worst};
 pub use pass::{PassReport, pass};
 pub use preview::{Commits, Preview, Previews, manifests, preview};
 pub use standing::{read_standing, write_standing};
-pub use survey::{Survey, survey};
+pub use survey::{Survey, Trouble, survey};

@@ -16,6 +16,7 @@ mod printer;
 mod reconcile;
 mod run;
 mod setup;
+mod signals;
 mod status;
 mod tour;
 mod wait;
