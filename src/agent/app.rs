@@ -16,7 +16,7 @@ use crate::transaction::{Context, Facts, Installer, Privilege, Report};
 use super::trees::GitTrees;
 
 /// No package takes longer to install, and no command of an application to run.
-const BUILD_DEADLINE: Duration = Duration::from_secs(20 * 60);
+const BUILD_DEADLINE: Duration = Duration::from_mins(20);
 
 /// What the command line found in the process's environment.
 #[derive(Debug, Clone)]
@@ -113,9 +113,8 @@ fn read_settings(parts: &Parts, layout: &Layout) -> Result<AgentSettings, AppErr
 fn manager(settings: &AgentSettings, layout: &Layout) -> Manager {
     match settings.manager {
         Some(settings::Manager::Systemd) => Manager::Systemd,
-        Some(settings::Manager::Supervisor) => Manager::Supervisor,
         None if layout.root().is_system() && Path::new("/run/systemd/system").is_dir() => Manager::Systemd,
-        None => Manager::Supervisor,
+        Some(settings::Manager::Supervisor) | None => Manager::Supervisor,
     }
 }
 

@@ -80,13 +80,13 @@ pub struct Given {
 }
 
 /// An order waits so long for a transaction of the same environment.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Carries out an order. The sentence says what is true now.
 pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<String, OrderError> {
     let _lock = lock(cx, &name.flat(), PATIENCE)?;
     // Whatever recovery finds is history by now; only its failure matters here.
-    let _ = transaction::recover(cx, name)?;
+    drop(transaction::recover(cx, name)?);
     let services = cx.host.services().services()?;
     let installed = transaction::installed(cx, name, &services)?;
     let Some(serving) = installed.generation.clone() else { return Err(OrderError::NotHere(name.clone())) };

@@ -28,15 +28,16 @@ impl Trees for GitTrees {
     ) -> Result<(), Failure> {
         let objects = Objects::open(&self.layout.source_clone(&wanted.env.source));
         let objects = objects.map_err(|error| Failure::new(FailureClass::Host, Phase::Fetch, chain(&error)))?;
-        let export = Export::check(&objects, &wanted.commit, ExportLimits::default()).map_err(refused)?;
+        let export =
+            Export::check(&objects, &wanted.commit, ExportLimits::default()).map_err(|error| refused(&error))?;
         take(&mut export.nodes(owner))
     }
 }
 
-fn refused(error: ExportError) -> Failure {
-    let class = match &error {
+fn refused(error: &ExportError) -> Failure {
+    let class = match error {
         ExportError::Source(_) => FailureClass::Host,
         ExportError::Refused { .. } | ExportError::TooLarge { .. } => FailureClass::Release,
     };
-    Failure::new(class, Phase::Build, chain(&error))
+    Failure::new(class, Phase::Build, chain(error))
 }

@@ -8,17 +8,13 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 use super::args::Global;
-use super::{Fault, open, printer};
+use super::{Fault, open, printer, signals};
 use crate::agent::{App, pass, schedule};
 use crate::transaction::chain;
 
-/// The manager is told this often that we live; also while a pass runs.
-const ALIVE: Duration = Duration::from_secs(20);
-
 /// Runs until SIGTERM or SIGINT; a pass that is under way ends at its next safe point.
 pub fn run(global: &Global) -> Result<u8, Fault> {
-    let cancel = Arc::new(AtomicBool::new(false));
-    watch(Arc::clone(&cancel))?;
+    let cancel = signals::cancelled(|| notify(&[NotifyState::Watchdog]))?;
     let app = open::app_with(global, Arc::clone(&cancel))?;
     notify(&[NotifyState::Ready]);
     let offset = schedule::offset(&app.name, app.settings.jitter.duration());
@@ -45,7 +41,7 @@ fn one(app: &App, global: &Global) {
 /// By the wall clock, as the schedule is, but never longer than a day: a clock that was set back must not stop the agent.
 fn wait(app: &App, next: jiff::Timestamp, cancel: &AtomicBool) {
     let clock = app.host.clock();
-    let longest = clock.monotonic() + Duration::from_secs(24 * 3600);
+    let longest = clock.monotonic() + Duration::from_hours(24);
     while !cancel.load(Ordering::SeqCst) && clock.now() < next && clock.monotonic() < longest {
         let left = next.duration_since(clock.now());
         let left = Duration::try_from(left).unwrap_or_default();
@@ -57,28 +53,4 @@ fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         printer::note(&format!("systemd was not told: {}", chain(&error)));
     }
-}
-
-/// One thread for signals and the watchdog: the pass itself is synchronous.
-fn watch(cancel: Arc<AtomicBool>) -> Result<(), Fault> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| Fault::failed(&error))?;
-    let guard = runtime.enter();
-    let mut term = signal(SignalKind::terminate()).map_err(|error| Fault::failed(&error))?;
-    let mut int = signal(SignalKind::interrupt()).map_err(|error| Fault::failed(&error))?;
-    drop(guard);
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            let mut alive = tokio::time::interval(ALIVE);
-            loop {
-                tokio::select! {
-                    _ = term.recv() => cancel.store(true, Ordering::SeqCst),
-                    _ = int.recv() => cancel.store(true, Ordering::SeqCst),
-                    _ = alive.tick() => notify(&[NotifyState::Watchdog]),
-                }
-            }
-        });
-    });
-    Ok(())
 }

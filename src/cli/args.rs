@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::model::EnvName;
+use crate::model::{EnvName, Slot};
 
 /// Keeps Django sites running on plain Linux servers.
 ///
@@ -42,6 +42,13 @@ pub struct Global {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// The tour: real nginx, Supervisor and Django below one directory, through four releases
+    Try(TryArgs),
+    /// A new deploy repository from the template
+    Init(InitArgs),
+    /// What Supervisor runs for a slot
+    #[command(hide = true)]
+    Launch(LaunchArgs),
     /// First install on a host: checks what is missing, writes agent.toml, shows the plan, applies nothing
     Setup(SetupArgs),
     /// Everything that can be known of a deploy repository without a host
@@ -92,6 +99,30 @@ pub struct Environments {
     /// Environments, like bakery/pro
     #[arg(value_name = "ENV")]
     pub environments: Vec<EnvName>,
+}
+
+#[derive(Debug, Args)]
+pub struct TryArgs {
+    /// Where everything goes; new, or of an earlier tour
+    #[arg(default_value = "try")]
+    pub dir: PathBuf,
+    /// End when the story has ended, also on a terminal
+    #[arg(long)]
+    pub once: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The directory; new or empty
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct LaunchArgs {
+    /// The environment
+    pub env: EnvName,
+    /// `a` or `b`
+    pub slot: Slot,
 }
 
 #[derive(Debug, Args)]

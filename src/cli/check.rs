@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::args::{CheckArgs, Global};
 use super::{Fault, diagnostics, printer};
-use crate::host::read_directory_tree;
 use crate::manifest::{self, Tree};
+use crate::source::read_directory_tree;
 
 /// Prints every mistake; 2 when there is an error.
 pub fn run(args: &CheckArgs, global: &Global) -> Result<u8, Fault> {

@@ -5,6 +5,8 @@ mod args;
 mod check;
 pub mod diagnostics;
 mod history;
+mod init;
+mod launch;
 mod logs;
 mod open;
 mod order;
@@ -14,7 +16,9 @@ mod printer;
 mod reconcile;
 mod run;
 mod setup;
+mod signals;
 mod status;
+mod tour;
 mod wait;
 
 use std::process::ExitCode;
@@ -45,6 +49,9 @@ fn finish(result: Result<u8, Fault>) -> ExitCode {
 fn run(cli: &Cli) -> Result<u8, Fault> {
     let global = &cli.global;
     match &cli.command {
+        Command::Try(args) => tour::run(args),
+        Command::Init(args) => init::run(args),
+        Command::Launch(args) => launch::run(args, global),
         Command::Check(args) => check::run(args, global),
         Command::Plan(args) => plan::run(args, global),
         Command::Reconcile(args) => reconcile::run(args, global),

@@ -30,10 +30,11 @@ pub fn layout(global: &Global) -> Result<Layout, Fault> {
         None => Root::system(),
         Some(directory) => {
             let whole = std::path::absolute(directory).map_err(|error| Fault::usage(format!("--root: {error}")))?;
-            Root::at(whole)
+            // By its real name, so that everybody who means it finds the same sockets.
+            Root::at(whole.canonicalize().unwrap_or(whole))
         }
     };
-    Ok(Layout::new(root))
+    Ok(Layout::for_root(root, rustix::process::geteuid().as_raw()))
 }
 
 /// What is around us.
@@ -88,7 +89,7 @@ pub fn elsewhere(host: &str) -> Result<u8, Fault> {
             .collect(),
         directory: PathBuf::from("/"),
         identity: Identity { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() },
-        deadline: std::time::Duration::from_secs(24 * 3600),
+        deadline: std::time::Duration::from_hours(24),
         log: None,
         interactive: true,
     };

@@ -56,8 +56,10 @@ fn fault(name: &EnvName, error: &OrderError) -> Fault {
         OrderError::NotHere(_) | OrderError::NoTarget(..) => Fault::blocked(error.to_string()),
         OrderError::Failed(failure) => {
             let fault = super::reconcile::fault(failure);
-            let log: String = failure.log.iter().rev().take(10).rev().map(|line| format!("\n  log   {line}")).collect();
-            Fault { message: format!("{name}: {}{log}", fault.message), ..fault }
+            let tail =
+                failure.log.iter().skip(failure.log.len().saturating_sub(10)).map(|line| format!("  log   {line}"));
+            let lines: Vec<String> = std::iter::once(format!("{name}: {}", fault.message)).chain(tail).collect();
+            Fault { message: lines.join("\n"), ..fault }
         }
         OrderError::Host(error) => Fault::failed(error),
     }

@@ -25,8 +25,13 @@ pub fn run(args: &PlanArgs, global: &Global) -> Result<u8, Fault> {
     } else {
         print(&survey);
     }
+    let mistakes = reconcile::mistakes(&survey, global);
     if let Some(trouble) = &survey.trouble {
-        return Err(Fault { code: 1, message: trouble.clone(), help: None });
+        let code = if mistakes { 2 } else { trouble.exit_code() };
+        return Err(Fault { code, message: trouble.words().to_owned(), help: None });
+    }
+    if mistakes {
+        return Ok(2);
     }
     Ok(if changes && args.exit_code { 5 } else { 0 })
 }

@@ -1,5 +1,4 @@
 //! Everything that is printed goes through here: control characters of others never reach a terminal (RUSTSEC-2024-0364).
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
 
 use std::fmt::Display;
 use std::io::IsTerminal as _;
@@ -47,6 +46,11 @@ pub fn help(text: &str) {
 /// `note: …`
 pub fn note(text: &str) {
     anstream::eprintln!("{CYAN}note{CYAN:#}: {}", safe(text));
+}
+
+/// A sentence below an error.
+pub fn sentence(text: &str) {
+    anstream::eprintln!("  {}", safe(text));
 }
 
 /// A detail below an error.
@@ -116,11 +120,7 @@ impl Report for Progress {
                 let from = from.map(|from| format!("{from} -> ")).unwrap_or_default();
                 line(format!("{env}  {from}{to} (generation {generation})"));
             }
-            Event::Done { phase, what, took: time } => {
-                self.clear();
-                line(format!("  {:<8} {what:<40} {:>7}", phase.to_string(), took(*time)));
-            }
-            Event::Failed { phase, what, took: time } => {
+            Event::Done { phase, what, took: time } | Event::Failed { phase, what, took: time } => {
                 self.clear();
                 line(format!("  {:<8} {what:<40} {:>7}", phase.to_string(), took(*time)));
             }

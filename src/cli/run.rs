@@ -28,7 +28,7 @@ pub fn run(args: &RunArgs, global: &Global) -> Result<u8, Fault> {
         env,
         directory: generation.wanted.code_dir(&paths.release(&generation.wanted.release)),
         identity: identity.ok_or_else(|| Fault::blocked(format!("user {} is gone", generation.wanted.env.user)))?,
-        deadline: Duration::from_secs(7 * 24 * 3600),
+        deadline: Duration::from_hours(168),
         log: None,
         interactive: true,
     };
@@ -40,7 +40,9 @@ pub fn run(args: &RunArgs, global: &Global) -> Result<u8, Fault> {
 fn command(words: &[String], venv: &Path) -> Result<(PathBuf, Vec<String>), Fault> {
     match words {
         [] => Ok((PathBuf::from("/bin/sh"), Vec::new())),
-        [first, ..] if first == "manage.py" || first.ends_with(".py") => Ok((venv.join("bin/python"), words.to_vec())),
+        [first, ..] if Path::new(first).extension().is_some_and(|extension| extension == "py") => {
+            Ok((venv.join("bin/python"), words.to_vec()))
+        }
         [first, rest @ ..] if first.starts_with('/') => Ok((PathBuf::from(first), rest.to_vec())),
         [first, rest @ ..] => {
             let places =

@@ -72,12 +72,21 @@ fn shell_word(word: &str) -> String {
 /// The text of a file with one program.
 pub fn program(name: &str, settings: &[(&'static str, Value)]) -> Result<String, EmitError> {
     let name = plain_name(Grammar::Supervisor, "a program's name", name)?;
-    let mut out = format!("; {NOTICE}\n[program:{name}]\n");
+    Ok(format!("; {NOTICE}\n[program:{name}]\n{}", lines(settings)))
+}
+
+/// A section of ours: `[supervisord]`.
+pub fn section(name: &'static str, settings: &[(&'static str, Value)]) -> String {
+    format!("[{name}]\n{}", lines(settings))
+}
+
+fn lines(settings: &[(&'static str, Value)]) -> String {
+    let mut out = String::new();
     for (key, value) in settings {
         // Writing to a String cannot fail.
         let _infallible = writeln!(out, "{key}={}", value.0);
     }
-    Ok(out)
+    out
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 mod probe;
 mod verdict;
+mod visitors;
 mod watch;
 
 pub use probe::HttpProbe;
 pub use verdict::{Step, Streak};
+pub use visitors::{Habits, Seen, Span, Visitors};
 pub use watch::{Check, Outcome, Verdict, Watcher};

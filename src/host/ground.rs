@@ -131,7 +131,7 @@ impl Base {
     /// Opens a runtime directory that lies elsewhere than the root. In a `/tmp` that is everybody's its name could have been
     /// taken by somebody else; the judgement at each use finds that out.
     fn runtime(path: &Path) -> Result<Self> {
-        let made = DirBuilder::new().mode(0o755).create(path);
+        let made = DirBuilder::new().mode(0o700).create(path);
         match made {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(HostError::at("make", path)(e)),
             _ => {}
@@ -171,6 +171,11 @@ impl Ground {
     /// What we may do to owners.
     pub fn authority(&self) -> Authority {
         self.authority
+    }
+
+    /// Whether `path` is the root itself, or the runtime directory that lies elsewhere.
+    pub fn is_base(&self, path: &Path) -> bool {
+        self.bases.iter().any(|base| base.given == path || base.real == path)
     }
 
     /// The spot of `path`; `None` when its parent is missing.

@@ -1,25 +1,54 @@
 //! What a unit printed, from systemd's journal.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{HostError, Result, tool};
 
 const JOURNALCTL: &str = "/usr/bin/journalctl";
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// A point in the journal, by the wall clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment(Duration);
+
+impl Moment {
+    #[expect(clippy::disallowed_methods, reason = "the journal's entries carry the machine's own clock")]
+    pub(super) fn now() -> Self {
+        Self(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+    }
+}
+
 /// The last lines of one run of a unit, by its invocation (`systemd.exec(5)`). Where its processes printed nothing, what systemd
 /// said of it: a program that can't be executed is told only there.
 pub(super) fn lines(invocation: &str, count: usize) -> Result<Vec<String>> {
-    // What a process printed right before its death may still be on its way. A refusal costs us a line, no more.
-    tool::output(Path::new(JOURNALCTL), ["--sync"], DEADLINE).ok();
-    let printed = query(&format!("_SYSTEMD_INVOCATION_ID={invocation}"), count)?;
-    if printed.is_empty() { query(&format!("INVOCATION_ID={invocation}"), count) } else { Ok(printed) }
+    sync();
+    let printed = query(&[&format!("_SYSTEMD_INVOCATION_ID={invocation}")], count)?;
+    if printed.is_empty() { query(&[&format!("INVOCATION_ID={invocation}")], count) } else { Ok(printed) }
 }
 
-fn query(filter: &str, count: usize) -> Result<Vec<String>> {
+/// The last lines of a unit since `start`: all of its runs since then, because the one that systemd has just begun after a death
+/// says nothing of the death.
+pub(super) fn lines_since(unit: &str, start: Moment, count: usize) -> Result<Vec<String>> {
+    sync();
+    // With `--since`, `--lines` counts from the beginning unless the order is reversed.
+    let since = format!("--since=@{}.{:06}", start.0.as_secs(), start.0.subsec_micros());
+    let mut lines = query(&["--reverse", &since, &format!("_SYSTEMD_UNIT={unit}")], count)?;
+    if lines.is_empty() {
+        lines = query(&["--reverse", &since, "--unit", unit], count)?;
+    }
+    lines.reverse();
+    Ok(lines)
+}
+
+/// What a process printed right before its death may still be on its way. A refusal costs us a line, no more.
+fn sync() {
+    tool::output(Path::new(JOURNALCTL), ["--sync"], DEADLINE).ok();
+}
+
+fn query(filters: &[&str], count: usize) -> Result<Vec<String>> {
     let entries = count.to_string();
-    let args = ["--no-pager", "--quiet", "--all", "--output=cat", "--lines", &entries, filter];
+    let args = [&["--no-pager", "--quiet", "--all", "--output=cat", "--lines", &entries], filters].concat();
     let output = tool::output(Path::new(JOURNALCTL), args, DEADLINE)?;
     if !output.status.success() {
         let why = tool::last_lines(&output.stderr, 1).pop().unwrap_or_else(|| output.status.to_string());

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -16,6 +16,10 @@ use crate::model::Layout;
 /// A test looks up the names of upstreams, and so may hang.
 const DEADLINE: Duration = Duration::from_secs(30);
 const UNIT: &str = "nginx.service";
+/// Old workers are told to quit 100 ms after a reload; a busy machine takes longer.
+const QUIT: Duration = Duration::from_secs(3);
+/// Between two looks at them.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// How a candidate is tested without touching what serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +87,7 @@ impl Nginx {
         };
         let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(None) };
         let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
-        Ok((name.trim() == "nginx").then_some(Master { handle }))
+        Ok((name.trim() == "nginx").then_some(Master { pid, handle }))
     }
 
     /// As its `pid` directive says, or where Debian's is.
@@ -120,7 +124,41 @@ impl Nginx {
 
 /// A running master.
 struct Master {
+    pid: Pid,
     handle: std::os::fd::OwnedFd,
+}
+
+impl Master {
+    fn hang_up(&self) -> Result<()> {
+        match pidfd_send_signal(&self.handle, Signal::HUP) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => {
+                Err(HostError::Program { program: "nginx".into(), why: format!("can't be signalled: {error}") })
+            }
+        }
+    }
+
+    /// Those that take requests now.
+    fn workers(&self) -> Vec<String> {
+        let pid = self.pid.as_raw_nonzero();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        children.split_whitespace().filter(|pid| takes_requests(pid)).map(str::to_owned).collect()
+    }
+}
+
+/// nginx starts new workers, sleeps for 100 ms, and only then tells the old ones to quit; meanwhile either may take a request.
+/// Where the reload was dropped they go on: no error here, because what is served is verified.
+fn until_quitting(old: &[String]) {
+    let begun = Instant::now();
+    while old.iter().any(|pid| takes_requests(pid)) && begun.elapsed() < QUIT {
+        std::thread::sleep(GLANCE);
+    }
+}
+
+/// A worker that quits says so in its title, right before it closes its listeners.
+fn takes_requests(pid: &str) -> bool {
+    let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    title.starts_with(b"nginx: worker process") && !title.windows(8).any(|part| part == b"shutting")
 }
 
 impl Front for Nginx {
@@ -136,16 +174,15 @@ impl Front for Nginx {
     }
 
     fn reload(&self) -> Result<()> {
-        if self.reload_unit()? {
-            return Ok(());
+        let master = self.master()?;
+        let old = master.as_ref().map(Master::workers).unwrap_or_default();
+        if !self.reload_unit()?
+            && let Some(master) = &master
+        {
+            master.hang_up()?;
         }
-        let Some(master) = self.master()? else { return Ok(()) };
-        match pidfd_send_signal(&master.handle, Signal::HUP) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-            Err(error) => {
-                Err(HostError::Program { program: "nginx".into(), why: format!("can't be signalled: {error}") })
-            }
-        }
+        until_quitting(&old);
+        Ok(())
     }
 
     fn running(&self) -> Result<bool> {

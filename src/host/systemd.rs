@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use zbus::proxy::CacheProperties;
@@ -9,6 +10,7 @@ use zbus::{Connection, OwnedObjectPath};
 use zbus_systemd::systemd1::{ManagerProxy, ServiceProxy, UnitProxy};
 
 use super::bus::{self, Bus, Job, JobEnd, NO_SUCH_UNIT, PROMPT};
+use super::journal::Moment;
 use super::{Activity, Manager, Result, Service, Services, SlotId, journal, slot_name};
 use crate::model::Layout;
 
@@ -22,17 +24,19 @@ const OURS: &str = "portreeve-*@*.service";
 pub struct Systemd {
     bus: Bus,
     layout: Layout,
+    /// When a slot was last started by us: systemd restarts what dies, and gives each run another invocation.
+    started: Mutex<BTreeMap<SlotId, Moment>>,
 }
 
 impl Systemd {
     /// systemd behind the system's bus. Nothing is opened before it is needed.
     pub fn new(layout: Layout) -> Result<Self> {
-        Ok(Self { bus: Bus::system()?, layout })
+        Ok(Self { bus: Bus::system()?, layout, started: Mutex::default() })
     }
 
     /// The same, behind the bus at `socket`.
     pub fn at(layout: Layout, socket: PathBuf) -> Result<Self> {
-        Ok(Self { bus: Bus::at(socket)?, layout })
+        Ok(Self { bus: Bus::at(socket)?, layout, started: Mutex::default() })
     }
 
     fn unit(&self, slot: &SlotId) -> String {
@@ -53,6 +57,7 @@ impl Services for Systemd {
     /// Not started after `wait` is no error: the answer says what it is then. Nor is a job that failed.
     fn start(&self, slot: &SlotId, wait: Duration) -> Result<Service> {
         let unit = self.unit(slot);
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).insert(slot.clone(), Moment::now());
         let service = self.bus.with(wait + PROMPT, async |connection| {
             let manager = ManagerProxy::new(connection).await?;
             bus::unless(NO_SUCH_UNIT, manager.reset_failed_unit(unit.clone()).await)?;
@@ -102,6 +107,10 @@ impl Services for Systemd {
 
     fn output(&self, slot: &SlotId, lines: usize) -> Result<Vec<String>> {
         let unit = self.unit(slot);
+        let started = self.started.lock().unwrap_or_else(PoisonError::into_inner).get(slot).copied();
+        if let Some(started) = started {
+            return journal::lines_since(&unit, started, lines);
+        }
         let invocation = self.bus.with(PROMPT, async |connection| {
             let path = ManagerProxy::new(connection).await?.load_unit(unit).await?;
             unit_at(connection, &path).await?.invocation_id().await

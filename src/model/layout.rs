@@ -4,7 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Digest, EnvName, GenerationNumber, ReleaseId, Slot, UserName};
+use super::{Digest, EnvLayout, EnvName, GenerationNumber, Slot, UserName};
+
+/// The longest path of a socket (`unix(7)`: 108 with the final zero).
+const SOCKET_BYTES: usize = 107;
 
 /// The directory that stands for `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +53,22 @@ impl Layout {
     pub fn new(root: Root) -> Self {
         let runtime = root.join("/run/portreeve");
         Self { root, runtime }
+    }
+
+    /// The layout below `root` (absolute, without links) for whoever runs as `uid`: sockets in `run/portreeve` there, or, where
+    /// the longest could not be bound, in a short directory of his own. The same for every command below this root.
+    pub fn for_root(root: Root, uid: u32) -> Self {
+        let layout = Self::new(root);
+        if layout.longest_socket() <= SOCKET_BYTES {
+            return layout;
+        }
+        let hash = Digest::of(layout.root.path().as_os_str().as_encoded_bytes()).short(8);
+        Self::with_runtime(layout.root, PathBuf::from(format!("/tmp/portreeve-{uid}-{hash}")))
+    }
+
+    /// Bytes in the path of the slot socket of an environment whose name could not be longer.
+    fn longest_socket(&self) -> usize {
+        self.runtime.as_os_str().len() + "/".len() + EnvName::MAX + "_".len() + "/a/s".len()
     }
 
     /// The same, with sockets and flags in `runtime`: a socket's path has at most 107 bytes (`unix(7)`), which a deep root exceeds.
@@ -192,9 +211,11 @@ impl Layout {
         self.root.join("/etc/supervisor/conf.d")
     }
 
-    /// Supervisor's XML-RPC socket.
+    /// Supervisor's XML-RPC socket; with the other sockets, where these lie elsewhere.
     pub fn supervisor_socket(&self) -> PathBuf {
-        self.root.join("/run/supervisor.sock")
+        let directory = self.root.join("/run");
+        let directory = if self.runtime.starts_with(&directory) { &directory } else { &self.runtime };
+        directory.join("supervisor.sock")
     }
 
     /// The paths of one environment. `base` is the parent of the users' directories, `/home` by default.
@@ -313,107 +334,6 @@ impl Layout {
     }
 }
 
-/// The directories of one environment, `/home/USER/PROJECT/ENV` and beside it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EnvLayout {
-    layout: Layout,
-    name: EnvName,
-    user: UserName,
-    base: PathBuf,
-}
-
-impl EnvLayout {
-    /// The host's layout.
-    pub fn host(&self) -> &Layout {
-        &self.layout
-    }
-
-    /// `/home/USER`
-    pub fn user_home(&self) -> PathBuf {
-        self.base.join(&self.user)
-    }
-
-    /// `/home/USER/PROJECT`
-    pub fn project(&self) -> PathBuf {
-        self.user_home().join(&self.name.project)
-    }
-
-    /// `/home/USER/PROJECT/ENV`: root's, with leaves of the application.
-    pub fn home(&self) -> PathBuf {
-        self.project().join(&self.name.environment)
-    }
-
-    /// Built trees.
-    pub fn releases(&self) -> PathBuf {
-        self.home().join("releases")
-    }
-
-    /// One built tree.
-    pub fn release(&self, id: &ReleaseId) -> PathBuf {
-        self.releases().join(id.as_str())
-    }
-
-    /// Virtual environments, shared by releases.
-    pub fn venvs(&self) -> PathBuf {
-        self.home().join("venvs")
-    }
-
-    /// The link for people to the release that serves.
-    pub fn current(&self) -> PathBuf {
-        self.home().join("current")
-    }
-
-    /// Settings and `env.conf` of the generation that serves, for people.
-    pub fn etc(&self) -> PathBuf {
-        self.home().join("etc")
-    }
-
-    /// Collected static files: a union over releases.
-    pub fn static_files(&self) -> PathBuf {
-        self.home().join("static")
-    }
-
-    /// Uploads; never touched by a release.
-    pub fn media(&self) -> PathBuf {
-        self.home().join("media")
-    }
-
-    /// The application's data; never touched by a release.
-    pub fn data(&self) -> PathBuf {
-        self.home().join("data")
-    }
-
-    /// `logs` in the environment's directory: a link to [`log_dir`](Self::log_dir).
-    pub fn logs_link(&self) -> PathBuf {
-        self.home().join("logs")
-    }
-
-    /// `backups` in the environment's directory: a link to [`backup_dir`](Self::backup_dir).
-    pub fn backups_link(&self) -> PathBuf {
-        self.home().join("backups")
-    }
-
-    /// `/var/log/USER/PROJECT/ENV`
-    pub fn log_dir(&self) -> PathBuf {
-        self.below("/var/log")
-    }
-
-    /// The leaf of [`log_dir`](Self::log_dir) in which the application writes logs of its own. The directory above is
-    /// root's: nginx opens its logs there as root, and would follow a link that the application planted.
-    pub fn app_log_dir(&self) -> PathBuf {
-        self.log_dir().join("app")
-    }
-
-    /// `/var/backups/USER/PROJECT/ENV`
-    pub fn backup_dir(&self) -> PathBuf {
-        self.below("/var/backups")
-    }
-
-    fn below(&self, top: &str) -> PathBuf {
-        self.layout.root.join(top).join(&self.user).join(&self.name.project).join(&self.name.environment)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -432,7 +352,27 @@ mod tests {
     #[test]
     fn the_longest_name_fits_a_socket() {
         let name = EnvName::parse(&format!("{}/{}", "p".repeat(34), "e".repeat(16))).unwrap();
-        let socket = Layout::new(Root::system()).slot_socket(&name, Slot::A);
-        assert!(socket.as_os_str().len() <= 107, "{}", socket.display());
+        for depth in 1..200 {
+            let layout = Layout::for_root(Root::at(format!("/{}", "d".repeat(depth))), u32::MAX);
+            let socket = layout.slot_socket(&name, Slot::A);
+            assert!(socket.as_os_str().len() <= 107, "{}", socket.display());
+            // supervisord binds `NAME.PID` first.
+            let supervisor = layout.supervisor_socket();
+            assert!(supervisor.as_os_str().len() + ".4194304".len() <= 107, "{}", supervisor.display());
+            let short = layout.runtime().starts_with("/tmp");
+            assert_eq!(supervisor.starts_with("/tmp"), short);
+            assert_eq!(short, Layout::new(layout.root().clone()).slot_socket(&name, Slot::A).as_os_str().len() > 107);
+        }
+        assert_eq!(Layout::for_root(Root::system(), 0), Layout::new(Root::system()));
+    }
+
+    #[test]
+    fn two_deep_roots_share_no_socket() {
+        let runtime = |name: char| {
+            let root = Root::at(format!("/{}", name.to_string().repeat(90)));
+            Layout::for_root(root, 1000).runtime().to_owned()
+        };
+        assert_ne!(runtime('a'), runtime('b'));
+        assert_eq!(runtime('a'), runtime('a'));
     }
 }

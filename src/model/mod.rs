@@ -4,6 +4,7 @@
 
 mod digest;
 mod duration;
+mod env_layout;
 mod identity;
 mod layout;
 mod manager;
@@ -15,14 +16,15 @@ mod slot;
 
 pub use digest::{CommitId, Digest, ReleaseId};
 pub use duration::{Span, SpanError};
+pub use env_layout::EnvLayout;
 pub use identity::Identity;
-pub use layout::{EnvLayout, Layout, Root};
+pub use layout::{Layout, Root};
 pub use manager::Manager;
 pub use name::{Domain, EnvName, EnvironmentName, NameError, ProjectName, UserName};
 pub use node::{Found, Node};
 pub use port::{PortError, PortRange};
 pub use service::{Activity, Service, SlotId};
-pub use slot::Slot;
+pub use slot::{NoSlot, Slot};
 
 /// The number of a generation. 0 is *absent*: nothing of the environment is on the host.
 pub type GenerationNumber = u64;

@@ -41,3 +41,16 @@ impl fmt::Display for Slot {
         f.pad(self.as_str())
     }
 }
+
+impl std::str::FromStr for Slot {
+    type Err = NoSlot;
+
+    fn from_str(text: &str) -> Result<Self, NoSlot> {
+        Self::BOTH.into_iter().find(|slot| slot.as_str() == text).ok_or(NoSlot)
+    }
+}
+
+/// Neither `a` nor `b`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a slot is `a` or `b`")]
+pub struct NoSlot;

@@ -1,8 +1,10 @@
 //! What to do with each environment, decided once: `plan` prints the same value that a pass executes. Pure.
 
 mod decide;
+mod edits;
 
 pub use decide::{Decision, decide};
+pub use edits::{Edited, edited};
 
 use crate::desired::Wanted;
 use crate::model::{CommitId, EnvName};

@@ -31,8 +31,8 @@ const OURS: &str = "# ours:";
 
 /// The file of sysctl.d that sets the value at boot, with our blocks of it.
 pub fn sysctl(value: &str, ours: &[PortRange]) -> String {
-    let ours: String = ours.iter().map(|block| format!(" {block}")).collect();
-    format!("# {NOTICE}\n{OURS}{ours}\nnet.ipv4.ip_local_reserved_ports = {value}\n")
+    let ours: Vec<String> = ours.iter().map(PortRange::to_string).collect();
+    format!("# {NOTICE}\n{OURS} {}\nnet.ipv4.ip_local_reserved_ports = {value}\n", ours.join(" "))
 }
 
 /// The blocks that the file says are ours; none where it is not our file.
@@ -82,6 +82,13 @@ mod tests {
         let after = reserved_ports("8080,60000-60019", &ours, &[range("60010-60019")], EPHEMERAL);
         assert_eq!(after.unwrap(), "8080,60010-60019");
         assert_eq!(reserved_ports("60000-60009\n", &ours, &[], EPHEMERAL).unwrap(), "");
+    }
+
+    #[test]
+    fn a_block_moves() {
+        let kernel = "40000,47000,50000-50003,60000-60009";
+        let moved = reserved_ports(kernel, &[range("60000-60009")], &[range("59000-59009")], EPHEMERAL);
+        assert_eq!(moved.unwrap(), "40000,47000,50000-50003,59000-59009");
     }
 
     #[test]

@@ -3,14 +3,16 @@
 //! - [`address`]: where a repository is; parsed once, so that no address is ever an option or a command
 //! - [`git`]: the `git` program, hardened; all network goes through it
 //! - [`repository`]: a look at a remote, and our bare mirror of it
-//! - [`refs`], [`select`]: what a look found, and which commit that means (pure)
+//! - [`refs`], [`select`](mod@select): what a look found, and which commit that means (pure)
 //! - [`objects`]: commits, ancestry and the deploy tree, read with libgit2, which is given no transport
+//! - [`read_directory_tree`]: the same files from a directory, for those who write them
 //! - [`export`]: an application's tree, checked whole before the first byte is written
 //!
 //! Nothing is ever checked out, so no hook, filter, attribute or submodule of a repository has an effect.
 
 pub mod address;
 mod child;
+mod directory;
 pub mod error;
 pub mod export;
 pub mod git;
@@ -23,6 +25,7 @@ pub mod select;
 mod testing;
 
 pub use address::{Address, AddressError, LocalPaths, Transport};
+pub use directory::read_directory_tree;
 pub use error::SourceError;
 pub use export::{Export, ExportError, ExportLimits};
 pub use git::{Git, GitLimits, Ssh};

@@ -64,7 +64,11 @@ impl<'a> Build<'a> {
         }
         self.clear(&venv)?;
         files.make_directory(&venv, 0o755, self.owners.app).map_err(&fail)?;
-        self.install(&venv)?;
+        if let Err(failure) = self.install(&venv) {
+            // Half an environment helps nobody; the next attempt would begin by removing it.
+            let _already_failing = self.clear(&venv);
+            return Err(failure);
+        }
         files.put(&complete, &Node::File { bytes: Vec::new(), mode: 0o644, owner: self.owners.root }).map_err(&fail)?;
         Ok(true)
     }

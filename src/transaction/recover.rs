@@ -53,15 +53,12 @@ fn finish(cx: &Context<'_>, intent: &Intent, installed: &Installed) -> Result<Re
         back(cx, intent)?;
         return Ok(Recovered::Undone(intent.to));
     };
-    match resume(cx, generation) {
-        Ok(()) => {
-            super::retire::after_release(cx, generation, installed);
-            Ok(Recovered::Finished(intent.to))
-        }
-        Err(_) => {
-            back(cx, intent)?;
-            Ok(Recovered::Undone(intent.to))
-        }
+    if let Ok(()) = resume(cx, generation) {
+        super::retire::after_release(cx, generation, installed);
+        Ok(Recovered::Finished(intent.to))
+    } else {
+        back(cx, intent)?;
+        Ok(Recovered::Undone(intent.to))
     }
 }
 
@@ -91,7 +88,12 @@ pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
         Some(generation) => restore(cx, generation)?,
         None => cx.host.files().remove(&cx.layout.web_socket(&intent.env)).map_err(Failure::on_host(Phase::Recover))?,
     }
-    slot::put_back(cx, &intent.env, intent.slot, intent.slot_before)?;
+    let held = installed.slots.get(&intent.slot).copied();
+    let untouched = held == intent.slot_before && held != Some(intent.to);
+    // A candidate that never reached its slot leaves it as it was: a warm one is what a rollback goes to at once.
+    if !untouched {
+        slot::put_back(cx, &intent.env, intent.slot, intent.slot_before)?;
+    }
     if intent.to > intent.from {
         refuse(cx, intent)?;
     }

@@ -83,6 +83,11 @@ impl Load {
         until("the visitors have their answers", || self.shared.answered.load(Ordering::Relaxed) >= goal);
     }
 
+    /// How many requests have been answered so far, well or not.
+    pub fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::Relaxed)
+    }
+
     /// How long they have been at it: the clock of the report's times.
     pub fn elapsed(&self) -> Duration {
         self.shared.begun.elapsed()

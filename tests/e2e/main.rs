@@ -8,16 +8,20 @@
 #![allow(dead_code, reason = "a bed has what tests ask for, before and after one of them asks")]
 
 mod absent;
+mod agent;
+mod badinput;
 mod base;
 mod cmd;
 mod crash;
 mod drift;
 mod edits;
+mod fleet;
 mod git;
 mod host;
 mod http;
 mod load;
 mod oracle;
+mod ports;
 mod power;
 mod release;
 mod schema;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{HostError, Result};
+use crate::host::{HostError, Result};
 use crate::manifest::Entry;
 
 /// Below a deploy repository nothing of ours lies deeper.

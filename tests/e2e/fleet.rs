@@ -1,0 +1,118 @@
+//! Several environments on one host: what is wrong with one never keeps another from its release.
+
+use crate::edits::IMPORT_ERROR;
+use crate::http;
+use crate::world::World;
+
+/// A second environment of the bakery, which follows the branch.
+const STAGE_TOML: &str = r#"rev = "main"
+domains = ["stage.bakery.example"]
+
+[health]
+path = "/healthz"
+timeout = "2s"
+deadline = "20s"
+bake = "1s"
+"#;
+
+/// A second project, of the same code.
+const CAFE_TOML: &str = r#"user = "cafeuser"
+ports = "60050-60099"
+
+[source]
+git = "ssh://git@git.example.org/srv/git/bakery.git"
+
+[web.gunicorn]
+app = "bakery.wsgi:application"
+workers = 1
+
+[django]
+settings = "bakery.settings"
+"#;
+
+const CAFE_PRO_TOML: &str = r#"rev = "v1"
+domains = ["cafe.example"]
+
+[health]
+path = "/healthz"
+timeout = "2s"
+deadline = "20s"
+bake = "1s"
+"#;
+
+const SITES: [&str; 3] = ["bakery.example", "stage.bakery.example", "cafe.example"];
+
+/// The release that answers for a domain, which must answer well.
+#[track_caller]
+fn serving(world: &World, domain: &str) -> String {
+    let response = http::get(&world.host, domain, "/").unwrap_or_else(|e| panic!("{domain}: {e}"));
+    assert_eq!(response.status, 200, "{domain}: {response:?}");
+    response.release().expect("a release id").to_owned()
+}
+
+#[track_caller]
+fn all_serving(world: &World) -> [String; 3] {
+    SITES.map(|domain| serving(world, domain))
+}
+
+fn three_environments(name: &str) -> World {
+    let world = World::new(name);
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.push_deploy(&[
+        ("hosts/web1.toml", Some("environments = [\"bakery/pro\", \"bakery/stage\", \"cafe/pro\"]\n")),
+        ("projects/bakery/stage.toml", Some(STAGE_TOML)),
+        ("projects/cafe/project.toml", Some(CAFE_TOML)),
+        ("projects/cafe/pro.toml", Some(CAFE_PRO_TOML)),
+    ]);
+    world
+}
+
+#[test]
+fn one_environment_is_broken_and_the_others_release_in_the_same_pass() {
+    let world = three_environments("fleet");
+    world.reconcile().ok();
+    assert_eq!(all_serving(&world), ["v1", "v1", "v1"]);
+    each_runs_as_its_own_user(&world);
+
+    // The branch is broken, the tags are good.
+    world.push_app("v2", &[], "v2");
+    world.push_app("v3", IMPORT_ERROR, "v3");
+    world.deploy.write("projects/cafe/pro.toml", CAFE_PRO_TOML.replace("\"v1\"", "\"v2\""));
+    world.set_rev("v2");
+    let pass = world.reconcile().exits(3);
+    assert!(pass.stderr.contains("No module named 'breda'"), "{pass}");
+    assert!(pass.stderr.contains("users still get main"), "{pass}");
+    assert_eq!(all_serving(&world), ["v2", "v1", "v2"]);
+
+    // The branch is mended, one tag is missing, and one project can't be read.
+    world.push_app("v4", &[], "v4");
+    world.deploy.write("projects/cafe/pro.toml", CAFE_PRO_TOML.replace("domains", "domain"));
+    world.set_rev("v99");
+    let pass = world.reconcile().exits(2);
+    assert!(pass.said().contains("did you mean `domains`?"), "{pass}");
+    assert!(pass.stderr.contains("bakery/pro is blocked: ") && pass.stderr.contains("v99"), "{pass}");
+    assert_eq!(all_serving(&world), ["v2", "v4", "v2"]);
+
+    world.deploy.write("projects/cafe/pro.toml", CAFE_PRO_TOML.replace("\"v1\"", "\"v4\""));
+    world.set_rev("v4");
+    world.reconcile().ok();
+    assert_eq!(all_serving(&world), ["v4", "v4", "v4"]);
+    assert!(!world.uids().iter().any(|line| line.ends_with("-0")), "{:?}", world.uids());
+}
+
+/// The processes of each environment are another user's, and none of them can read what is another's.
+#[track_caller]
+fn each_runs_as_its_own_user(world: &World) {
+    let users = world.host.sh("ps -eo user:32,args | grep '[g]unicorn' | cut -d' ' -f1 | sort -u");
+    assert_eq!(users.lines().collect::<Vec<_>>(), ["cafeuser", "foouser", "foouser-stage"]);
+    let may_read = |user: &str, path: &str| world.host.exec(&["runuser", "-u", user, "--", "cat", path]).code == 0;
+    for file in ["settings_local.py", "env.conf"] {
+        let path = format!("/etc/portreeve/active/bakery_pro/{file}");
+        assert!(may_read("foouser", &path), "{file} is its own");
+        assert!(!may_read("foouser-stage", &path), "{file} is pro's");
+        assert!(!may_read("cafeuser", &path), "{file} is the bakery's");
+    }
+    let data = "/home/foouser/bakery/pro/data";
+    world.host.exec_ok(&["runuser", "-u", "foouser", "--", "ls", data]);
+    assert_ne!(world.host.exec(&["runuser", "-u", "foouser-stage", "--", "ls", data]).code, 0);
+}
