@@ -6,17 +6,21 @@ use std::time::Duration;
 use crate::desired::Why;
 use crate::history::{Event as Happened, EventKind, History};
 use crate::host::Lock;
-use crate::model::{EnvName, Identity, Node};
+use crate::model::{CommitId, EnvName, Identity, Node};
 use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
 use crate::policy;
 use crate::resource;
+use crate::source;
 use crate::transaction::{
     self, Context, Event, Failure, FailureKind, Going, Phase, Recovered, Released, Report, chain,
 };
 
+use super::idle::{self, Glance};
+use super::last;
 use super::outcome::{Left, Outcome};
-use super::{App, Survey, read_standing, survey, write_standing};
+use super::survey::survey_at;
+use super::{App, Survey, read_standing, write_standing};
 
 /// What a pass found and did.
 #[derive(Debug)]
@@ -33,20 +37,41 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// One pass over `only` these environments, or over all.
 pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
     let cx = app.context(report);
+    let glance = match idle::glance(app, &cx, only) {
+        Glance::Converged(converged) => {
+            last::still(&cx);
+            return Ok(*converged);
+        }
+        other => other,
+    };
+    let (inputs, seen) = glance.into_parts();
     let mut outcomes = recover_all(&cx)?;
-    let survey = fetch_and_survey(app, &cx, only)?;
+    let survey = fetch_and_survey(app, &cx, only, seen)?;
+    let looked = cx.host.clock().now();
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
         // Where recovery failed, nothing else may begin: the journal still says where to go back to.
         outcomes.entry(plan.name.clone()).or_insert_with(|| unless_cancelled(&cx, plan));
     }
-    Ok(PassReport { survey, outcomes })
+    let pass = PassReport { survey, outcomes };
+    if let Some(inputs) = inputs {
+        idle::remember(app, &cx, &inputs, &pass);
+    }
+    if let Err(error) = last::remember(&cx, &pass, looked, only.is_empty()) {
+        report.event(&Event::Note { text: &format!("what this pass saw is not kept for status: {}", chain(&error)) });
+    }
+    Ok(pass)
 }
 
 /// Mirrors are written by one program at a time.
-fn fetch_and_survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<Survey, Failure> {
+fn fetch_and_survey(
+    app: &App,
+    cx: &Context<'_>,
+    only: &BTreeSet<EnvName>,
+    seen: Option<source::Result<CommitId>>,
+) -> Result<Survey, Failure> {
     let _fetching = lock(cx, "fetch", PATIENCE)?;
-    survey(app, cx, only)
+    survey_at(app, cx, only, seen)
 }
 
 fn unless_cancelled(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {

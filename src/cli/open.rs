@@ -100,10 +100,8 @@ pub fn elsewhere(host: &str) -> Result<u8, Fault> {
 fn without_host(args: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
     let mut skip = false;
     args.filter(move |arg| {
-        let value = std::mem::replace(&mut skip, arg == "-H" || arg == "--host");
-        let flag =
-            arg == "-H" || arg == "--host" || arg.starts_with("--host=") || (arg.starts_with("-H") && arg.len() > 2);
-        !value && !flag
+        let value = std::mem::replace(&mut skip, arg == "-H");
+        !value && !arg.starts_with("-H")
     })
 }
 
