@@ -141,9 +141,9 @@ impl Layout {
         self.state().join("history.sqlite")
     }
 
-    /// The disposable cache of the last pass; only root reads it.
+    /// The disposable cache of the last pass; only root reads it. A pass with nothing to do writes to no disk.
     pub fn pass_cache(&self) -> PathBuf {
-        self.state().join("pass.json")
+        self.runtime.join("pass.json")
     }
 
     /// Output of builds and starts that failed, by attempt.

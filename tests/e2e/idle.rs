@@ -48,8 +48,8 @@ fn an_idle_pass_writes_nothing_and_sees_every_change() {
     assert_eq!(world.host.sh("find /etc /home /var /usr -xdev -newer /run/mark ! -path '/var/log/journal*'"), "");
 
     let cases = [
-        ("its record is damaged", "truncate -s -1 /var/lib/portreeve/pass.json"),
-        ("its record is gone", "rm /var/lib/portreeve/pass.json"),
+        ("its record is damaged", "truncate -s -1 /run/portreeve/pass.json"),
+        ("its record is gone", "rm /run/portreeve/pass.json"),
         ("a vhost is edited", "echo >>/etc/portreeve/active/bakery_pro/nginx.conf"),
         ("a mode is changed", "chmod 444 /etc/portreeve/active/bakery_pro/settings_local.py"),
         ("an owner is changed", "chown www-data /etc/portreeve/active/bakery_pro/env.conf"),
