@@ -110,11 +110,26 @@ fn environment(plan: &EnvPlan) {
         (Action::Stale(words), _) => printer::line(format!("{}: stale: {words}", plan.name)),
         (Action::Release, None) => {}
     }
+    if let Some(cure) = cure(plan) {
+        printer::line(format!("  you      {cure}"));
+    }
     for drift in &plan.repairs {
         printer::line(format!("  repair   {drift}"));
     }
     for words in &plan.respected {
         printer::line(format!("  left     {words}"));
+    }
+}
+
+/// What ends the state that keeps an environment where it is.
+fn cure(plan: &EnvPlan) -> Option<String> {
+    let name = &plan.name;
+    match &plan.action {
+        Action::Held(_) => Some(format!("push other content, or portreeve resume {name}")),
+        Action::Suspended(_) => Some(format!("portreeve resume {name}")),
+        Action::Stopped(_) => Some(format!("portreeve start {name}")),
+        Action::Quarantined(_) => Some(format!("push a fix, or portreeve retry {name}")),
+        _ => None,
     }
 }
 

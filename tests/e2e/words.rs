@@ -51,7 +51,6 @@ fn plan_says_what_a_pass_will_do_and_status_what_it_did() {
             "unit",
             "settings_local.py",
             "; vhost, ",
-            "vhost",
             "unchanged",
             "  switch   slot a -> b; generation 1 stays for rollback",
             "1 to release, 0 unchanged, 0 blocked",
@@ -104,15 +103,28 @@ fn broken(world: &World) {
             "next: portreeve logs bakery/pro --release 3",
         ],
     );
-    println!("{}", world.portreeve(&["plan"]).said());
-    println!("{}", world.portreeve(&["history"]).said());
-    println!("{}", world.portreeve(&["logs", "bakery/pro", "--release", "3"]).said());
-    println!("{}", world.portreeve(&["ports"]).said());
-    println!("{}", world.portreeve(&["rollback", "bakery/pro", "--reason", "cart broken"]).said());
-    println!("{}", world.portreeve(&["status"]).said());
-    println!("{}", world.portreeve(&["plan"]).said());
-    println!("{}", world.portreeve(&["stop", "bakery/pro"]).said());
-    println!("{}", world.portreeve(&["status"]).said());
+    held(world);
+}
+
+fn held(world: &World) {
+    world.portreeve(&["rollback", "bakery/pro", "--reason", "cart broken"]).ok();
+    let status = world.portreeve(&["status", "--exit-code"]).ok();
+    println!("{}", status.said());
+    says(
+        &status.stdout,
+        &["web1: 1 of 1 environment answers\n", "v1      200   v3     held   by root, ", " ago: \"cart broken\""],
+    );
+    let plan = world.portreeve(&["plan", "--exit-code"]).ok();
+    println!("{}", plan.said());
+    says(
+        &plan.stdout,
+        &["bakery/pro: held by root", "portreeve resume bakery/pro", "0 to release, 0 unchanged, 1 held, 0 blocked"],
+    );
+    let history = world.portreeve(&["history", "bakery/pro"]).ok();
+    println!("{}", history.said());
+    says(&history.stdout, &["WHEN (UTC)", "cart broken", "not-released", "released v2", "released v1"]);
+    world.portreeve(&["stop", "bakery/pro"]).ok();
+    says(&world.portreeve(&["status"]).stdout, &["0 of 1 environment answers\n", "stopped  by root, "]);
 }
 
 /// `parts` in this order.
