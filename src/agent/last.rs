@@ -50,6 +50,16 @@ pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp,
     cx.host.files().put(&cx.layout.last_pass(), &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })
 }
 
+/// An idle pass saw the same again. Only `status` wants to know, so that a failure here is no matter.
+pub(super) fn still(cx: &Context<'_>) {
+    let now = Some(cx.host.clock().now());
+    let again = LastPass { at: now, fetched: now, trouble: None, ..read_last_pass(cx) };
+    if let Ok(bytes) = serde_json::to_vec(&again) {
+        let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
+        cx.host.files().put(&cx.layout.last_pass(), &node).ok();
+    }
+}
+
 impl LastPass {
     fn after(self, report: &PassReport, looked: Timestamp, whole: bool) -> Self {
         let seen = report.survey.plan.environments.iter().map(|plan| {
@@ -66,7 +76,7 @@ impl LastPass {
             at: if whole { Some(looked) } else { self.at },
             fetched: if tip.is_some() { Some(looked) } else { self.fetched },
             tip: tip.or(self.tip),
-            trouble: report.survey.trouble.clone(),
+            trouble: report.survey.trouble.as_ref().map(|trouble| trouble.words().to_owned()),
             environments,
         }
     }

@@ -1,6 +1,7 @@
 //! The agent: the pass from the repository to the host, orders that people give, and the loop that repeats the pass.
 
 mod app;
+mod idle;
 mod last;
 mod orders;
 mod outcome;
@@ -19,4 +20,4 @@ pub use outcome::{Left, Outcome, worst};
 pub use pass::{PassReport, pass};
 pub use preview::{Commits, Preview, Previews, manifests, preview};
 pub use standing::{read_standing, write_standing};
-pub use survey::{Survey, deploy_tree, survey};
+pub use survey::{Survey, Trouble, deploy_tree, survey};

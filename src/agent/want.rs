@@ -77,6 +77,9 @@ impl<'a> Resolver<'a> {
         let resolved = source::resolve(&env.rev, env.policy, refs).or_else(|_| {
             // Everything is looked at before an error is shown, for its near names.
             let all = source::look(&self.app.git, address, &[]).map_err(|error| unreachable(&error))?;
+            if all.is_empty() {
+                return Err(unreachable(&SourceError::EmptyRepository { address: address.clone() }));
+            }
             source::resolve(&env.rev, env.policy, &all)
                 .map_err(|error| Want::Unusable(format!("projects/{}.toml: {error}", env.name)))
         })?;

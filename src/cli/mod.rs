@@ -17,6 +17,7 @@ mod reconcile;
 mod release;
 mod run;
 mod setup;
+mod signals;
 mod since;
 mod status;
 mod tour;

@@ -24,8 +24,13 @@ pub fn run(args: &PlanArgs, global: &Global) -> Result<u8, Fault> {
         let previews = preview(&app, &app.context(&Quiet), &survey).map_err(|failure| reconcile::fault(&failure))?;
         print(&app, &survey, &previews);
     }
+    let mistakes = reconcile::mistakes(&survey, global);
     if let Some(trouble) = &survey.trouble {
-        return Err(Fault { code: 1, message: trouble.clone(), help: None });
+        let code = if mistakes { 2 } else { trouble.exit_code() };
+        return Err(Fault { code, message: trouble.words().to_owned(), help: None });
+    }
+    if mistakes {
+        return Ok(2);
     }
     Ok(if changes && args.exit_code { 5 } else { 0 })
 }

@@ -37,8 +37,12 @@ pub fn run(args: &WaitArgs, global: &Global) -> Result<u8, Fault> {
 fn tip(app: &App) -> Result<String, Fault> {
     let survey = survey(app, &app.context(&Quiet), &std::collections::BTreeSet::new())
         .map_err(|failure| reconcile::fault(&failure))?;
-    let tip =
-        survey.plan.tip.ok_or_else(|| Fault { code: 1, message: survey.trouble.unwrap_or_default(), help: None })?;
+    let trouble = survey.trouble;
+    let tip = survey.plan.tip.ok_or_else(|| Fault {
+        code: 1,
+        message: trouble.map(|trouble| trouble.words().to_owned()).unwrap_or_default(),
+        help: None,
+    })?;
     Ok(tip.to_string())
 }
 

@@ -93,8 +93,13 @@ fn a_mistake_in_the_deploy_repository_changes_nothing() {
     good.refuses_file(PRO, &with(&pro, "\"v1\"", "\"v77\""), 4, &["v77", "projects/bakery/pro.toml"]);
     good.refuses_file(PRO, &with(&pro, "\"v1\"", "\"main\""), 4, &["main", "tag"]);
     good.refuses_file(PRO, b"rev = \"v1\xff\"\n", 2, &["projects/bakery/pro.toml:1:", "UTF-8"]);
-    good.refuses_file(PRO, &vec![b'#'; 100 << 20], 4, &["too large", "larger"]);
-    good.refuses_file(PRO, &vec![b'#'; 2 << 20], 2, &["projects/bakery/pro.toml", "larger"]);
+    good.refuses_file(
+        PRO,
+        &vec![b'#'; 100 << 20],
+        2,
+        &["projects/bakery/pro.toml", "102400 KiB is too large", "the limit is 1024 KiB"],
+    );
+    good.refuses_file(PRO, &vec![b'#'; 2 << 20], 2, &["projects/bakery/pro.toml", "is too large"]);
     good.refuses_file(PROJECT, &with(&project, "60000-60049", "70000-70009"), 2, &["70000", "65535"]);
     good.refuses_file(PROJECT, &with(&project, "foouser", "root"), 2, &["root", "projects/bakery/project.toml:1:"]);
     good.refuses_file("projects/..x/pro.toml", pro.as_bytes(), 2, &["..x"]);

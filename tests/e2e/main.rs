@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "a bed has what tests ask for, before and after one of them asks")]
 
 mod absent;
+mod agent;
 mod badinput;
 mod base;
 mod cmd;
@@ -18,6 +19,7 @@ mod fleet;
 mod git;
 mod host;
 mod http;
+mod idle;
 mod load;
 mod oracle;
 mod ports;
