@@ -42,7 +42,7 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
             last::still(&cx);
             return Ok(*converged);
         }
-        other => other,
+        whole @ Glance::Whole { .. } => whole,
     };
     let (inputs, seen) = glance.into_parts();
     let mut outcomes = recover_all(&cx)?;

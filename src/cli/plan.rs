@@ -62,9 +62,12 @@ fn commit(survey: &Survey, previews: &Previews) -> Option<String> {
     Some(format!("deploy commit {from}{} \"{}\", {}", tip.id.short(), tip.subject, tip.author))
 }
 
+/// A word, whether it is said of none too, and what it counts.
+type Kind = (&'static str, bool, fn(&EnvPlan) -> bool);
+
 /// `1 to release, 4 unchanged, 0 blocked`, and what else there is.
 fn totals(plans: &[EnvPlan]) -> String {
-    let kinds: [(&str, bool, fn(&EnvPlan) -> bool); 7] = [
+    let kinds: [Kind; 7] = [
         ("to release", true, |plan| plan.action == Action::Release),
         ("to remove", false, |plan| plan.action == Action::Remove),
         ("to start", false, |plan| plan.action == Action::Start),

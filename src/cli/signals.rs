@@ -39,6 +39,7 @@ async fn watch(mut term: Signal, mut int: Signal, flag: &AtomicBool, alive: impl
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the second signal ends the program wherever it is; main can't return")]
 fn raise(flag: &AtomicBool) {
     if flag.swap(true, Ordering::SeqCst) {
         std::process::exit(1);

@@ -18,10 +18,10 @@ pub fn after_release(cx: &Context<'_>, generation: &Generation, before: &Install
         cx.host.clock().sleep(GRACE);
     }
     // One that does not run keeps no flag either: it would run again after whatever starts it.
-    if !warm || !before.runs(old) {
-        if let Err(error) = slot::retire(cx, &generation.name, old) {
-            cx.report.event(&Event::Note { text: &format!("the old slot still runs: {error}") });
-        }
+    if (!warm || !before.runs(old))
+        && let Err(error) = slot::retire(cx, &generation.name, old)
+    {
+        cx.report.event(&Event::Note { text: &format!("the old slot still runs: {error}") });
     }
     if let Err(failure) = prune(cx, generation) {
         cx.report.event(&Event::Note { text: &format!("old releases stay: {failure}") });
