@@ -62,7 +62,22 @@ fn prune(cx: &Context<'_>, active: &Generation) -> Result<(), Failure> {
             spare.push(generation);
         }
     }
-    spare.iter().try_for_each(|generation| discard(cx, generation, &kept))
+    spare.iter().try_for_each(|generation| discard(cx, generation, &kept))?;
+    forget_marks(cx, active)
+}
+
+/// Removes the marks of attempts of which nothing else is left; numbers below the active one are not given away again.
+fn forget_marks(cx: &Context<'_>, active: &Generation) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Verify);
+    let files = cx.host.files();
+    let names = files.list(&cx.layout.env_generations(&active.name)).map_err(&fail)?;
+    let marked = names.iter().filter_map(|name| name.strip_suffix(".refused")?.parse().ok());
+    for number in marked.filter(|&number: &GenerationNumber| number < active.number) {
+        if files.look(&cx.layout.generation(&active.name, number)).map_err(&fail)? == Found::Absent {
+            files.remove(&cx.layout.refused_mark(&active.name, number)).map_err(&fail)?;
+        }
+    }
+    Ok(())
 }
 
 fn discard(cx: &Context<'_>, generation: &Generation, kept: &[Generation]) -> Result<(), Failure> {

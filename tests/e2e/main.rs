@@ -13,6 +13,7 @@ mod badinput;
 mod base;
 mod cmd;
 mod crash;
+mod django;
 mod drift;
 mod edits;
 mod fleet;
