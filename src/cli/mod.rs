@@ -17,6 +17,7 @@ mod reconcile;
 mod run;
 mod setup;
 mod signals;
+mod ssh_trust;
 mod status;
 mod tour;
 mod wait;
@@ -30,7 +31,7 @@ use args::{Cli, Command};
 /// Parses the arguments, runs the command, and says how it ended.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(host) = &cli.global.host {
+    if let Some(host) = &cli.global.elsewhere {
         return finish(open::elsewhere(host));
     }
     finish(run(&cli))
@@ -48,6 +49,9 @@ fn finish(result: Result<u8, Fault>) -> ExitCode {
 
 fn run(cli: &Cli) -> Result<u8, Fault> {
     let global = &cli.global;
+    if global.dry_run {
+        return Err(Fault::usage("there is no --dry-run").with_help("portreeve plan shows what would change"));
+    }
     match &cli.command {
         Command::Try(args) => tour::run(args),
         Command::Init(args) => init::run(args),
@@ -70,8 +74,8 @@ fn run(cli: &Cli) -> Result<u8, Fault> {
         Command::Logs(args) => logs::run(args, global),
         Command::Ports => ports::run(global),
         Command::Setup(args) => setup::run(args, global),
-        Command::Deploy | Command::Apply | Command::Sync => {
-            Err(Fault::usage("portreeve has one verb for this: reconcile"))
+        Command::Deploy(_) | Command::Apply(_) | Command::Sync(_) => {
+            Err(Fault::usage("there is one verb for this").with_help("portreeve reconcile"))
         }
     }
 }
