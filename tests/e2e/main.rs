@@ -29,5 +29,6 @@ mod schema;
 mod slots;
 mod setup;
 mod smoke;
+mod supervisor;
 mod traces;
 mod world;
