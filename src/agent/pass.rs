@@ -37,10 +37,8 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
     let survey = fetch_and_survey(app, &cx, only)?;
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
-        let stop = cx.host.clock().cancelled();
-        let outcome =
-            if stop { Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover))) } else { environment(&cx, plan) };
-        outcomes.insert(plan.name.clone(), outcome);
+        // Where recovery failed, nothing else may begin: the journal still says where to go back to.
+        outcomes.entry(plan.name.clone()).or_insert_with(|| unless_cancelled(&cx, plan));
     }
     Ok(PassReport { survey, outcomes })
 }
@@ -49,6 +47,13 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
 fn fetch_and_survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<Survey, Failure> {
     let _fetching = lock(cx, "fetch", PATIENCE)?;
     survey(app, cx, only)
+}
+
+fn unless_cancelled(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
+    if cx.host.clock().cancelled() {
+        return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
+    }
+    environment(cx, plan)
 }
 
 /// Takes one of our locks; its text says who holds it.

@@ -48,6 +48,11 @@ pub fn note(text: &str) {
     anstream::eprintln!("{CYAN}note{CYAN:#}: {}", safe(text));
 }
 
+/// A sentence below an error.
+pub fn sentence(text: &str) {
+    anstream::eprintln!("  {}", safe(text));
+}
+
 /// A detail below an error.
 pub fn detail(label: &str, text: &str) {
     anstream::eprintln!("  {label:<5} {}", safe(text));

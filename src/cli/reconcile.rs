@@ -133,9 +133,9 @@ fn not_released(name: &EnvName, title: &str, generation: u64, failure: &Failure,
     let verb = if seen { "rolled back" } else { "not released" };
     printer::error(&Fault::blocked(format!("{title} {verb}: {}", failure.cause)));
     match serves {
-        Some(serves) if seen => printer::detail("", &format!("users saw it for a moment; they get {serves} again")),
-        Some(serves) => printer::detail("", &format!("users still get {serves}; nothing live was changed")),
-        None => printer::detail("", "nothing served before, and nothing does now"),
+        Some(serves) if seen => printer::sentence(&format!("users saw it for a moment; they get {serves} again")),
+        Some(serves) => printer::sentence(&format!("users still get {serves}; nothing live was changed")),
+        None => printer::sentence("nothing served before, and nothing does now"),
     }
     evidence(failure);
     if failure.kind == FailureKind::Class(FailureClass::Release) {

@@ -31,9 +31,14 @@ pub(super) fn lines(invocation: &str, count: usize) -> Result<Vec<String>> {
 /// says nothing of the death.
 pub(super) fn lines_since(unit: &str, start: Moment, count: usize) -> Result<Vec<String>> {
     sync();
+    // With `--since`, `--lines` counts from the beginning unless the order is reversed.
     let since = format!("--since=@{}.{:06}", start.0.as_secs(), start.0.subsec_micros());
-    let printed = query(&[&since, &format!("_SYSTEMD_UNIT={unit}")], count)?;
-    if printed.is_empty() { query(&[&since, "--unit", unit], count) } else { Ok(printed) }
+    let mut lines = query(&["--reverse", &since, &format!("_SYSTEMD_UNIT={unit}")], count)?;
+    if lines.is_empty() {
+        lines = query(&["--reverse", &since, "--unit", unit], count)?;
+    }
+    lines.reverse();
+    Ok(lines)
 }
 
 /// What a process printed right before its death may still be on its way. A refusal costs us a line, no more.

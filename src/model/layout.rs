@@ -166,6 +166,11 @@ impl Layout {
         self.root.join("/etc/systemd/system")
     }
 
+    /// Where `systemctl --runtime` writes: gone at the next boot, and outranked by [`systemd_units`](Self::systemd_units).
+    pub fn systemd_runtime_units(&self) -> PathBuf {
+        self.root.join("run/systemd/system")
+    }
+
     /// Included by nginx: one link for each environment.
     pub fn nginx_sites(&self) -> PathBuf {
         self.root.join("/etc/nginx/sites-enabled")

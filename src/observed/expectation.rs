@@ -102,6 +102,7 @@ impl Expectation {
                     (digest()? != Some(*sha256)).then_some(Difference::Content)
                 }
             }
+            (Listed::File { .. }, Found::Link(target)) => Some(Difference::Target(target)),
             _ => Some(Difference::Kind),
         })
     }
@@ -143,6 +144,7 @@ fn links(paths: &EnvLayout, generation: &Generation) -> Vec<Expectation> {
     let slot_target = format!("../../generations/{}/{}", name.flat(), generation.number);
     vec![
         link(layout.slot_link(name, generation.slot), slot_target, Part::Link),
+        link(layout.web_socket(name), format!("{}/s", generation.slot), Part::Link),
         link(layout.nginx_link(name), active.join("nginx.conf"), Part::Vhost),
         link(layout.logrotate_link(name), active.join("logrotate"), Part::Logrotate),
         link(layout.tmpfiles_link(name), active.join("tmpfiles.conf"), Part::Tmpfiles),

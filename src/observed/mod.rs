@@ -28,14 +28,16 @@ pub struct Installed {
     pub services: BTreeMap<Slot, Service>,
     /// Slots whose run flag is up.
     pub raised: BTreeSet<Slot>,
+    /// Slots that an operator masked.
+    pub masked: BTreeSet<Slot>,
 }
 
 impl Installed {
     /// An environment of which the host holds nothing.
     pub fn nothing(name: EnvName) -> Self {
         let (slots, services) = (BTreeMap::new(), BTreeMap::new());
-        let (drift, raised) = (Vec::new(), BTreeSet::new());
-        Self { name, active: None, generation: None, slots, newest: 0, drift, services, raised }
+        let (drift, raised, masked) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        Self { name, active: None, generation: None, slots, newest: 0, drift, services, raised, masked }
     }
 
     /// The slot that serves, if any does.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::{Action, EnvPlan, Serving, Want};
 use crate::desired::Wanted;
+use crate::model::Slot;
 use crate::observed::{Difference, Drift, Installed, Part};
 use crate::policy::{Ruling, Standing};
 
@@ -32,7 +33,7 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
         generation: generation.number,
         wanted: generation.wanted.clone(),
     });
-    let (respected, repairs) = split(&installed.drift);
+    let (respected, repairs) = split(installed);
     let mut plan =
         EnvPlan { name: installed.name.clone(), serves, wants: None, action: Action::Nothing, repairs, respected };
     if let Some(words) = stopped_or_suspended(standing, now) {
@@ -49,10 +50,10 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
         other if plan.action == Action::Nothing => plan.action = without_wish(other, installed),
         _ => {}
     }
-    if let Action::Blocked(_) | Action::Release = plan.action {
-        return plan;
+    if !matches!(plan.action, Action::Blocked(_) | Action::Release) {
+        plan.start_if_down(installed);
     }
-    plan.start_if_down(installed);
+    plan.respect();
     plan
 }
 
@@ -63,22 +64,39 @@ impl EnvPlan {
         if moves || installed.serves() {
             return;
         }
-        if self.respected.is_empty() {
-            self.action = Action::Start;
-        } else {
+        self.action = Action::Start;
+    }
+
+    /// What an operator said to the init system is neither undone nor got round by the other slot.
+    fn respect(&mut self) {
+        let would_undo = matches!(self.action, Action::Nothing | Action::Release | Action::Start);
+        if would_undo && !self.respected.is_empty() {
             self.action = Action::Blocked(self.respected.join("; "));
         }
     }
 }
 
-/// A missing wants link is an operator's `systemctl disable`: respected. Everything else is drift.
-fn split(drift: &[Drift]) -> (Vec<String>, Vec<Drift>) {
-    let intent = |drift: &&Drift| drift.expected.part == Part::Wants && drift.found == Difference::Missing;
-    let (intents, repairs): (Vec<&Drift>, Vec<&Drift>) = drift.iter().partition(intent);
-    let words = |drift: &Drift| {
-        format!("{drift} (systemctl disable): it does not start at boot; systemctl enable it, or portreeve stop it")
-    };
-    (intents.into_iter().map(words).collect(), repairs.into_iter().cloned().collect())
+/// A missing wants link is an operator's `systemctl disable`, and a mask is his too: respected. Everything else is drift.
+fn split(installed: &Installed) -> (Vec<String>, Vec<Drift>) {
+    let mask = Difference::Target("/dev/null".into());
+    let mut intents: Vec<String> = installed.masked.iter().map(|slot| masked(installed, *slot)).collect();
+    let mut repairs = Vec::new();
+    for drift in &installed.drift {
+        match (drift.expected.part, &drift.found) {
+            (Part::Wants, Difference::Missing) => intents.push(format!(
+                "{drift} (systemctl disable): it would not start at boot; systemctl enable it, or portreeve stop {}",
+                installed.name
+            )),
+            (Part::Unit, found) if *found == mask => {}
+            _ => repairs.push(drift.clone()),
+        }
+    }
+    (intents, repairs)
+}
+
+fn masked(installed: &Installed, slot: Slot) -> String {
+    let (name, unit) = (&installed.name, format!("{}@{slot}.service", installed.name.system()));
+    format!("{unit} is masked: it can't be started; systemctl unmask {unit}, or portreeve stop {name}")
 }
 
 /// The two holds that need no wish to be judged.
@@ -127,6 +145,8 @@ fn wanted_action(
 fn without_wish(want: Want, installed: &Installed) -> Action {
     match want {
         Want::Absent { .. } if installed.active.is_none() => Action::Nothing,
+        // It serves nothing: a removal, or a first release, that did not come to its end.
+        Want::Absent { .. } if installed.active == Some(0) => Action::Remove,
         Want::Absent { tombstone: true } => Action::Remove,
         Want::Absent { tombstone: false } => Action::Blocked(
             "it is no longer in the repository, and pro goes only with `removed = true` in its file".to_owned(),

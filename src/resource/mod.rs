@@ -29,6 +29,9 @@ use crate::emit::EmitError;
 use crate::manifest::Environment;
 use crate::model::{EnvLayout, Manager, Slot};
 
+/// The settings module that we set; its file lies in the generation.
+pub const SETTINGS_MODULE: &str = "portreeve_settings";
+
 /// Everything that the files of one generation are made of.
 #[derive(Debug, Clone)]
 pub struct Subject<'a> {

@@ -63,6 +63,8 @@ fn ours(subject: &Subject<'_>, django: &Django) -> Result<Vec<(&'static str, Val
         ("SECRET_KEY", Value::text(subject.secret_key.expose_secret())),
         ("ALLOWED_HOSTS", Value::List(env.domains.iter().map(allowed_host).collect())),
         ("CSRF_TRUSTED_ORIGINS", Value::List(env.domains.iter().map(|domain| origin(subject, domain)).collect())),
+        // Without [tls] there is nothing at the other end of such a redirect.
+        ("SECURE_SSL_REDIRECT", Value::Bool(false)),
         ("STATIC_URL", Value::text("/static/")),
         ("STATIC_ROOT", path(&layout.static_files())?),
         ("MEDIA_URL", Value::text("/media/")),

@@ -51,7 +51,7 @@ fn ours(file: &mut EnvFile, subject: &Subject<'_>) -> Result<(), EmitError> {
     let slot = layout.host().slot_link(&env.name, subject.slot);
     let python_path = format!("{}:{}", member("PYTHONPATH", &slot)?, member("PYTHONPATH", &subject.code_dir)?);
     if env.django.is_some() {
-        file.set("DJANGO_SETTINGS_MODULE", "portreeve_settings")?;
+        file.set("DJANGO_SETTINGS_MODULE", super::SETTINGS_MODULE)?;
     }
     file.set("BASE_PORT", &env.ports.first.to_string())?;
     file.set("DATABASE_URL", &database_url(&layout.data().join("db.sqlite3"))?)?;

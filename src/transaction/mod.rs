@@ -20,6 +20,7 @@ mod render;
 mod repair;
 mod report;
 mod retire;
+mod room;
 mod slot;
 mod stage;
 mod validate;

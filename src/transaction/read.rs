@@ -34,6 +34,7 @@ pub fn installed(cx: &Context<'_>, name: &EnvName, services: &BTreeMap<SlotId, S
         }
     }
     installed.raised = raised(cx, name).map_err(&fail)?;
+    installed.masked = masked(cx, &installed).map_err(&fail)?;
     if let Some(number) = active.filter(|&number| number > 0) {
         installed.generation = read_generation(cx, name, number)?;
     }
@@ -51,6 +52,22 @@ fn raised(cx: &Context<'_>, name: &EnvName) -> Result<BTreeSet<Slot>, HostError>
         }
     }
     Ok(raised)
+}
+
+/// A mask is a link to /dev/null (`systemctl mask`, with or without `--runtime`), also of a unit that is not loaded, and also
+/// where a unit of ours outranks it: the operator has said what he wants. Others only the service manager knows of.
+fn masked(cx: &Context<'_>, installed: &Installed) -> Result<BTreeSet<Slot>, HostError> {
+    let mut masked: BTreeSet<Slot> =
+        installed.services.iter().filter(|(_, service)| service.masked).map(|(slot, _)| *slot).collect();
+    for slot in Slot::BOTH {
+        let unit = cx.layout.unit_name(&installed.name, slot);
+        for directory in [cx.layout.systemd_units(), cx.layout.systemd_runtime_units()] {
+            if cx.host.files().look(&directory.join(&unit))? == Found::Link("/dev/null".into()) {
+                masked.insert(slot);
+            }
+        }
+    }
+    Ok(masked)
 }
 
 fn number_behind(files: &dyn Files, link: &Path) -> Result<Option<GenerationNumber>, HostError> {

@@ -26,7 +26,8 @@ impl From<JournalError> for Failure {
 /// Ends the transaction that a killed program left open, if it did.
 pub fn recover(cx: &Context<'_>, name: &EnvName) -> Result<Recovered, Failure> {
     let Some(intent) = Intent::find(cx, name)? else { return Ok(Recovered::Clean) };
-    let installed = read::installed(cx, name, &std::collections::BTreeMap::new())?;
+    let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
+    let installed = read::installed(cx, name, &services)?;
     let recovered = if installed.active == Some(intent.to) && intent.to > 0 {
         finish(cx, &intent, &installed)?
     } else {
@@ -53,7 +54,7 @@ fn finish(cx: &Context<'_>, intent: &Intent, installed: &Installed) -> Result<Re
         return Ok(Recovered::Undone(intent.to));
     };
     if let Ok(()) = resume(cx, generation) {
-        slot::retire(cx, &intent.env, generation.slot.other()).map_err(Failure::on_host(Phase::Recover))?;
+        super::retire::after_release(cx, generation, installed);
         Ok(Recovered::Finished(intent.to))
     } else {
         back(cx, intent)?;

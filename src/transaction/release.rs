@@ -4,10 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::build::Build;
-use super::{Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, migrate, slot, stage, validate};
+use super::{
+    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, migrate, room, slot, stage, validate,
+};
 use crate::desired::{Generation, Wanted, Why};
-use crate::model::{GenerationNumber, Slot};
+use crate::host::HostError;
+use crate::model::{EnvName, GenerationNumber, Identity, Node, Slot};
 use crate::observed::Installed;
+
+/// Longest log of a build that is kept whole.
+const LOG_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// Where to go.
 #[derive(Debug, Clone, PartialEq)]
@@ -140,7 +146,11 @@ fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> {
 
 /// Where the build of this attempt is logged.
 pub fn attempt_log(cx: &Context<'_>, generation: &Generation) -> PathBuf {
-    cx.layout.attempts().join(format!("{}.{}.log", generation.name.flat(), generation.number))
+    log_of(cx, &generation.name, generation.number)
+}
+
+fn log_of(cx: &Context<'_>, name: &EnvName, number: GenerationNumber) -> PathBuf {
+    cx.layout.attempts().join(format!("{}.{number}.log", name.flat()))
 }
 
 fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> Result<(), Failure> {
@@ -149,6 +159,7 @@ fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> 
     ground::ensure_user(cx, wanted)?;
     let owners = ground::owners(cx, wanted)?;
     ground::ensure_directories(cx, wanted, owners)?;
+    room::ensure(cx, wanted)?;
     let build = Build::new(cx, wanted, owners, attempt_log(cx, generation));
     phase(
         cx,
@@ -192,6 +203,9 @@ fn commit_and_verify(cx: &Context<'_>, generation: &Generation) -> Result<(), Fa
 
 /// Goes back to where the transaction began; what went wrong on the way back is added to the failure.
 fn undo(cx: &Context<'_>, intent: &Intent, failure: Failure) -> Failure {
+    if let Err(error) = keep_words(cx, intent, &failure) {
+        cx.report.event(&Event::Note { text: &format!("the log of this attempt is not whole: {error}") });
+    }
     match super::recover::back(cx, intent).and_then(|()| intent.close(cx).map_err(Failure::on_host(Phase::Recover))) {
         Ok(()) => failure,
         Err(second) => {
@@ -201,6 +215,20 @@ fn undo(cx: &Context<'_>, intent: &Intent, failure: Failure) -> Failure {
             }
         }
     }
+}
+
+/// Adds what the candidate's processes said to the attempt's log, which holds what its build said: the journal forgets, and its
+/// slot gets another tenant.
+fn keep_words(cx: &Context<'_>, intent: &Intent, failure: &Failure) -> Result<(), HostError> {
+    let said_by_processes = matches!(failure.phase, Phase::Start | Phase::Health | Phase::Verify | Phase::Bake);
+    if !said_by_processes || failure.log.is_empty() {
+        return Ok(());
+    }
+    let path = log_of(cx, &intent.env, intent.to);
+    let mut bytes = cx.host.files().read(&path, LOG_LIMIT)?.unwrap_or_default();
+    bytes.extend(failure.log.join("\n").into_bytes());
+    bytes.push(b'\n');
+    cx.host.files().put(&path, &Node::File { bytes, mode: 0o640, owner: Identity::ROOT })
 }
 
 /// The generation that a rollback can go to as it is: its slot is the one that does not serve.

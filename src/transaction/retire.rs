@@ -14,10 +14,11 @@ const GRACE: Duration = Duration::from_secs(1);
 pub fn after_release(cx: &Context<'_>, generation: &Generation, before: &Installed) {
     let old = generation.slot.other();
     let warm = generation.wanted.env.warm.duration() > Duration::ZERO;
-    if !before.runs(old) || !warm {
-        if before.runs(old) {
-            cx.host.clock().sleep(GRACE);
-        }
+    if before.runs(old) && !warm {
+        cx.host.clock().sleep(GRACE);
+    }
+    // One that does not run keeps no flag either: it would run again after whatever starts it.
+    if !warm || !before.runs(old) {
         if let Err(error) = slot::retire(cx, &generation.name, old) {
             cx.report.event(&Event::Note { text: &format!("the old slot still runs: {error}") });
         }

@@ -129,22 +129,35 @@ pub fn judge(cx: &Context<'_>, generation: &Generation, verdict: Verdict, phase:
         Verdict::Cancelled => Err(Failure::cancelled(phase)),
         Verdict::Unhealthy { last, tries, took } => {
             let log = log(cx, &generation.name, generation.slot);
-            let cause = unhealthy(&last, generation.wanted.env.health.expect);
+            let cause = unhealthy(&last, generation.wanted.env.health.expect, &log);
             cx.report.event(&Event::Failed { phase, what: &format!("GET {path} -> {last}, {tries} tries"), took });
             Err(Failure { body: body(&last), ..Failure::release(phase, cause).with_log(log) })
         }
     }
 }
 
-fn unhealthy(last: &Outcome, expect: Expect) -> String {
+fn unhealthy(last: &Outcome, expect: Expect, log: &[String]) -> String {
     match (last, expect) {
         (Outcome::Answered(answer), Expect::Status(wanted)) => {
             format!("health answered {}, expected {wanted}", answer.status)
         }
         (Outcome::Answered(answer), Expect::Answer) => format!("health answered {}", answer.status),
         (Outcome::Silent(why), _) => format!("health got no answer: {why}"),
-        (Outcome::Exited(_), _) => "the processes ended before they were healthy".to_owned(),
+        (Outcome::Exited(_), _) => {
+            let why = exception(log).map(|line| format!(": {line}")).unwrap_or_default();
+            format!("the processes ended before they were healthy{why}")
+        }
     }
+}
+
+/// The last exception that Python printed: `ModuleNotFoundError: No module named 'breda'`.
+fn exception(log: &[String]) -> Option<&str> {
+    let named = |line: &&String| {
+        let kind = line.split(':').next().unwrap_or_default();
+        let word = kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'_');
+        word && (kind.ends_with("Error") || kind.ends_with("Exception"))
+    };
+    log.iter().rev().find(named).map(String::as_str)
 }
 
 /// The head of the body that came instead, in printable characters.
@@ -163,4 +176,22 @@ pub fn log(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Vec<String> {
 /// The slot's name for the service manager.
 pub fn id(name: &EnvName, slot: Slot) -> SlotId {
     SlotId { env: name.clone(), slot }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exception_is_found_among_what_gunicorn_says() {
+        let log = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>();
+        let traceback = [
+            "Traceback (most recent call last):",
+            "    import breda",
+            "a.b.SomeError: no: more",
+            "[1] [INFO] Worker exiting",
+        ];
+        assert_eq!(exception(&log(&traceback)), Some("a.b.SomeError: no: more"));
+        assert_eq!(exception(&log(&["[2026] [ERROR] SomeError: x", "  raise SomeError: y", "Error while: z"])), None);
+    }
 }

@@ -5,28 +5,38 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::build::{Build, succeed};
-use super::{Context, Failure, Phase, ground, render};
+use super::{Context, Event, Failure, Phase, ground, render};
 use crate::desired::Generation;
 use crate::host::Run;
-use crate::manifest::Web;
+use crate::manifest::{Django, Web};
 use crate::model::{Digest, Identity};
 use crate::policy::FailureClass;
+use crate::resource;
 
 /// The application, by Django's own checks and by what its settings really are.
 pub fn application(cx: &Context<'_>, build: &Build<'_>, generation: &Generation) -> Result<(), Failure> {
     let Some(django) = &generation.wanted.env.django else { return Ok(()) };
+    effective(cx, build, generation, django)?;
+    let env = render::command_env(cx, generation)?;
+    let exit = build.manage_exit(&env, &["check", "--deploy"])?;
+    succeed(exit, Phase::Validate, "manage.py check --deploy failed")
+}
+
+fn effective(cx: &Context<'_>, build: &Build<'_>, generation: &Generation, django: &Django) -> Result<(), Failure> {
     let env = render::command_env(cx, generation)?;
     let Web::Gunicorn(gunicorn) = &generation.wanted.env.web;
-    let exit = build.python(&env, &["-c", include_str!("effective.py"), &gunicorn.app])?;
+    let exit = build.python(&env, &["-c", include_str!("effective.py"), &gunicorn.app, &django.settings])?;
     let said = String::from_utf8_lossy(&exit.stdout).into_owned();
     succeed(exit, Phase::Validate, "the application can't be imported")?;
     let line = said.lines().rev().find_map(|line| line.strip_prefix("PORTREEVE "));
-    let effective = line.and_then(|line| serde_json::from_str(line).ok());
-    let effective: Effective = effective
+    let effective: Option<Effective> = line.and_then(|line| serde_json::from_str(line).ok());
+    let effective = effective
         .ok_or_else(|| Failure::release(Phase::Validate, "the application ended python while it was imported"))?;
-    effective.judge(cx, generation, django.debug)?;
-    let exit = build.manage_exit(&env, &["check", "--deploy"])?;
-    succeed(exit, Phase::Validate, "manage.py check --deploy failed")
+    if effective.redirects {
+        let text = format!("SECURE_SSL_REDIRECT of {} is off here: this environment has no [tls]", django.settings);
+        cx.report.event(&Event::Note { text: &text });
+    }
+    effective.judge(cx, generation, django, &gunicorn.app)
 }
 
 /// What Django sees once every settings file has had its say.
@@ -35,23 +45,41 @@ struct Effective {
     debug: bool,
     secret: Digest,
     database: String,
+    /// The settings module that Django ended up with.
+    module: String,
+    /// The project sends plain requests to https, which is switched off where there is none.
+    redirects: bool,
 }
 
 impl Effective {
-    fn judge(&self, cx: &Context<'_>, generation: &Generation, debug: bool) -> Result<(), Failure> {
+    fn judge(&self, cx: &Context<'_>, generation: &Generation, django: &Django, app: &str) -> Result<(), Failure> {
+        let Some(differs) = self.difference(cx, generation, django.debug)? else { return Ok(()) };
+        let module = app.split(':').next().unwrap_or(app);
+        let failure = |cause: String| Failure::release(Phase::Validate, cause);
+        if self.module != resource::SETTINGS_MODULE {
+            return Err(failure(format!("{module} sets DJANGO_SETTINGS_MODULE to {}: {differs}", self.module))
+                .with_help(format!(
+                    "in {module}: os.environ.setdefault(\"DJANGO_SETTINGS_MODULE\", \"{}\")",
+                    self.module
+                )));
+        }
+        Err(failure(format!("the settings that Django ends up with are not ours: {differs}"))
+            .with_help(format!("{module} must not change settings after Django has read them")))
+    }
+
+    /// The first value that is not what we set.
+    fn difference(&self, cx: &Context<'_>, generation: &Generation, debug: bool) -> Result<Option<String>, Failure> {
         let key = ground::secret_key(cx, &generation.name)?;
         let database = cx.paths(&generation.wanted).data().join("db.sqlite3");
-        let differs = if self.debug != debug {
-            format!("DEBUG is {}, not {}", python(self.debug), python(debug))
+        Ok(if self.debug != debug {
+            Some(format!("DEBUG is {}, not {}", python(self.debug), python(debug)))
         } else if self.secret != Digest::of(ground::expose(&key)) {
-            "SECRET_KEY is not the host's".to_owned()
+            Some("SECRET_KEY is not the host's".to_owned())
         } else if Path::new(&self.database) != database {
-            format!("the database is {}, not {}", self.database, database.display())
+            Some(format!("the database is {}, not {}", self.database, database.display()))
         } else {
-            return Ok(());
-        };
-        Err(Failure::release(Phase::Validate, format!("the settings that Django ends up with are not ours: {differs}"))
-            .with_help("don't overwrite DJANGO_SETTINGS_MODULE in wsgi.py; let settings come from the environment"))
+            None
+        })
     }
 }
 

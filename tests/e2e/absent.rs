@@ -1,1 +1,125 @@
+//! A host without environments, before the first and after the last, and at every point on the way: nothing of ours ever keeps
+//! nginx or logrotate from working.
 
+use crate::crash::{Point, pass_dies_at};
+use crate::http;
+use crate::oracle::{converges, one_generation};
+use crate::world::{SITE, World};
+
+const ACTIVE: &str = "/etc/portreeve/active";
+const GENERATIONS: &str = "/etc/portreeve/generations/bakery_pro";
+const JOURNAL: &str = "/var/lib/portreeve/journal";
+const NGINX: &str = "/etc/nginx/sites-enabled";
+const LOGROTATE: &str = "/etc/logrotate.d";
+const TMPFILES: &str = "/etc/tmpfiles.d";
+const UNITS: &str = "/etc/systemd/system";
+
+/// Until there is a generation to start.
+const BUILDING: [Point; 8] = [
+    Point::first("nothing but the intent", "renameat", "/etc/sysusers.d"),
+    Point::first("before the release's tree", "renameat2", "/home/foouser/bakery/pro/releases"),
+    Point::first("before the virtual environment is complete", "renameat", "/home/foouser/bakery/pro/venvs"),
+    Point::first("before it is absent", "renameat2", GENERATIONS),
+    Point::first("before absence is active", "renameat", ACTIVE),
+    Point::first("before the vhost's link", "renameat", NGINX),
+    Point::first("before logrotate's link", "renameat", LOGROTATE),
+    Point::first("before tmpfiles' link", "renameat", TMPFILES),
+];
+
+/// From there to the end.
+const STARTING: [Point; 6] = [
+    Point::first("before its generation", "renameat2", GENERATIONS),
+    Point::first("before its slot's link", "renameat", "/etc/portreeve/slots/bakery_pro"),
+    Point::first("before its unit", "renameat", UNITS),
+    Point::first("before it is wanted at boot", "renameat", "/etc/systemd/system/multi-user.target.wants"),
+    Point::first("before the rename", "renameat", ACTIVE),
+    Point::first("after the rename", "fsync", ACTIVE),
+];
+
+/// The way back to nothing.
+const REMOVING: [Point; 6] = [
+    Point::first("before the rename to absence", "renameat", ACTIVE),
+    Point::first("before the vhost's link goes", "unlinkat", NGINX),
+    Point::first("before logrotate's link goes", "unlinkat", LOGROTATE),
+    Point::first("before tmpfiles' link goes", "unlinkat", TMPFILES),
+    Point::first("before the unit goes", "unlinkat", UNITS),
+    Point::first("before the last link goes", "unlinkat", ACTIVE),
+];
+
+/// What others run on this host goes on working.
+#[track_caller]
+fn others_work(world: &World, when: &str) {
+    let script = "nginx -t -q
+        ! logrotate -d /etc/logrotate.conf 2>&1 | grep '^error:'
+        systemctl reset-failed nginx; systemctl restart nginx; systemctl is-active -q nginx";
+    let works = world.host.exec(&["sh", "-euc", script]);
+    assert_eq!(works.code, 0, "{when}: {works}");
+}
+
+fn wants(world: &World, environments: &str) {
+    world.push_deploy(&[("hosts/web1.toml", Some(&format!("environments = [{environments}]\n")))]);
+}
+
+#[track_caller]
+fn nothing_is_there(world: &World) {
+    let found = world.host.sh(
+        "find /etc/nginx /etc/logrotate.d /etc/tmpfiles.d /etc/systemd/system /etc/portreeve/active /run/portreeve \
+            -name '*bakery_pro*' -not -name '*.lock' -not -path '/run/portreeve/bakery_pro*' 2>/dev/null || true",
+    );
+    assert_eq!(found, "");
+    let answer = http::get(&world.host, SITE, "/").expect("nginx answers");
+    assert_eq!(answer.release(), None, "{answer:?}");
+}
+
+#[test]
+fn a_first_release_killed_at_any_point_harms_nobody() {
+    let world = World::new("first");
+    wants(&world, "");
+    let none = world.reconcile();
+    assert_eq!(none.code, 0, "{none}");
+    others_work(&world, "no environment");
+    nothing_is_there(&world);
+
+    wants(&world, "\"bakery/pro\"");
+    for point in BUILDING.into_iter().chain(STARTING) {
+        pass_dies_at(&world, point);
+        others_work(&world, point.name);
+    }
+    converges(&world, "v1");
+    others_work(&world, "released");
+}
+
+#[test]
+fn the_last_environment_goes_and_may_come_back() {
+    let world = World::new("last");
+    world.reconcile().ok();
+    let number = one_generation(&world);
+    world.host.sh("systemctl is-active -q portreeve-bakery_pro@a");
+
+    wants(&world, "");
+    let kept = world.reconcile();
+    assert_eq!(kept.code, 4, "{kept}");
+    assert!(kept.said().contains("removed = true"), "{kept}");
+    assert_eq!(world.serving(), "v1", "pro goes with a tombstone only");
+
+    let pro = world.deploy.read("projects/bakery/pro.toml");
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("removed = true\n{pro}")))]);
+    for point in REMOVING {
+        pass_dies_at(&world, point);
+        others_work(&world, point.name);
+    }
+    let gone = world.reconcile();
+    assert_eq!(gone.code, 0, "{gone}");
+    others_work(&world, "removed");
+    nothing_is_there(&world);
+    let units = world.host.sh("systemctl list-units --all --plain --no-legend 'portreeve-bakery_pro@*'");
+    assert_eq!(units, "", "no process stays");
+    assert!(world.host.has("/home/foouser/bakery/pro/data/db.sqlite3"), "data stays");
+    let idle = world.reconcile();
+    assert_eq!(idle.code, 0, "{idle}");
+
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(&pro))]);
+    wants(&world, "\"bakery/pro\"");
+    converges(&world, "v1");
+    assert!(one_generation(&world) > number);
+}

@@ -43,7 +43,8 @@ pub fn one_generation(world: &World) -> u64 {
 /// Waits until the site answers after a boot, which nobody but systemd has a hand in.
 #[track_caller]
 pub fn comes_back(world: &World) {
-    let answers = || world.host.exec(&["curl", "-sf", "-H", "Host: bakery.example", "http://127.0.0.1/"]).code == 0;
+    let answers =
+        || world.host.exec(&["curl", "-sf", "-H", "Host: bakery.example", "http://127.0.0.1/healthz"]).code == 0;
     until_within(Duration::from_secs(90), "the site answers without a pass", answers);
 }
 

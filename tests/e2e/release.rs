@@ -175,7 +175,7 @@ fn state(world: &World) -> String {
         cat /etc/systemd/system/portreeve-bakery_pro@*.service
         find /run/portreeve/bakery_pro /var/lib/portreeve/journal /etc/portreeve/staging \\
             -mindepth 1 -maxdepth 1 -printf '%p\\n' | sort
-        for slot in a b; do systemctl show --property=ActiveState,MainPID,NRestarts portreeve-bakery_pro@$slot; done
+        for slot in a b; do systemctl show --property=ActiveState,MainPID portreeve-bakery_pro@$slot; done
         ls /home/foouser/bakery/pro/venvs
         ")
 }
@@ -185,7 +185,7 @@ fn state(world: &World) -> String {
 fn nothing_of_it_runs(world: &World) {
     let slot = world.host.sh("dirname $(readlink /run/portreeve/bakery_pro/web.sock)");
     let unit = format!("portreeve-bakery_pro@{}.service", slot.trim());
-    let processes = world.host.sh("ps -u foouser -o pid=,cgroup=,args=");
+    let processes = world.host.sh("ps -ww -u foouser -o pid=,cgroup:200=,args=");
     assert!(processes.lines().count() >= 3, "{processes}");
     for process in processes.lines() {
         assert!(process.contains(&unit), "{process} runs, and only {unit} should");

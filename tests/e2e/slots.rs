@@ -1,1 +1,157 @@
+//! Two slots at once: each keeps its own code, settings and unit, and comes back by itself, whoever dies and when.
 
+use crate::crash::{Point, pass_dies_at};
+use crate::oracle::{comes_back, converges, one_generation};
+use crate::traces::until;
+use crate::world::World;
+
+/// Says in each response which settings its process has.
+const MIDDLEWARE: &str = r#"
+import os
+
+from django.conf import settings
+
+from bakery import RELEASE
+
+
+def release(get_response):
+    def middleware(request):
+        response = get_response(request)
+        response["X-Release"] = RELEASE
+        response["X-Settings"] = f"{settings.OVEN} {os.environ['OVEN']} {os.getpid()}"
+        return response
+
+    return middleware
+"#;
+
+/// Wants `version` with settings, variables and a number of workers of its own.
+fn want(world: &World, version: &str, workers: u32) {
+    world.push_app(version, &[("bakery/middleware.py", Some(MIDDLEWARE))], version);
+    let text = world.deploy.read("projects/bakery/pro.toml");
+    let text = text.split("\n[web.gunicorn]").next().expect("a text").trim_end();
+    let own = format!(
+        "{text}\n\n[web.gunicorn]\nworkers = {workers}\n[settings]\nOVEN = \"{version}\"\n[env]\nOVEN = \"{version}\"\n"
+    );
+    world.deploy.write("projects/bakery/pro.toml", own);
+    world.set_rev(version);
+}
+
+/// What a slot's processes answer themselves.
+fn asks(world: &World, slot: &str) -> Option<Answer> {
+    let socket = format!("/run/portreeve/bakery_pro/{slot}/s");
+    let asked = ["curl", "-si", "--max-time", "10", "--unix-socket", &socket, "-H", "Host: bakery.example"];
+    let answer = world.host.exec(&[&asked[..], &["http://localhost/healthz"]].concat()).stdout;
+    let header = |name: &str| {
+        let line = answer.lines().find(|line| line.to_ascii_lowercase().starts_with(name))?;
+        Some(line.split_once(": ")?.1.trim().to_owned())
+    };
+    let settings = header("x-settings")?;
+    let mut words = settings.split(' ').map(str::to_owned);
+    Some(Answer {
+        release: header("x-release")?,
+        setting: words.next()?,
+        variable: words.next()?,
+        worker: words.next()?,
+    })
+}
+
+#[derive(Debug)]
+struct Answer {
+    release: String,
+    setting: String,
+    variable: String,
+    worker: String,
+}
+
+impl Answer {
+    fn is_all(&self, version: &str) -> bool {
+        [&self.release, &self.setting, &self.variable].into_iter().all(|value| value == version)
+    }
+}
+
+/// The slot answers with `version`, code and settings alike; it may still be starting.
+#[track_caller]
+fn runs(world: &World, slot: &str, version: &str) {
+    let mut seen = None;
+    until("the slot answers", || {
+        seen = asks(world, slot);
+        seen.is_some()
+    });
+    let answer = seen.expect("it answered");
+    assert!(answer.is_all(version), "slot {slot} should be {version}: {answer:?}");
+}
+
+fn master(world: &World, slot: &str) -> String {
+    let unit = format!("portreeve-bakery_pro@{slot}.service");
+    world.host.sh(&format!("systemctl show --property=MainPID --value {unit}")).trim().to_owned()
+}
+
+fn workers(world: &World, slot: &str) -> Vec<String> {
+    let listed = world.host.sh(&format!("pgrep -P {} || true", master(world, slot)));
+    listed.lines().map(str::to_owned).collect()
+}
+
+/// Kills a slot's master, and waits until systemd has brought another.
+#[track_caller]
+fn kill_master(world: &World, slot: &str, version: &str) {
+    let before = master(world, slot);
+    world.host.exec_ok(&["kill", "-9", &before]);
+    until("systemd has started another master", || !["0", &before].contains(&master(world, slot).as_str()));
+    runs(world, slot, version);
+}
+
+/// Kills all workers of a slot, and waits until its master has as many others.
+#[track_caller]
+fn kill_workers(world: &World, slot: &str, version: &str) {
+    let before = workers(world, slot);
+    world.host.sh(&format!("kill -9 {}", before.join(" ")));
+    until("the master has other workers", || {
+        let now = workers(world, slot);
+        now.len() == before.len() && now.iter().all(|worker| !before.contains(worker))
+    });
+    runs(world, slot, version);
+    let answer = asks(world, slot).expect("it answers");
+    assert!(!before.contains(&answer.worker), "{answer:?}");
+}
+
+#[test]
+fn whoever_dies_at_whatever_moment_comes_back_as_what_he_was() {
+    let world = World::new("slots");
+    want(&world, "v1", 1);
+    world.reconcile().ok();
+    kill_master(&world, "a", "v1");
+    comes_back(&world);
+
+    // Before the commit: the candidate is healthy and the program is gone.
+    want(&world, "v2", 3);
+    pass_dies_at(&world, Point::first("before the rename", "renameat", "/etc/portreeve/active"));
+    assert_eq!((workers(&world, "a").len(), workers(&world, "b").len()), (1, 3), "each runs its own unit");
+    for (slot, version) in [("a", "v1"), ("b", "v2")] {
+        kill_workers(&world, slot, version);
+        kill_master(&world, slot, version);
+    }
+    comes_back(&world);
+    assert_eq!(world.serving(), "v1");
+
+    // Committed, the socket not moved, neither retired.
+    pass_dies_at(&world, Point::first("after the rename", "fsync", "/etc/portreeve/active"));
+    for (slot, version) in [("a", "v1"), ("b", "v2")] {
+        kill_workers(&world, slot, version);
+        kill_master(&world, slot, version);
+    }
+    assert_eq!(world.serving(), "v1", "the socket still leads there");
+    world.reconcile().ok();
+    assert_eq!(world.serving(), "v2");
+    one_generation(&world);
+
+    // Warm: the old one stays for a rollback, and is what it was.
+    for (slot, version) in [("a", "v1"), ("b", "v2")] {
+        kill_workers(&world, slot, version);
+        kill_master(&world, slot, version);
+    }
+    comes_back(&world);
+    converges(&world, "v2");
+    world.portreeve(&["rollback", "bakery/pro"]).ok();
+    assert_eq!(world.serving(), "v1");
+    one_generation(&world);
+}
