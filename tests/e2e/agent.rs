@@ -88,6 +88,7 @@ fn the_agent_releases_what_is_pushed(world: &World) {
     let fed = || property(world, UNIT, "WatchdogTimestampMonotonic") != watched;
     until_within(A_PASS, "the watchdog is fed again", fed);
 
+    assert!(!world.host.has(JOURNAL), "what is live is settled");
     world.host.exec_ok(&["systemctl", "stop", UNIT]);
     assert_eq!(property(world, UNIT, "Result"), "success");
     assert_eq!(world.serving(), "v4", "the site serves without the agent");

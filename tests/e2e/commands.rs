@@ -76,7 +76,7 @@ fn a_refused_release_is_found_again(world: &World) {
     let commit = world.set_rev("v2");
     world.reconcile().exits(3);
     let waited = world.portreeve(&["wait", "bakery/pro", "--commit", &commit, "--timeout", "20s"]).exits(3);
-    assert!(waited.stderr.contains("not released"), "{waited}");
+    assert!(waited.stderr.contains("was not released"), "{waited}");
     let log = world.portreeve(&["logs", "bakery/pro", "--release", "2"]).ok().stdout;
     assert!(log.contains("no-such-package"), "{log}");
     let status = world.portreeve(&["status", "--exit-code"]).exits(4);
