@@ -28,25 +28,19 @@ pub struct PassReport {
 }
 
 /// How long a pass waits for another program's transaction of the same environment.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One pass over `only` these environments, or over all.
 pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
     let cx = app.context(report);
     let mut outcomes = recover_all(&cx)?;
-    let survey = fetch_and_survey(app, &cx, only)?;
+    let survey = survey(app, &cx, only)?;
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
         // Where recovery failed, nothing else may begin: the journal still says where to go back to.
         outcomes.entry(plan.name.clone()).or_insert_with(|| unless_cancelled(&cx, plan));
     }
     Ok(PassReport { survey, outcomes })
-}
-
-/// Mirrors are written by one program at a time.
-fn fetch_and_survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<Survey, Failure> {
-    let _fetching = lock(cx, "fetch", PATIENCE)?;
-    survey(app, cx, only)
 }
 
 fn unless_cancelled(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {

@@ -94,7 +94,11 @@ pub fn elsewhere(host: &str) -> Result<u8, Fault> {
         interactive: true,
     };
     let exit = parts.processes.run(&run).map_err(|error| Fault::failed(&error))?;
-    Ok(exit.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    match exit.code.and_then(|code| u8::try_from(code).ok()) {
+        // ssh's own word for having failed itself (ssh(1)); it has said why.
+        None | Some(255) => Err(Fault { code: 1, message: format!("{host} was not reached"), help: None }),
+        Some(code) => Ok(code),
+    }
 }
 
 /// The arguments without the first `-H`: a later one is part of what `portreeve run` runs.

@@ -5,6 +5,7 @@ use crate::world::World;
 
 /// root reaches this host by ssh, as from another one.
 const SSH: &str = r#"
+echo '127.0.0.1 localhost' >>/etc/hosts
 ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519
 cat /root/.ssh/id_ed25519.pub >/root/.ssh/authorized_keys
 printf 'localhost %s\n' "$(cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub)" >/root/.ssh/known_hosts
@@ -144,4 +145,5 @@ fn the_same_command_elsewhere(world: &World) {
     let run = world.portreeve(&["-H", "localhost", "run", "bakery/pro", "sh", "-c", "echo \"two  words\"; exit 7"]);
     assert_eq!(run.exits(7).stdout, "two  words\n");
     world.portreeve(&["-H", "-oProxyCommand=true", "status"]).exits(2);
+    world.portreeve(&["-H", "nowhere.example", "status"]).exits(1);
 }
