@@ -62,6 +62,8 @@ pub struct App {
     pub local: LocalPaths,
     /// What is true of it.
     pub facts: Facts,
+    /// Our own program.
+    pub program: PathBuf,
     /// The machine.
     pub host: Box<dyn Host>,
     trees: GitTrees,
@@ -93,7 +95,8 @@ impl App {
         let git = git(&settings, surroundings)?;
         let facts = facts(&settings, &layout, surroundings, manager, authority);
         let trees = GitTrees::new(layout.clone());
-        Ok(Self { layout, settings, name, git, local, facts, host: Box::new(host), trees })
+        let program = surroundings.program.clone();
+        Ok(Self { layout, settings, name, git, local, facts, program, host: Box::new(host), trees })
     }
 
     /// What transactions are handed.

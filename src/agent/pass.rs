@@ -15,8 +15,11 @@ use crate::transaction::{
     self, Context, Event, Failure, FailureKind, Going, Phase, Recovered, Released, Report, chain,
 };
 
+use super::idle::{self, Glance};
+use super::last;
 use super::outcome::{Left, Outcome};
-use super::{App, Survey, read_standing, survey, write_standing};
+use super::survey::survey_at;
+use super::{App, Survey, read_standing, write_standing};
 
 /// What a pass found and did.
 #[derive(Debug)]
@@ -33,14 +36,30 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// One pass over `only` these environments, or over all.
 pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
     let cx = app.context(report);
+    let glance = match idle::glance(app, &cx, only) {
+        Glance::Converged(converged) => {
+            last::still(&cx);
+            return Ok(*converged);
+        }
+        other => other,
+    };
+    let (inputs, seen) = glance.into_parts();
     let mut outcomes = recover_all(&cx)?;
-    let survey = survey(app, &cx, only)?;
+    let survey = survey_at(app, &cx, only, seen)?;
+    let looked = cx.host.clock().now();
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
         // Where recovery failed, nothing else may begin: the journal still says where to go back to.
         outcomes.entry(plan.name.clone()).or_insert_with(|| unless_cancelled(&cx, plan));
     }
-    Ok(PassReport { survey, outcomes })
+    let pass = PassReport { survey, outcomes };
+    if let Some(inputs) = inputs {
+        idle::remember(app, &cx, &inputs, &pass);
+    }
+    if let Err(error) = last::remember(&cx, &pass, looked, only.is_empty()) {
+        report.event(&Event::Note { text: &format!("what this pass saw is not kept for status: {}", chain(&error)) });
+    }
+    Ok(pass)
 }
 
 fn unless_cancelled(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {

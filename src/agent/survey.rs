@@ -78,11 +78,21 @@ struct Deploy {
 
 /// Looks at everything and decides about `only` these environments, or about all.
 pub fn survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<Survey, Failure> {
+    survey_at(app, cx, only, None)
+}
+
+/// The same, where the deploy repository was looked at already: one connection a pass.
+pub(super) fn survey_at(
+    app: &App,
+    cx: &Context<'_>,
+    only: &BTreeSet<EnvName>,
+    seen: Option<source::Result<CommitId>>,
+) -> Result<Survey, Failure> {
     // Mirrors are written by one program at a time.
     let _fetching = lock(cx, "fetch", PATIENCE)?;
     let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
     let installed = transaction::installed_names(cx).map_err(Failure::on_host(Phase::Recover))?;
-    let (deploy, asked) = match read_deploy(app) {
+    let (deploy, asked) = match read_deploy(app, seen) {
         Ok(deploy) => {
             let asked = wants(app, cx, &deploy, &installed, only).map_err(Trouble::Lasting);
             (Some(deploy), asked)
@@ -109,20 +119,24 @@ pub fn survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<S
     Ok(Survey { plan, commit, manifests, trouble, ports })
 }
 
-fn read_deploy(app: &App) -> Result<Deploy, SourceError> {
+fn read_deploy(app: &App, seen: Option<source::Result<CommitId>>) -> Result<Deploy, SourceError> {
     let address = Address::parse(&app.settings.repo, app.local)?;
     let mirror = Mirror::new(app.layout.deploy_clone(), address.clone());
-    let tip = source::tip(&app.git, &address, &app.settings.branch)?;
+    let tip = seen.unwrap_or_else(|| source::tip(&app.git, &address, &app.settings.branch))?;
     let here = mirror.objects().is_ok_and(|objects| objects.contains(&tip));
     let wanted =
         if here { source::Wanted::Commit(tip.clone()) } else { source::Wanted::Branch(app.settings.branch.clone()) };
     let tip = mirror.fetch(&app.git, &[wanted])?.into_iter().next().unwrap_or(tip);
     let objects = mirror.objects()?;
-    let tree: Tree =
-        objects.deploy_tree(&tip)?.into_iter().map(|(path, entry)| (path, manifest_entry(entry))).collect();
+    let tree = deploy_tree(&objects, &tip)?;
     let (repository, diagnostics) = manifest::parse(&tree);
     let info = objects.commit_info(&tip).ok();
     Ok(Deploy { tip, objects, info, tree, repository, diagnostics })
+}
+
+/// The manifests of a commit of the deploy repository.
+pub fn deploy_tree(objects: &Objects, commit: &CommitId) -> Result<Tree, SourceError> {
+    Ok(objects.deploy_tree(commit)?.into_iter().map(|(path, entry)| (path, manifest_entry(entry))).collect())
 }
 
 fn manifest_entry(entry: TreeEntry) -> manifest::Entry {

@@ -27,6 +27,6 @@ pub fn run(args: &HistoryArgs, global: &Global) -> Result<u8, Fault> {
         let when = event.at.strftime("%Y-%m-%d %H:%M:%S").to_string();
         table.add_row([when, env, generation, event.kind.as_str().to_owned(), format!("{}{by}", event.summary)]);
     }
-    printer::line(table);
+    printer::table(&table);
     Ok(0)
 }

@@ -14,9 +14,11 @@ mod plan;
 mod ports;
 mod printer;
 mod reconcile;
+mod release;
 mod run;
 mod setup;
 mod signals;
+mod since;
 mod ssh_trust;
 mod status;
 mod tour;
@@ -31,7 +33,8 @@ use args::{Cli, Command};
 /// Parses the arguments, runs the command, and says how it ended.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(host) = &cli.global.elsewhere {
+    printer::colour(cli.global.color);
+    if let Some(host) = &cli.global.host {
         return finish(open::elsewhere(host));
     }
     finish(run(&cli))

@@ -5,19 +5,25 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::ground::Ground;
 use super::handle::{give, is_directory, make_directory_in, open_directory, sync, sys};
 use super::leftover::{Sweep, sweep};
 use super::{Authority, Clock, Files, Found, FreeSpace, HostError, Lock, Node, RealClock, Result, lock, stage, tree};
-use crate::model::{Identity, Layout};
+use crate::model::{Digest, Identity, Layout};
+
+/// No file of ours is larger.
+const LARGEST: usize = 8 * 1024 * 1024;
 
 /// The real files. Clones share the handles of root and runtime directory, and nothing else is kept.
 #[derive(Debug, Clone)]
@@ -176,9 +182,65 @@ impl Files for RealFiles {
         Ok(FreeSpace { bytes: blocks.saturating_mul(about.f_frsize), inodes: (about.f_files > 0).then_some(inodes) })
     }
 
+    /// Fewer calls than a look and a read: open, stat, read, close.
+    fn holds_file(&self, path: &Path, mode: u32, owner: Identity, sha256: Digest, room: &mut Vec<u8>) -> Result<bool> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = match rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty())) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => return Ok(false),
+            opened => opened.map_err(|errno| HostError::at("read", path)(errno.into()))?,
+        };
+        let about = sys("look at", path, || rustix::fs::fstat(&file))?;
+        let is_as_told = FileType::from_raw_mode(about.st_mode) == FileType::RegularFile
+            && (about.st_mode & 0o7777, about.st_uid, about.st_gid) == (mode, owner.uid, owner.gid);
+        Ok(is_as_told && has_digest(&file, path, about.st_size, sha256, room)?)
+    }
+
+    fn holds_link(&self, path: &Path, target: &Path) -> Result<bool> {
+        let mut text = [const { MaybeUninit::uninit() }; 4096];
+        // No signal interrupts readlink(2).
+        match rustix::fs::readlinkat_raw(rustix::fs::CWD, path, &mut text[..]) {
+            Ok((found, _)) => Ok(*found == *target.as_os_str().as_bytes()),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL) => Ok(false),
+            Err(errno) => Err(HostError::at("read", path)(errno.into())),
+        }
+    }
+
+    /// By inode, size and both times; the second one no program can set.
+    fn stamp(&self, path: &Path) -> Result<String> {
+        match path.metadata() {
+            Err(e) if is_absent(&e) => Ok(String::new()),
+            about => {
+                let about = about.map_err(HostError::at("look at", path))?;
+                let times = (about.mtime(), about.mtime_nsec(), about.ctime(), about.ctime_nsec());
+                Ok(format!("{}.{}.{}.{times:?}", about.dev(), about.ino(), about.len()))
+            }
+        }
+    }
+
     fn lock(&self, path: &Path, wait: Duration, holder: &str) -> Result<Box<dyn Lock>> {
         lock::take(&self.ground, &self.clock as &dyn Clock, path, wait, holder)
     }
+}
+
+/// Whether the file's bytes are those of the digest. A size that changes meanwhile is another content.
+fn has_digest(file: &OwnedFd, path: &Path, size: i64, sha256: Digest, room: &mut Vec<u8>) -> Result<bool> {
+    let Ok(size) = usize::try_from(size) else { return Ok(false) };
+    if size > LARGEST {
+        return Ok(false);
+    }
+    // One more byte than it had shows a file that grew.
+    room.resize(size + 1, 0);
+    let mut filled = 0;
+    while filled <= size {
+        match sys("read", path, || rustix::io::read(file, &mut room[filled..]))? {
+            0 => break,
+            read => filled += read,
+        }
+        if filled == size {
+            break;
+        }
+    }
+    Ok(filled == size && Digest::of(&room[..size]) == sha256)
 }
 
 /// A file in the place of a parent directory: below it there is nothing either.

@@ -57,7 +57,7 @@ pub use systemd::Systemd;
 pub use users::RealUsers;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
-use crate::model::{Identity, UserName};
+use crate::model::{Digest, Identity, UserName};
 
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
@@ -113,6 +113,26 @@ pub trait Files {
     fn raise_flag(&self, path: &Path) -> Result<()>;
     /// Bytes and inodes free to root at `path`'s file system.
     fn free_space(&self, path: &Path) -> Result<FreeSpace>;
+    /// Whether a regular file with these permission bits, this owner and this content is at `path`. `room` is where its bytes
+    /// are read to: one for many files.
+    fn holds_file(&self, path: &Path, mode: u32, owner: Identity, sha256: Digest, room: &mut Vec<u8>) -> Result<bool> {
+        room.clear();
+        match self.look(path)? {
+            Found::File { mode: is_mode, owner: is_owner, size } if is_mode == mode && is_owner == owner => {
+                room.extend(self.read(path, size)?.unwrap_or_default());
+                Ok(Digest::of(room) == sha256)
+            }
+            _ => Ok(false),
+        }
+    }
+    /// Whether a symbolic link with this text is at `path`.
+    fn holds_link(&self, path: &Path, target: &Path) -> Result<bool> {
+        Ok(matches!(self.look(path)?, Found::Link(found) if found == target))
+    }
+    /// Text that becomes another one when what is at `path`, links followed, is replaced or written.
+    fn stamp(&self, path: &Path) -> Result<String> {
+        Ok(format!("{:?}", self.look(path)?))
+    }
     /// Takes an exclusive lock, waiting at most so long.
     fn lock(&self, path: &Path, wait: Duration, holder: &str) -> Result<Box<dyn Lock>>;
 }

@@ -26,6 +26,16 @@ impl Digest {
         Self(hash.finalize().into())
     }
 
+    /// Its 32 bytes, for compact records.
+    pub const fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
+    /// From [`to_bytes`](Self::to_bytes).
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The first `digits` hexadecimal digits, for names that people read.
     pub fn short(&self, digits: usize) -> String {
         let mut hex = self.to_string();

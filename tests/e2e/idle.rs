@@ -1,0 +1,94 @@
+//! A tick at which nothing happened does almost nothing, and anything that happened is seen.
+
+use std::process::Command;
+
+use crate::cmd;
+use crate::world::World;
+
+/// What a pass was: a whole one asks the interpreter for its version, an idle one starts git alone.
+#[derive(Debug, PartialEq, Eq)]
+enum Pass {
+    Idle,
+    Whole,
+}
+
+#[track_caller]
+fn pass(world: &World) -> Pass {
+    let directory = tempfile::tempdir().unwrap();
+    let trace = directory.path().join("trace");
+    let inner = world.host.command(&["portreeve", "reconcile"]);
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-qq", "-e", "trace=execve", "-o"]).arg(&trace).arg(inner.get_program()).args(inner.get_args());
+    traced.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let said = cmd::run(traced);
+    assert_eq!(said.code, 0, "{said}");
+    let text = std::fs::read_to_string(trace).unwrap();
+    assert!(text.contains("ls-remote"), "{text}");
+    if text.contains("python3") { Pass::Whole } else { Pass::Idle }
+}
+
+/// Passes until nothing is left to do, three at most.
+#[track_caller]
+fn settle(world: &World) {
+    let idle = (0..4).any(|_| pass(world) == Pass::Idle);
+    assert!(idle, "passes go on being whole ones");
+}
+
+#[test]
+fn an_idle_pass_writes_nothing_and_sees_every_change() {
+    let world = World::new("idle");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.reconcile().ok();
+    assert_eq!(pass(&world), Pass::Whole, "what the release changed is looked at once");
+    assert_eq!(world.host.sh("ls /etc/portreeve/generations/bakery_pro"), "0\n1\n", "one release is enough");
+    assert_eq!(pass(&world), Pass::Idle);
+
+    world.host.sh("touch /run/mark; sleep 0.05");
+    assert_eq!(pass(&world), Pass::Idle);
+    assert_eq!(world.host.sh("find /etc /home /var /usr -xdev -newer /run/mark ! -path '/var/log/journal*'"), "");
+
+    let cases = [
+        ("its record is damaged", "truncate -s -1 /var/lib/portreeve/pass.json"),
+        ("its record is gone", "rm /var/lib/portreeve/pass.json"),
+        ("a vhost is edited", "echo >>/etc/portreeve/active/bakery_pro/nginx.conf"),
+        ("a mode is changed", "chmod 444 /etc/portreeve/active/bakery_pro/settings_local.py"),
+        ("an owner is changed", "chown www-data /etc/portreeve/active/bakery_pro/env.conf"),
+        ("a link is gone", "rm /etc/logrotate.d/portreeve-bakery_pro"),
+        ("a link leads elsewhere", "ln -sfn / /home/foouser/bakery/pro/current"),
+        ("a unit is edited", "echo >>/etc/systemd/system/portreeve-bakery_pro@a.service"),
+        ("a slot is stopped", "systemctl stop portreeve-bakery_pro@a"),
+        (
+            "an include is added",
+            "mkdir -p /etc/portreeve/local/bakery_pro/nginx.d; cd /etc/portreeve/local/bakery_pro/nginx.d; touch x.conf",
+        ),
+        ("agent.toml is edited", "echo 'jitter = \"7s\"' >>/etc/portreeve/agent.toml"),
+        ("a user is added", "useradd --system newcomer"),
+        ("the interpreter is replaced", "cp -p /usr/bin/python3.11 /usr/bin/p; mv /usr/bin/p /usr/bin/python3.11"),
+        (
+            "a hold begins and ends",
+            "portreeve suspend bakery/pro --for 1h; portreeve reconcile; portreeve resume bakery/pro",
+        ),
+        ("it is held", "portreeve suspend bakery/pro --for 1h"),
+    ];
+    for (what, script) in cases {
+        world.host.sh(script);
+        let needs_whole = what != "a hold begins and ends";
+        if needs_whole {
+            assert_eq!(pass(&world), Pass::Whole, "{what}");
+        }
+        if what == "it is held" {
+            assert_eq!(pass(&world), Pass::Whole, "a hold that ends by time is looked at");
+            world.portreeve(&["resume", "bakery/pro"]).ok();
+        }
+        settle(&world);
+    }
+
+    world.push_deploy(&[("README.md", Some("hello\n"))]);
+    assert_eq!(pass(&world), Pass::Whole, "the tip moved");
+    settle(&world);
+    let before = world.host.sh("readlink /etc/portreeve/active/bakery_pro");
+    world.host.sh("head -c 40 /dev/urandom | base64 >/etc/portreeve/secrets/bakery_pro/SECRET_KEY");
+    assert_eq!(pass(&world), Pass::Whole, "a secret changed");
+    assert_ne!(world.host.sh("readlink /etc/portreeve/active/bakery_pro"), before, "and was released");
+    assert_eq!(world.serving(), "v1");
+}
