@@ -6,12 +6,11 @@ use std::time::Duration;
 use crate::desired::Why;
 use crate::history::{Event as Happened, EventKind, History};
 use crate::host::Lock;
-use crate::model::{CommitId, EnvName, Identity, Node};
+use crate::model::{EnvName, Identity, Node};
 use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
 use crate::policy;
 use crate::resource;
-use crate::source;
 use crate::transaction::{
     self, Context, Event, Failure, FailureKind, Going, Phase, Recovered, Released, Report, chain,
 };
@@ -32,21 +31,20 @@ pub struct PassReport {
 }
 
 /// How long a pass waits for another program's transaction of the same environment.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One pass over `only` these environments, or over all.
 pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
     let cx = app.context(report);
-    let glance = match idle::glance(app, &cx, only) {
+    let (inputs, seen) = match idle::glance(app, &cx, only) {
         Glance::Converged(converged) => {
             last::still(&cx);
             return Ok(*converged);
         }
-        whole @ Glance::Whole { .. } => whole,
+        Glance::Whole { inputs, tip } => (inputs, tip),
     };
-    let (inputs, seen) = glance.into_parts();
     let mut outcomes = recover_all(&cx)?;
-    let survey = fetch_and_survey(app, &cx, only, seen)?;
+    let survey = survey_at(app, &cx, only, seen)?;
     let looked = cx.host.clock().now();
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
@@ -61,17 +59,6 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
         report.event(&Event::Note { text: &format!("what this pass saw is not kept for status: {}", chain(&error)) });
     }
     Ok(pass)
-}
-
-/// Mirrors are written by one program at a time.
-fn fetch_and_survey(
-    app: &App,
-    cx: &Context<'_>,
-    only: &BTreeSet<EnvName>,
-    seen: Option<source::Result<CommitId>>,
-) -> Result<Survey, Failure> {
-    let _fetching = lock(cx, "fetch", PATIENCE)?;
-    survey_at(app, cx, only, seen)
 }
 
 fn unless_cancelled(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {

@@ -9,6 +9,7 @@ use crate::plan::{Decision, EnvPlan, Plan, Want, decide};
 use crate::source::{self, Address, CommitInfo, Mirror, Objects, Selection, SourceError, TreeEntry};
 use crate::transaction::{self, Context, Failure, Phase, chain};
 
+use super::pass::{PATIENCE, lock};
 use super::want::Resolver;
 use super::{App, read_standing};
 
@@ -87,6 +88,8 @@ pub(super) fn survey_at(
     only: &BTreeSet<EnvName>,
     seen: Option<source::Result<CommitId>>,
 ) -> Result<Survey, Failure> {
+    // Mirrors are written by one program at a time.
+    let _fetching = lock(cx, "fetch", PATIENCE)?;
     let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
     let installed = transaction::installed_names(cx).map_err(Failure::on_host(Phase::Recover))?;
     let (deploy, asked) = match read_deploy(app, seen) {

@@ -26,8 +26,11 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// Run the same command on HOST, over ssh
-    #[arg(short = 'H', id = "elsewhere", global = true, value_name = "HOST")]
-    pub host: Option<String>,
+    #[arg(short = 'H', global = true, value_name = "HOST")]
+    pub elsewhere: Option<String>,
+    /// For those who look for it: `plan` does this
+    #[arg(long, global = true, hide = true)]
+    pub dry_run: bool,
     /// Prefix for every path
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
@@ -127,11 +130,18 @@ pub enum Command {
     #[command(after_help = "Example:\n  portreeve ports")]
     Ports,
     #[command(hide = true)]
-    Deploy,
+    Deploy(Whatever),
     #[command(hide = true)]
-    Apply,
+    Apply(Whatever),
     #[command(hide = true)]
-    Sync,
+    Sync(Whatever),
+}
+
+/// What follows a word that is not ours.
+#[derive(Debug, Args)]
+pub struct Whatever {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    words: Vec<String>,
 }
 
 /// Environments to act on.
@@ -170,9 +180,12 @@ pub struct LaunchArgs {
 pub struct SetupArgs {
     /// The deploy repository
     pub repo: String,
-    /// The name of this host's file in hosts/; unless said, the hostname
-    #[arg(long = "host", value_name = "NAME")]
-    pub name: Option<String>,
+    /// The name of this host's file in hosts/
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// The git server's host key, as its keepers publish it; asked for on a terminal unless said
+    #[arg(long, value_name = "SHA256:…")]
+    pub fingerprint: Option<String>,
 }
 
 #[derive(Debug, Args)]

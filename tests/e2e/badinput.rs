@@ -136,4 +136,18 @@ fn a_wrong_address_or_branch_changes_nothing() {
     good.refuses_file(PROJECT, &source("empty.git"), 4, &["bakery/pro", "is empty"]);
     good.refuses_file(PROJECT, &source("plain"), 4, &["bakery/pro", "is not a git repository"]);
     good.world.reconcile().ok();
+    a_link_out_of_the_application_is_not_followed(&good.world);
+}
+
+#[track_caller]
+fn a_link_out_of_the_application_is_not_followed(world: &World) {
+    symlink("../../../../../etc/shadow", world.app.tree().join("shadow")).expect("a link is made");
+    world.app.commit("a way out");
+    world.app.tag("v6");
+    world.app.push();
+    world.set_rev("v6");
+    let pass = world.reconcile().exits(3);
+    assert!(pass.stderr.contains("shadow"), "{pass}");
+    assert_eq!(world.serving(), "v1");
+    assert_eq!(world.host.sh("find /home -name shadow"), "");
 }
