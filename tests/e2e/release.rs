@@ -122,6 +122,7 @@ fn what_does_not_start_well_is_never_seen() {
     for broken in BROKEN.iter().filter(|broken| late.contains(&broken.name)) {
         is_refused(&world, broken, "v2");
     }
+    assert_eq!(world.host.state(), "running", "no unit is left failed");
     world.release("v3", &[]).ok();
     assert_eq!(world.serving(), "v3");
     conclude(load);
