@@ -36,14 +36,13 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// One pass over `only` these environments, or over all.
 pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
     let cx = app.context(report);
-    let glance = match idle::glance(app, &cx, only) {
+    let (inputs, seen) = match idle::glance(app, &cx, only) {
         Glance::Converged(converged) => {
             last::still(&cx);
             return Ok(*converged);
         }
-        other => other,
+        Glance::Whole { inputs, tip } => (inputs, tip),
     };
-    let (inputs, seen) = glance.into_parts();
     let mut outcomes = recover_all(&cx)?;
     let survey = survey_at(app, &cx, only, seen)?;
     let looked = cx.host.clock().now();

@@ -26,8 +26,8 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// Run the same command on HOST, over ssh
-    #[arg(short = 'H', id = "elsewhere", global = true, value_name = "HOST")]
-    pub host: Option<String>,
+    #[arg(short = 'H', global = true, value_name = "HOST")]
+    pub elsewhere: Option<String>,
     /// For those who look for it: `plan` does this
     #[arg(long, global = true, hide = true)]
     pub dry_run: bool,
@@ -181,8 +181,8 @@ pub struct SetupArgs {
     /// The deploy repository
     pub repo: String,
     /// The name of this host's file in hosts/; unless said, the hostname
-    #[arg(long = "host", value_name = "NAME")]
-    pub name: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
     /// The git server's host key, as its keepers publish it; asked for on a terminal unless said
     #[arg(long, value_name = "SHA256:…")]
     pub fingerprint: Option<String>,

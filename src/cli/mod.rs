@@ -34,7 +34,7 @@ use args::{Cli, Command};
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     printer::colour(cli.global.color);
-    if let Some(host) = &cli.global.host {
+    if let Some(host) = &cli.global.elsewhere {
         return finish(open::elsewhere(host));
     }
     finish(run(&cli))

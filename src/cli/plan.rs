@@ -62,9 +62,12 @@ fn commit(survey: &Survey, previews: &Previews) -> Option<String> {
     Some(format!("deploy commit {from}{} \"{}\", {}", tip.id.short(), tip.subject, tip.author))
 }
 
+/// A word, whether it is said of none too, and what it counts.
+type Kind = (&'static str, bool, fn(&EnvPlan) -> bool);
+
 /// `1 to release, 4 unchanged, 0 blocked`, and what else there is.
 fn totals(plans: &[EnvPlan]) -> String {
-    let kinds: [(&str, bool, fn(&EnvPlan) -> bool); 7] = [
+    let kinds: [Kind; 7] = [
         ("to release", true, |plan| plan.action == Action::Release),
         ("to remove", false, |plan| plan.action == Action::Remove),
         ("to start", false, |plan| plan.action == Action::Start),
@@ -115,11 +118,26 @@ fn environment(plan: &EnvPlan) {
         (Action::Stale(words), _) => printer::line(format!("{}: stale: {words}", plan.name)),
         (Action::Release, None) => {}
     }
+    if let Some(cure) = cure(plan) {
+        printer::line(format!("  you      {cure}"));
+    }
     for drift in &plan.repairs {
         printer::line(format!("  repair   {drift}"));
     }
     for words in &plan.respected {
         printer::line(format!("  left     {words}"));
+    }
+}
+
+/// What ends the state that keeps an environment where it is.
+fn cure(plan: &EnvPlan) -> Option<String> {
+    let name = &plan.name;
+    match &plan.action {
+        Action::Held(_) => Some(format!("push other content, or portreeve resume {name}")),
+        Action::Suspended(_) => Some(format!("portreeve resume {name}")),
+        Action::Stopped(_) => Some(format!("portreeve start {name}")),
+        Action::Quarantined(_) => Some(format!("push a fix, or portreeve retry {name}")),
+        _ => None,
     }
 }
 

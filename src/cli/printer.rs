@@ -155,8 +155,12 @@ impl Report for Progress {
         match event {
             Event::Working { phase, what } => self.spin(format!("{phase:<8} {}", safe(what))),
             Event::Begin { env, from, to, generation } => {
-                let from = from.map(|from| format!("{from} -> ")).unwrap_or_default();
-                line(format!("{env}  {from}{to} (generation {generation})"));
+                let change = match from {
+                    Some(from) if *from == *to => format!("{to}, with other configuration"),
+                    Some(from) => format!("{from} -> {to}"),
+                    None => (*to).to_owned(),
+                };
+                line(format!("{env}  {change} (generation {generation})"));
             }
             Event::Done { phase, what, took: time } | Event::Failed { phase, what, took: time } => {
                 self.clear();

@@ -7,7 +7,7 @@ use super::{Fault, open, printer, signals};
 use crate::agent::{App, Left, Outcome, PassReport, Survey, Trouble, pass, worst};
 use crate::model::EnvName;
 use crate::policy::FailureClass;
-use crate::transaction::{Failure, FailureKind};
+use crate::transaction::{Failure, FailureKind, Phase};
 
 /// Runs a pass and says what it did.
 pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
@@ -129,19 +129,33 @@ fn trouble(name: &EnvName, left: &Left) {
     printer::help(&next);
 }
 
+/// In the order of every message about trouble: the cause's headline, who is served by what, the evidence, what we do next, and
+/// what to type.
 fn not_released(name: &EnvName, title: &str, generation: u64, failure: &Failure, seen: bool, serves: Option<&str>) {
     let verb = if seen { "rolled back" } else { "not released" };
-    printer::error(&Fault::blocked(format!("{title} {verb}: {}", failure.cause)));
-    match serves {
-        Some(serves) if seen => printer::sentence(&format!("users saw it for a moment; they get {serves} again")),
-        Some(serves) => printer::sentence(&format!("users still get {serves}; nothing live was changed")),
-        None => printer::sentence("nothing served before, and nothing does now"),
-    }
+    let what = if serves == Some(title) { "changed configuration of " } else { "" };
+    printer::error(&Fault::blocked(format!("{what}{title} {verb}: {}", failure.cause)));
+    printer::sentence(&served(failure, seen, serves));
     evidence(failure);
     if failure.kind == FailureKind::Class(FailureClass::Release) {
         printer::note("quarantined; later passes leave this content alone");
     }
+    if let Some(help) = &failure.help {
+        printer::help(help);
+    }
     printer::help(&format!("portreeve logs {name} --release {generation}"));
+}
+
+fn served(failure: &Failure, seen: bool, serves: Option<&str>) -> String {
+    match serves {
+        Some(serves) if seen => format!("users saw it for a moment; they get {serves} again"),
+        // A database without transactions for its schema keeps what went before the failure.
+        Some(serves) if failure.phase == Phase::Migrate => {
+            format!("users still get {serves}; its code and files are as before")
+        }
+        Some(serves) => format!("users still get {serves}; nothing live was changed"),
+        None => "nothing served before, and nothing does now".to_owned(),
+    }
 }
 
 fn evidence(failure: &Failure) {
@@ -150,8 +164,5 @@ fn evidence(failure: &Failure) {
     }
     for line in failure.log.iter().rev().take(20).rev() {
         printer::detail("log", line);
-    }
-    if let Some(help) = &failure.help {
-        printer::help(help);
     }
 }

@@ -54,7 +54,7 @@ fn missing(parts: &Parts) -> usize {
 }
 
 fn ssh(parts: &Parts, layout: &Layout, host: &str, port: Option<u16>, args: &SetupArgs) -> Result<Git, Fault> {
-    let name = args.name.clone().map_or_else(|| parts.kernel.hostname(), Ok).map_err(|error| Fault::failed(&error))?;
+    let name = args.host.clone().map_or_else(|| parts.kernel.hostname(), Ok).map_err(|error| Fault::failed(&error))?;
     let key = layout.config().join("deploy_key");
     let public = ssh_trust::deploy_key(parts, &key, &name)?;
     printer::line(format!("deploy key of this host, to be let in to read (and only read):\n  {public}"));
@@ -70,7 +70,7 @@ fn configure(parts: &Parts, layout: &Layout, args: &SetupArgs, git: Git) -> Resu
     if let Some(bytes) = there {
         return keep(&path, &bytes, args);
     }
-    let settings = AgentSettings { host: args.name.clone(), git, ..AgentSettings::new(args.repo.clone()) };
+    let settings = AgentSettings { host: args.host.clone(), git, ..AgentSettings::new(args.repo.clone()) };
     let text = settings.to_toml();
     AgentSettings::parse(&path.to_string_lossy(), &text).map_err(|error| Fault::usage(error.to_string()))?;
     let node = Node::File { bytes: text.into_bytes(), mode: 0o644, owner: Identity::ROOT };
@@ -82,7 +82,7 @@ fn configure(parts: &Parts, layout: &Layout, args: &SetupArgs, git: Git) -> Resu
 fn keep(path: &Path, bytes: &[u8], args: &SetupArgs) -> Result<(), Fault> {
     let settings = AgentSettings::parse(&path.to_string_lossy(), &String::from_utf8_lossy(bytes));
     let settings = settings.map_err(|error| Fault::usage(error.to_string()))?;
-    let host = args.name.is_none() || args.name == settings.host;
+    let host = args.host.is_none() || args.host == settings.host;
     if settings.repo != args.repo || !host {
         return Err(Fault::blocked(format!("{} says otherwise: repo = \"{}\"", path.display(), settings.repo))
             .with_help("edit it, or move it away and run this again"));

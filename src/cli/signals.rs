@@ -39,6 +39,8 @@ async fn watch(mut term: Signal, mut int: Signal, flag: &AtomicBool, alive: impl
     }
 }
 
+/// The second signal is from somebody who does not want to wait; the journal knows what is under way.
+#[expect(clippy::disallowed_methods, reason = "main can't return while the pass runs")]
 fn raise(flag: &AtomicBool) {
     if flag.swap(true, Ordering::SeqCst) {
         std::process::exit(1);

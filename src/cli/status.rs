@@ -14,7 +14,7 @@ use crate::host::{Request, Target};
 use crate::model::{EnvName, SlotId};
 use crate::observed::Installed;
 use crate::plan::{Action, Decision, EnvPlan, Want, decide};
-use crate::policy::Standing;
+use crate::policy::{Hold, HoldKind, Standing};
 use crate::transaction::{self, Context, Failure, Quiet};
 
 /// A pass that is later than this is missed: a long build delays one too.
@@ -108,6 +108,9 @@ fn state(installed: &Installed, standing: &Standing, left: Option<&Left>, now: T
         .as_ref()
         .map_or(Want::Absent { tombstone: false }, |generation| Want::Wanted(Box::new(generation.wanted.clone())));
     let plan = decide(Decision { want, installed, standing, foreign: None, renders_differently: false, now });
+    if let Some(said) = standing.hold.as_ref().and_then(|hold| held(hold, &plan.action, now)) {
+        return said;
+    }
     let (state, detail) = words(&plan.action);
     if state != "ok" {
         return (state, detail);
@@ -122,6 +125,21 @@ fn state(installed: &Installed, standing: &Standing, left: Option<&Left>, now: T
         Some(Left::Stale(words)) => ("stale", words.clone()),
         Some(Left::Held(_) | Left::Quarantined(_)) | None => ("ok", drift(&plan)),
     }
+}
+
+/// What a person ordered, while it counts: `by anna, 2h ago: "cart broken"`.
+fn held(hold: &Hold, action: &Action, now: Timestamp) -> Option<(&'static str, String)> {
+    let (state, until) = match (&hold.kind, action) {
+        (HoldKind::RolledBack { .. }, Action::Nothing | Action::Held(_)) => ("held", String::new()),
+        (HoldKind::Stopped, Action::Stopped(_)) => ("stopped", String::new()),
+        (HoldKind::Suspended { until: Some(until) }, Action::Suspended(_)) => {
+            ("suspended", format!("until {}, ", until.strftime("%H:%M UTC")))
+        }
+        (HoldKind::Suspended { until: None }, Action::Suspended(_)) => ("suspended", String::new()),
+        _ => return None,
+    };
+    let reason = hold.reason.as_ref().map(|reason| format!(": \"{reason}\"")).unwrap_or_default();
+    Some((state, format!("{until}by {}, {} ago{reason}", hold.by, printer::ago(now.duration_since(hold.since)))))
 }
 
 fn drift(plan: &EnvPlan) -> String {

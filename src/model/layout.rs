@@ -141,9 +141,10 @@ impl Layout {
         self.state().join("history.sqlite")
     }
 
-    /// The disposable cache of the last pass; only root reads it.
+    /// The disposable record of the last pass that left nothing to do; only root reads it. Not on the disk: a pass with nothing
+    /// to do writes nothing there.
     pub fn pass_cache(&self) -> PathBuf {
-        self.state().join("pass.json")
+        self.runtime.join("pass")
     }
 
     /// Output of builds and starts that failed, by attempt.

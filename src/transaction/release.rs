@@ -138,6 +138,8 @@ fn phase<T>(
 fn candidate(cx: &Context<'_>, installed: &Installed, going: &Going, generation: &Generation) -> Result<(), Failure> {
     let warm = matches!(going, Going::Back(_)) && installed.warm_slot() == Some(generation.slot);
     if warm {
+        // It runs; but it may have been restarted while it was warm, and only its restarts from now on count.
+        slot::start(cx, generation)?;
         return phase(cx, Phase::Health, || slot::healthy(cx, generation), String::clone).map(|_| ());
     }
     match going {

@@ -40,7 +40,11 @@ fn an_idle_pass_writes_nothing_and_sees_every_change() {
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
     world.reconcile().ok();
     assert_eq!(pass(&world), Pass::Whole, "what the release changed is looked at once");
-    assert_eq!(world.host.sh("ls /etc/portreeve/generations/bakery_pro"), "0\n1\n", "one release is enough");
+    assert_eq!(
+        world.host.sh("ls /etc/portreeve/generations/bakery_pro"),
+        "0\n1\n1.migrated\n",
+        "one release is enough"
+    );
     assert_eq!(pass(&world), Pass::Idle);
 
     world.host.sh("touch /run/mark; sleep 0.05");
@@ -48,8 +52,8 @@ fn an_idle_pass_writes_nothing_and_sees_every_change() {
     assert_eq!(world.host.sh("find /etc /home /var /usr -xdev -newer /run/mark ! -path '/var/log/journal*'"), "");
 
     let cases = [
-        ("its record is damaged", "truncate -s -1 /var/lib/portreeve/pass.json"),
-        ("its record is gone", "rm /var/lib/portreeve/pass.json"),
+        ("its record is damaged", "truncate -s -1 /run/portreeve/pass"),
+        ("its record is gone", "rm /run/portreeve/pass"),
         ("a vhost is edited", "echo >>/etc/portreeve/active/bakery_pro/nginx.conf"),
         ("a mode is changed", "chmod 444 /etc/portreeve/active/bakery_pro/settings_local.py"),
         ("an owner is changed", "chown www-data /etc/portreeve/active/bakery_pro/env.conf"),

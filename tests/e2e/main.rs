@@ -14,6 +14,7 @@ mod base;
 mod cmd;
 mod commands;
 mod crash;
+mod django;
 mod drift;
 mod edits;
 mod fleet;

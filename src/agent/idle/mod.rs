@@ -38,16 +38,6 @@ pub enum Glance {
     },
 }
 
-impl Glance {
-    /// What a whole pass makes use of.
-    pub fn into_parts(self) -> (Option<Digest>, Option<source::Result<CommitId>>) {
-        match self {
-            Self::Converged(_) => (None, None),
-            Self::Whole { inputs, tip } => (inputs, tip),
-        }
-    }
-}
-
 /// Looks whether anything happened since the last pass.
 pub fn glance(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Glance {
     if !only.is_empty() {
