@@ -180,7 +180,7 @@ pub struct LaunchArgs {
 pub struct SetupArgs {
     /// The deploy repository
     pub repo: String,
-    /// The name of this host's file in hosts/
+    /// The name of this host's file in hosts/; unless said, the hostname
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
     /// The git server's host key, as its keepers publish it; asked for on a terminal unless said
