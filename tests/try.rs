@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -61,29 +61,15 @@ impl Newcomer {
     }
 }
 
-impl Drop for Newcomer {
-    /// Sockets of a root that is too deep for them.
-    fn drop(&mut self) {
-        for entry in fs::read_dir("/tmp").unwrap().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if self.runtimes().iter().any(|runtime| runtime.file_name().is_some_and(|own| *own == *name)) {
-                fs::remove_dir_all(entry.path()).ok();
-            }
-        }
-    }
-}
-
 impl Newcomer {
-    fn runtimes(&self) -> Vec<PathBuf> {
-        let root = |directory: &str| portreeve::model::Root::at(self.dir.path().join(directory).join("host"));
-        let layout = |directory| portreeve::model::Layout::for_root(root(directory), self.uid);
-        let runtimes = DIRECTORIES.map(|directory| layout(directory).runtime().to_owned());
-        runtimes.into_iter().filter(|runtime| runtime.parent() == Some(Path::new("/tmp"))).collect()
+    /// Where the sockets of a tour in this directory are.
+    fn runtime(&self, directory: &str) -> PathBuf {
+        let root = portreeve::model::Root::at(self.dir.path().join(directory).join("host"));
+        portreeve::model::Layout::for_root(root, self.uid).runtime().to_owned()
     }
 }
 
 const DEEP: &str = "a-directory-so-deep/that-no-socket-could-be-bound/anywhere-below-it/try";
-const DIRECTORIES: [&str; 2] = ["try", DEEP];
 
 fn said(mut child: Child) -> (ExitStatus, String) {
     let mut text = String::new();
@@ -120,7 +106,9 @@ fn the_whole_story_without_a_failed_request() {
         rest = &rest[at + words.len()..];
     }
     assert_eq!(newcomer.left_behind(), [""; 0]);
-    assert_eq!(newcomer.runtimes().len(), 1, "this root is deep enough to need a directory of its own for sockets");
+    let runtime = newcomer.runtime(DEEP);
+    assert!(runtime.starts_with("/tmp") && !runtime.starts_with(newcomer.dir.path()), "deep enough for this test");
+    assert!(!runtime.exists());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod app;
 mod idle;
+mod last;
 mod orders;
 mod outcome;
 mod pass;
@@ -13,9 +14,10 @@ mod trees;
 mod want;
 
 pub use app::{App, AppError, Surroundings};
+pub use last::{LastPass, Seen, read_last_pass};
 pub use orders::{Given, Order, OrderError, Target, carry_out};
 pub use outcome::{Left, Outcome, worst};
 pub use pass::{PassReport, pass};
 pub use preview::{Commits, Preview, Previews, manifests, preview};
 pub use standing::{read_standing, write_standing};
-pub use survey::{Survey, survey};
+pub use survey::{Survey, Trouble, deploy_tree, survey};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::GenerationNumber;
 use crate::policy::FailureClass;
@@ -46,7 +46,7 @@ pub enum Outcome {
 }
 
 /// Why an environment was left as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", content = "words", rename_all = "lowercase")]
 pub enum Left {
     /// An operator holds it, has stopped it, or wants nothing touched.

@@ -6,17 +6,17 @@ use std::time::Duration;
 use crate::desired::Why;
 use crate::history::{Event as Happened, EventKind, History};
 use crate::host::Lock;
-use crate::model::{CommitId, EnvName, Identity, Node};
+use crate::model::{EnvName, Identity, Node};
 use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
 use crate::policy;
 use crate::resource;
-use crate::source;
 use crate::transaction::{
     self, Context, Event, Failure, FailureKind, Going, Phase, Recovered, Released, Report, chain,
 };
 
 use super::idle::{self, Glance};
+use super::last;
 use super::outcome::{Left, Outcome};
 use super::survey::survey_at;
 use super::{App, Survey, read_standing, write_standing};
@@ -31,50 +31,41 @@ pub struct PassReport {
 }
 
 /// How long a pass waits for another program's transaction of the same environment.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One pass over `only` these environments, or over all.
 pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
     let cx = app.context(report);
     let (inputs, seen) = match idle::glance(app, &cx, only) {
-        Glance::Converged(report) => return Ok(*report),
+        Glance::Converged(converged) => {
+            last::still(&cx);
+            return Ok(*converged);
+        }
         Glance::Whole { inputs, tip } => (inputs, tip),
     };
     let mut outcomes = recover_all(&cx)?;
-    let survey = fetch_and_survey(app, &cx, only, seen)?;
+    let survey = survey_at(app, &cx, only, seen)?;
+    let looked = cx.host.clock().now();
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
         // Where recovery failed, nothing else may begin: the journal still says where to go back to.
-        outcomes.entry(plan.name.clone()).or_insert_with(|| environment(&cx, plan));
+        outcomes.entry(plan.name.clone()).or_insert_with(|| unless_cancelled(&cx, plan));
     }
     let pass = PassReport { survey, outcomes };
     if let Some(inputs) = inputs {
         idle::remember(app, &cx, &inputs, &pass);
     }
+    if let Err(error) = last::remember(&cx, &pass, looked, only.is_empty()) {
+        report.event(&Event::Note { text: &format!("what this pass saw is not kept for status: {}", chain(&error)) });
+    }
     Ok(pass)
 }
 
-/// Mirrors are written by one program at a time.
-fn fetch_and_survey(
-    app: &App,
-    cx: &Context<'_>,
-    only: &BTreeSet<EnvName>,
-    seen: Option<source::Result<CommitId>>,
-) -> Result<Survey, Failure> {
-    let _fetching = lock(cx, "fetch", PATIENCE)?;
-    let survey = survey_at(app, cx, only, seen)?;
-    if make_keys(cx, &survey) { survey_at(app, cx, only, survey.plan.tip.map(Ok)) } else { Ok(survey) }
-}
-
-/// Makes the secrets of environments that are to be released for the first time. True when there were some: they are part of
-/// what is wanted, and what is released must be what the next pass wants.
-fn make_keys(cx: &Context<'_>, survey: &Survey) -> bool {
-    let mut made = false;
-    for plan in survey.plan.environments.iter().filter(|plan| plan.action == Action::Release) {
-        // What keeps them from being made will keep its release from beginning, and says so there.
-        made |= transaction::ensure_secrets(cx, &plan.name).unwrap_or(false);
+fn unless_cancelled(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
+    if cx.host.clock().cancelled() {
+        return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
     }
-    made
+    environment(cx, plan)
 }
 
 /// Takes one of our locks; its text says who holds it.
@@ -261,31 +252,29 @@ fn reserve_ports(cx: &Context<'_>, survey: &Survey) {
     if survey.ports.is_empty() || !cx.host.users().can_change_identity() {
         return;
     }
-    if let Err(error) = try_reserve(cx, survey) {
-        cx.report.event(&Event::Note { text: &format!("ports are not reserved in the kernel: {}", chain(&error)) });
+    if let Err(failure) = try_reserve(cx, survey) {
+        cx.report.event(&Event::Note { text: &format!("ports are not reserved in the kernel: {failure}") });
     }
 }
 
-fn try_reserve(cx: &Context<'_>, survey: &Survey) -> Result<(), crate::host::HostError> {
+fn try_reserve(cx: &Context<'_>, survey: &Survey) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Validate);
     let (kernel, files) = (cx.host.kernel(), cx.host.files());
     let path = cx.layout.sysctl_d().join("60-portreeve.conf");
-    let before = files.read(&path, 1024 * 1024)?.unwrap_or_default();
-    let before = resource::host::blocks(&String::from_utf8_lossy(&before));
-    let present = kernel.reserved_ports()?;
-    let (first, last) = kernel.ephemeral_ports()?;
+    let file = files.read(&path, 1024 * 1024).map_err(&fail)?;
+    let before = resource::host::blocks(&String::from_utf8_lossy(file.as_deref().unwrap_or_default()));
+    let present = kernel.reserved_ports().map_err(&fail)?;
+    let (first, last) = kernel.ephemeral_ports().map_err(&fail)?;
     let wanted = resource::host::reserved_ports(&present, &before, &survey.ports, (first, last));
-    let Ok(wanted) = wanted else { return Ok(()) };
+    let wanted = wanted.map_err(|error| {
+        let cause = format!("the kernel's present value `{present}` can't be read: {error}");
+        Failure::new(policy::FailureClass::Host, Phase::Validate, cause)
+    })?;
     let ephemeral = crate::model::PortRange { first, last };
     let ours: Vec<_> = survey.ports.iter().copied().filter(|block| block.overlaps(ephemeral)).collect();
-    let text = resource::host::sysctl(&wanted, &ours);
-    let node = Node::File { bytes: text.into_bytes(), mode: 0o644, owner: Identity::ROOT };
-    if files.read(&path, 1024 * 1024)?
-        != Some(match &node {
-            Node::File { bytes, .. } => bytes.clone(),
-            _ => Vec::new(),
-        })
-    {
-        files.put(&path, &node)?;
+    let bytes = resource::host::sysctl(&wanted, &ours).into_bytes();
+    if file.as_ref() != Some(&bytes) {
+        files.put(&path, &Node::File { bytes, mode: 0o644, owner: Identity::ROOT }).map_err(&fail)?;
     }
-    if present.trim() == wanted { Ok(()) } else { kernel.reserve_ports(&wanted) }
+    if present == wanted { Ok(()) } else { kernel.reserve_ports(&wanted).map_err(&fail) }
 }

@@ -9,6 +9,7 @@ use crate::plan::{Decision, EnvPlan, Plan, Want, decide};
 use crate::source::{self, Address, CommitInfo, Mirror, Objects, Selection, SourceError, TreeEntry};
 use crate::transaction::{self, Context, Failure, Phase, chain};
 
+use super::pass::{PATIENCE, lock};
 use super::want::Resolver;
 use super::{App, read_standing};
 
@@ -21,10 +22,48 @@ pub struct Survey {
     pub commit: Option<CommitInfo>,
     /// The tip's files and every complaint about them.
     pub manifests: Option<(Tree, manifest::Diagnostics)>,
-    /// Why the repository could not be read.
-    pub trouble: Option<String>,
+    /// Why the repository could not be used.
+    pub trouble: Option<Trouble>,
     /// The blocks of ports of this host's environments.
     pub ports: Vec<PortRange>,
+}
+
+/// Why the deploy repository as a whole could not be used; nothing on the host follows from it then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// It may pass by itself: the network, the server.
+    Passing(String),
+    /// A person must act: a wrong address, no such branch, no file of this host.
+    Lasting(String),
+}
+
+impl Trouble {
+    /// What is so, and what to do.
+    pub fn words(&self) -> &str {
+        let (Self::Passing(words) | Self::Lasting(words)) = self;
+        words
+    }
+
+    /// The exit code of the contract: 1 or 4.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Passing(_) => 1,
+            Self::Lasting(_) => 4,
+        }
+    }
+
+    fn of(error: &SourceError) -> Self {
+        let words = format!("{}; {}", chain(error), error.cure());
+        if error.is_transient() { Self::Passing(words) } else { Self::Lasting(words) }
+    }
+
+    /// What it means for an environment that is here.
+    fn want(&self) -> Want {
+        match self {
+            Self::Passing(words) => Want::Unknown(words.clone()),
+            Self::Lasting(words) => Want::Unusable(words.clone()),
+        }
+    }
 }
 
 /// The deploy repository as it could be read.
@@ -49,19 +88,25 @@ pub(super) fn survey_at(
     only: &BTreeSet<EnvName>,
     seen: Option<source::Result<CommitId>>,
 ) -> Result<Survey, Failure> {
+    // Mirrors are written by one program at a time.
+    let _fetching = lock(cx, "fetch", PATIENCE)?;
     let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
     let installed = transaction::installed_names(cx).map_err(Failure::on_host(Phase::Recover))?;
-    let (deploy, trouble) = match read_deploy(app, seen) {
-        Ok(deploy) => (Some(deploy), None),
-        Err(error) => (None, Some(format!("{}; {}", chain(&error), error.cure()))),
+    let (deploy, asked) = match read_deploy(app, seen) {
+        Ok(deploy) => {
+            let asked = wants(app, cx, &deploy, &installed, only).map_err(Trouble::Lasting);
+            (Some(deploy), asked)
+        }
+        Err(error) => (None, Err(Trouble::of(&error))),
     };
-    let (mut wants, ports) = match &deploy {
-        Some(deploy) => wants(app, cx, deploy, &installed, only),
-        None => (BTreeMap::new(), Vec::new()),
+    let ((mut wants, ports), trouble) = match asked {
+        Ok(asked) => (asked, None),
+        Err(trouble) => ((Wants::new(), Vec::new()), Some(trouble)),
     };
     for name in installed {
-        let unknown = || Want::Unknown(trouble.clone().unwrap_or_else(|| "the host's file can't be used".to_owned()));
-        wants.entry(name).or_insert_with(unknown);
+        if let Some(trouble) = &trouble {
+            wants.insert(name, trouble.want());
+        }
     }
     wants.retain(|name, _| only.is_empty() || only.contains(name));
     let environments = wants.into_iter().map(|(name, want)| environment(cx, &name, want, &services, deploy.as_ref()));
@@ -83,11 +128,15 @@ fn read_deploy(app: &App, seen: Option<source::Result<CommitId>>) -> Result<Depl
         if here { source::Wanted::Commit(tip.clone()) } else { source::Wanted::Branch(app.settings.branch.clone()) };
     let tip = mirror.fetch(&app.git, &[wanted])?.into_iter().next().unwrap_or(tip);
     let objects = mirror.objects()?;
-    let tree: Tree =
-        objects.deploy_tree(&tip)?.into_iter().map(|(path, entry)| (path, manifest_entry(entry))).collect();
+    let tree = deploy_tree(&objects, &tip)?;
     let (repository, diagnostics) = manifest::parse(&tree);
     let info = objects.commit_info(&tip).ok();
     Ok(Deploy { tip, objects, info, tree, repository, diagnostics })
+}
+
+/// The manifests of a commit of the deploy repository.
+pub fn deploy_tree(objects: &Objects, commit: &CommitId) -> Result<Tree, SourceError> {
+    Ok(objects.deploy_tree(commit)?.into_iter().map(|(path, entry)| (path, manifest_entry(entry))).collect())
 }
 
 fn manifest_entry(entry: TreeEntry) -> manifest::Entry {
@@ -107,21 +156,13 @@ fn wants(
     deploy: &Deploy,
     installed: &[EnvName],
     only: &BTreeSet<EnvName>,
-) -> (Wants, Vec<PortRange>) {
-    let everything = |words: String| {
-        (installed.iter().map(|name| (name.clone(), Want::Unusable(words.clone()))).collect(), Vec::new())
-    };
-    let Some(repository) = &deploy.repository else {
-        return everything(
-            "portreeve.toml of the deploy repository can't be used; portreeve check says why".to_owned(),
-        );
-    };
-    let Some((_, entry)) = repository.for_host(&app.name) else {
-        return everything(format!(
-            "the deploy repository has no hosts/{}.toml; nothing is taken off this host",
-            app.name
-        ));
-    };
+) -> Result<(Wants, Vec<PortRange>), String> {
+    let repository = deploy.repository.as_ref();
+    let repository = repository
+        .ok_or_else(|| "portreeve.toml of the deploy repository can't be used; portreeve check says why".to_owned())?;
+    let (_, entry) = repository.for_host(&app.name).ok_or_else(|| {
+        format!("the deploy repository has no hosts/{}.toml; add it, or correct `host` in agent.toml", app.name)
+    })?;
     let listed: Vec<(&EnvName, Result<&Environment, _>)> = repository.environments_of(entry).collect();
     let chosen = |name: &EnvName| only.is_empty() || only.contains(name);
     let sound: Vec<&Environment> =
@@ -146,7 +187,7 @@ fn wants(
     for name in gone {
         wants.insert(name.clone(), absent(cx, repository, name, entry.mistakes.is_some(), many));
     }
-    (wants, ports)
+    Ok((wants, ports))
 }
 
 /// An environment that is here and not listed. A parse error is not absence, and half a host is not removed by accident.

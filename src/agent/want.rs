@@ -24,7 +24,7 @@ pub struct Resolver<'a> {
     app: &'a App,
     cx: &'a Context<'a>,
     deploy_commit: CommitId,
-    refs: BTreeMap<String, Result<Refs, String>>,
+    refs: BTreeMap<String, Result<Refs, Want>>,
     pythons: BTreeMap<Option<String>, Option<Interpreter>>,
 }
 
@@ -72,11 +72,13 @@ impl<'a> Resolver<'a> {
 
     fn commit(&mut self, env: &Environment, address: &Address) -> Result<(CommitId, Objects), Want> {
         let none = Ok(Refs::default());
-        let refs =
-            self.refs.get(&env.source).unwrap_or(&none).as_ref().map_err(|words| Want::Unknown(words.clone()))?;
+        let refs = self.refs.get(&env.source).unwrap_or(&none).as_ref().map_err(Want::clone)?;
         let resolved = source::resolve(&env.rev, env.policy, refs).or_else(|_| {
             // Everything is looked at before an error is shown, for its near names.
             let all = source::look(&self.app.git, address, &[]).map_err(|error| unreachable(&error))?;
+            if all.is_empty() {
+                return Err(unreachable(&SourceError::EmptyRepository { address: address.clone() }));
+            }
             source::resolve(&env.rev, env.policy, &all)
                 .map_err(|error| Want::Unusable(format!("projects/{}.toml: {error}", env.name)))
         })?;
@@ -107,10 +109,10 @@ fn is_here(mirror: &Mirror, commit: &CommitId) -> bool {
     mirror.objects().is_ok_and(|objects| objects.contains(commit))
 }
 
-fn look(app: &App, address: &str, names: &[String]) -> Result<Refs, String> {
-    let address = Address::parse(address, app.local).map_err(|error| error.to_string())?;
+fn look(app: &App, address: &str, names: &[String]) -> Result<Refs, Want> {
+    let address = Address::parse(address, app.local).map_err(|error| Want::Unusable(error.to_string()))?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    source::look(&app.git, &address, &names).map_err(|error| format!("{}; {}", chain(&error), error.cure()))
+    source::look(&app.git, &address, &names).map_err(|error| unreachable(&error))
 }
 
 fn address(app: &App, env: &Environment) -> Result<Address, Want> {

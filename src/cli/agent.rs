@@ -8,17 +8,13 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 use super::args::Global;
-use super::{Fault, open, printer};
+use super::{Fault, open, printer, signals};
 use crate::agent::{App, pass, schedule};
 use crate::transaction::chain;
 
-/// The manager is told this often that we live; also while a pass runs.
-const ALIVE: Duration = Duration::from_secs(20);
-
 /// Runs until SIGTERM or SIGINT; a pass that is under way ends at its next safe point.
 pub fn run(global: &Global) -> Result<u8, Fault> {
-    let cancel = Arc::new(AtomicBool::new(false));
-    watch(Arc::clone(&cancel))?;
+    let cancel = signals::cancelled(|| notify(&[NotifyState::Watchdog]))?;
     let app = open::app_with(global, Arc::clone(&cancel))?;
     notify(&[NotifyState::Ready]);
     let offset = schedule::offset(&app.name, app.settings.jitter.duration());
@@ -57,28 +53,4 @@ fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         printer::note(&format!("systemd was not told: {}", chain(&error)));
     }
-}
-
-/// One thread for signals and the watchdog: the pass itself is synchronous.
-fn watch(cancel: Arc<AtomicBool>) -> Result<(), Fault> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| Fault::failed(&error))?;
-    let guard = runtime.enter();
-    let mut term = signal(SignalKind::terminate()).map_err(|error| Fault::failed(&error))?;
-    let mut int = signal(SignalKind::interrupt()).map_err(|error| Fault::failed(&error))?;
-    drop(guard);
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            let mut alive = tokio::time::interval(ALIVE);
-            loop {
-                tokio::select! {
-                    _ = term.recv() => cancel.store(true, Ordering::SeqCst),
-                    _ = int.recv() => cancel.store(true, Ordering::SeqCst),
-                    _ = alive.tick() => notify(&[NotifyState::Watchdog]),
-                }
-            }
-        });
-    });
-    Ok(())
 }

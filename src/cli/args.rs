@@ -26,8 +26,11 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// Run the same command on HOST, over ssh
-    #[arg(short = 'H', long, global = true, value_name = "HOST")]
-    pub host: Option<String>,
+    #[arg(short = 'H', global = true, value_name = "HOST")]
+    pub elsewhere: Option<String>,
+    /// For those who look for it: `plan` does this
+    #[arg(long, global = true, hide = true)]
+    pub dry_run: bool,
     /// Prefix for every path
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
@@ -37,60 +40,108 @@ pub struct Global {
     /// Say less
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Colour,
+}
+
+/// When to use colours. `auto`: on a terminal, unless `NO_COLOR` is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Colour {
+    Auto,
+    Always,
+    Never,
 }
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The tour: real nginx, Supervisor and Django below one directory, through four releases
+    #[command(after_help = "Examples:\n  portreeve try\n  portreeve try --once /tmp/tour")]
     Try(TryArgs),
     /// A new deploy repository from the template
+    #[command(after_help = "Example:\n  portreeve init deploy")]
     Init(InitArgs),
     /// What Supervisor runs for a slot
     #[command(hide = true)]
     Launch(LaunchArgs),
     /// First install on a host: checks what is missing, writes agent.toml, shows the plan, applies nothing
+    #[command(after_help = "Example:\n  portreeve setup ssh://git@git.example.org/deploy.git --host web1")]
     Setup(SetupArgs),
     /// Everything that can be known of a deploy repository without a host
+    #[command(after_help = "Examples:\n  portreeve check\n  portreeve check deploy --json")]
     Check(CheckArgs),
     /// What would change here
+    #[command(
+        after_help = "Examples:\n  portreeve plan bakery/pro\n  portreeve plan --exit-code\n  portreeve plan --since origin/main      # in a clone, before a push"
+    )]
     Plan(PlanArgs),
     /// One pass now
+    #[command(
+        after_help = "Examples:\n  portreeve reconcile\n  portreeve reconcile bakery/pro\n  portreeve -H web1 reconcile"
+    )]
     Reconcile(Environments),
     /// Passes on schedule
+    #[command(after_help = "Example:\n  systemctl enable --now portreeve.service")]
     Agent,
     /// Until a commit is live, or known not to be
+    #[command(after_help = "Example:\n  git push && portreeve -H web1 wait bakery/pro --commit $(git rev-parse HEAD)")]
     Wait(WaitArgs),
     /// Where each environment stands
+    #[command(
+        after_help = "Examples:\n  portreeve status\n  portreeve status --exit-code -q || echo somebody should look"
+    )]
     Status(StatusArgs),
     /// How an environment got there
+    #[command(after_help = "Example:\n  portreeve history bakery/pro -n 50")]
     History(HistoryArgs),
     /// Back, now, and stay there
+    #[command(
+        after_help = "Examples:\n  portreeve rollback bakery/pro --reason 'cart broken'\n  portreeve rollback bakery/pro --to v1.4.1 --until-resume"
+    )]
     Rollback(RollbackArgs),
     /// Hold still for a while
+    #[command(after_help = "Example:\n  portreeve suspend bakery/pro --for 2h --reason 'db move'")]
     Suspend(SuspendArgs),
     /// Go on after a rollback or a suspension
+    #[command(after_help = "Example:\n  portreeve resume bakery/pro")]
     Resume(Environments),
     /// Try a quarantined release again
+    #[command(after_help = "Example:\n  portreeve retry bakery/pro")]
     Retry(Environments),
     /// Start the processes of environments
+    #[command(after_help = "Example:\n  portreeve start bakery/pro")]
     Start(Environments),
     /// Stop the processes of environments, over reboots
+    #[command(after_help = "Example:\n  portreeve stop bakery/pro")]
     Stop(Environments),
     /// New processes, by a switch of slots
+    #[command(after_help = "Example:\n  portreeve restart bakery/pro")]
     Restart(Environments),
     /// A command as the application's user, in its environment; alone: a shell
+    #[command(
+        after_help = "Examples:\n  portreeve run bakery/pro manage.py createsuperuser\n  portreeve run bakery/pro"
+    )]
     Run(RunArgs),
     /// What its processes printed
+    #[command(after_help = "Examples:\n  portreeve logs bakery/pro -n 100\n  portreeve logs bakery/pro --release 43")]
     Logs(LogsArgs),
     /// Who holds which ports
+    #[command(after_help = "Example:\n  portreeve ports")]
     Ports,
     #[command(hide = true)]
-    Deploy,
+    Deploy(Whatever),
     #[command(hide = true)]
-    Apply,
+    Apply(Whatever),
     #[command(hide = true)]
-    Sync,
+    Sync(Whatever),
+}
+
+/// What follows a word that is not ours.
+#[derive(Debug, Args)]
+pub struct Whatever {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    words: Vec<String>,
 }
 
 /// Environments to act on.
@@ -129,9 +180,12 @@ pub struct LaunchArgs {
 pub struct SetupArgs {
     /// The deploy repository
     pub repo: String,
-    /// The name of this host's file in hosts/
-    #[arg(long = "name", value_name = "NAME")]
-    pub name: Option<String>,
+    /// The name of this host's file in hosts/; unless said, the hostname
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// The git server's host key, as its keepers publish it; asked for on a terminal unless said
+    #[arg(long, value_name = "SHA256:…")]
+    pub fingerprint: Option<String>,
 }
 
 #[derive(Debug, Args)]

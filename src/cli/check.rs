@@ -15,8 +15,7 @@ pub fn run(args: &CheckArgs, global: &Global) -> Result<u8, Fault> {
     if global.json {
         printer::json(&found.iter().map(as_json).collect::<Vec<_>>());
     } else {
-        let colour = std::io::IsTerminal::is_terminal(&std::io::stdout());
-        printer::raw(&diagnostics::render(&found, &tree, colour));
+        printer::raw(&diagnostics::render(&found, &tree, printer::colours()));
     }
     Ok(if errors { 2 } else { 0 })
 }

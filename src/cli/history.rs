@@ -23,10 +23,12 @@ pub fn run(args: &HistoryArgs, global: &Global) -> Result<u8, Fault> {
     for event in &events {
         let env = event.env.as_ref().map(ToString::to_string).unwrap_or_default();
         let generation = event.generation.map(|number| number.to_string()).unwrap_or_default();
-        let by = event.by.as_ref().map(|by| format!(" (by {by})")).unwrap_or_default();
+        let by = event.by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
+        let why = event.why.as_ref().filter(|why| !event.summary.contains(why.as_str()));
+        let why = why.map(|why| format!(": \"{}\"", why.lines().next().unwrap_or_default())).unwrap_or_default();
         let when = event.at.strftime("%Y-%m-%d %H:%M:%S").to_string();
-        table.add_row([when, env, generation, event.kind.as_str().to_owned(), format!("{}{by}", event.summary)]);
+        table.add_row([when, env, generation, event.kind.as_str().to_owned(), format!("{}{by}{why}", event.summary)]);
     }
-    printer::line(table);
+    printer::table(&table);
     Ok(0)
 }

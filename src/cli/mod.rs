@@ -14,8 +14,12 @@ mod plan;
 mod ports;
 mod printer;
 mod reconcile;
+mod release;
 mod run;
 mod setup;
+mod signals;
+mod since;
+mod ssh_trust;
 mod status;
 mod tour;
 mod wait;
@@ -29,7 +33,8 @@ use args::{Cli, Command};
 /// Parses the arguments, runs the command, and says how it ended.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(host) = &cli.global.host {
+    printer::colour(cli.global.color);
+    if let Some(host) = &cli.global.elsewhere {
         return finish(open::elsewhere(host));
     }
     finish(run(&cli))
@@ -47,6 +52,9 @@ fn finish(result: Result<u8, Fault>) -> ExitCode {
 
 fn run(cli: &Cli) -> Result<u8, Fault> {
     let global = &cli.global;
+    if global.dry_run {
+        return Err(Fault::usage("there is no --dry-run").with_help("portreeve plan shows what would change"));
+    }
     match &cli.command {
         Command::Try(args) => tour::run(args),
         Command::Init(args) => init::run(args),
@@ -69,8 +77,8 @@ fn run(cli: &Cli) -> Result<u8, Fault> {
         Command::Logs(args) => logs::run(args, global),
         Command::Ports => ports::run(global),
         Command::Setup(args) => setup::run(args, global),
-        Command::Deploy | Command::Apply | Command::Sync => {
-            Err(Fault::usage("portreeve has one verb for this: reconcile"))
+        Command::Deploy(_) | Command::Apply(_) | Command::Sync(_) => {
+            Err(Fault::usage("there is one verb for this").with_help("portreeve reconcile"))
         }
     }
 }

@@ -80,7 +80,7 @@ pub fn elsewhere(host: &str) -> Result<u8, Fault> {
     let parts = crate::host::Parts::open(&layout, surroundings.cancel).map_err(|error| Fault::failed(&error))?;
     let ssh = parts.processes.find(&["ssh"]).ok_or_else(|| Fault::blocked("ssh is not installed"))?;
     let mut args = vec!["-oBatchMode=yes".to_owned(), "--".to_owned(), host.to_owned(), "portreeve".to_owned()];
-    args.extend(without_host(std::env::args().skip(1)).map(|arg| quoted(&arg)));
+    args.extend(without_host(std::env::args().skip(1)).iter().map(|arg| quoted(arg)));
     let run = Run {
         program: ssh,
         args,
@@ -94,17 +94,21 @@ pub fn elsewhere(host: &str) -> Result<u8, Fault> {
         interactive: true,
     };
     let exit = parts.processes.run(&run).map_err(|error| Fault::failed(&error))?;
-    Ok(exit.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    match exit.code.and_then(|code| u8::try_from(code).ok()) {
+        // ssh's own word for having failed itself (ssh(1)); it has said why.
+        None | Some(255) => Err(Fault { code: 1, message: format!("{host} was not reached"), help: None }),
+        Some(code) => Ok(code),
+    }
 }
 
-fn without_host(args: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
-    let mut skip = false;
-    args.filter(move |arg| {
-        let value = std::mem::replace(&mut skip, arg == "-H" || arg == "--host");
-        let flag =
-            arg == "-H" || arg == "--host" || arg.starts_with("--host=") || (arg.starts_with("-H") && arg.len() > 2);
-        !value && !flag
-    })
+/// The arguments without the first `-H`: a later one is part of what `portreeve run` runs.
+fn without_host(args: impl Iterator<Item = String>) -> Vec<String> {
+    let mut args: Vec<String> = args.collect();
+    if let Some(at) = args.iter().position(|arg| arg.starts_with("-H")) {
+        let words = if args[at] == "-H" { 2 } else { 1 };
+        args.drain(at..(at + words).min(args.len()));
+    }
+    args
 }
 
 /// One word for the shell that sshd runs on the other side (POSIX 2.2.2).

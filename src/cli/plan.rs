@@ -3,18 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::args::{Global, PlanArgs};
-use super::{Fault, open, printer, reconcile};
-use crate::agent::{Survey, survey};
+use super::{Fault, open, printer, reconcile, release, since};
+use crate::agent::{App, Previews, Survey, preview, schedule, survey};
 use crate::model::EnvName;
 use crate::plan::{Action, EnvPlan};
 use crate::transaction::Quiet;
 
 /// Prints the plan; with `--exit-code` 5 when it holds changes.
 pub fn run(args: &PlanArgs, global: &Global) -> Result<u8, Fault> {
-    if args.since.is_some() {
-        return Err(Fault::usage(
-            "plan --since is not in portreeve 0.1 yet; git diff shows what changed in the manifests",
-        ));
+    if let Some(rev) = &args.since {
+        return since::run(rev, args, global);
     }
     let app = open::app(global)?;
     let only: BTreeSet<EnvName> = args.only.environments.iter().cloned().collect();
@@ -23,33 +21,81 @@ pub fn run(args: &PlanArgs, global: &Global) -> Result<u8, Fault> {
     if global.json {
         printer::json(&survey.plan.environments.iter().map(as_json).collect::<Vec<_>>());
     } else {
-        print(&survey);
+        let previews = preview(&app, &app.context(&Quiet), &survey).map_err(|failure| reconcile::fault(&failure))?;
+        print(&app, &survey, &previews);
     }
+    let mistakes = reconcile::mistakes(&survey, global);
     if let Some(trouble) = &survey.trouble {
-        return Err(Fault { code: 1, message: trouble.clone(), help: None });
+        let code = if mistakes { 2 } else { trouble.exit_code() };
+        return Err(Fault { code, message: trouble.words().to_owned(), help: None });
+    }
+    if mistakes {
+        return Ok(2);
     }
     Ok(if changes && args.exit_code { 5 } else { 0 })
 }
 
-fn print(survey: &Survey) {
-    if let Some(commit) = &survey.commit {
-        printer::line(format!("deploy commit {} \"{}\", {}", commit.id.short(), commit.subject, commit.author));
+fn print(app: &App, survey: &Survey, previews: &Previews) {
+    if let Some(words) = commit(survey, previews) {
+        printer::line(words);
     }
     for plan in &survey.plan.environments {
-        if plan.changes() || !matches!(plan.action, Action::Nothing) {
+        if plan.changes() || plan.action != Action::Nothing {
             printer::line("");
             environment(plan);
+            if let Some(preview) = previews.releases.get(&plan.name) {
+                release::print(preview, plan, previews.applied.as_ref());
+            }
         }
     }
-    let count = |wanted: fn(&EnvPlan) -> bool| survey.plan.environments.iter().filter(|plan| wanted(plan)).count();
-    let blocked =
-        count(|plan| matches!(plan.action, Action::Blocked(_) | Action::Diverged(_) | Action::Quarantined(_)));
-    let release = count(|plan| plan.action == Action::Release);
-    let unchanged = count(|plan| !plan.changes() && plan.action == Action::Nothing);
-    printer::line(format!("\n{release} to release, {unchanged} unchanged, {blocked} blocked"));
-    if release > 0 {
-        printer::help("portreeve reconcile, or wait for the next pass");
+    if !survey.plan.environments.is_empty() {
+        printer::line(format!("\n{}", totals(&survey.plan.environments)));
+        next(app, &survey.plan.environments);
     }
+}
+
+/// `deploy commit 51d07ee -> 8c1f2ab "release v1.5.0", Anna`
+fn commit(survey: &Survey, previews: &Previews) -> Option<String> {
+    let tip = survey.commit.as_ref()?;
+    let applied = previews.applied.as_ref().filter(|applied| **applied != tip.id);
+    let from = applied.map(|applied| format!("{} -> ", applied.short())).unwrap_or_default();
+    Some(format!("deploy commit {from}{} \"{}\", {}", tip.id.short(), tip.subject, tip.author))
+}
+
+/// A word, whether it is said of none too, and what it counts.
+type Kind = (&'static str, bool, fn(&EnvPlan) -> bool);
+
+/// `1 to release, 4 unchanged, 0 blocked`, and what else there is.
+fn totals(plans: &[EnvPlan]) -> String {
+    let kinds: [Kind; 7] = [
+        ("to release", true, |plan| plan.action == Action::Release),
+        ("to remove", false, |plan| plan.action == Action::Remove),
+        ("to start", false, |plan| plan.action == Action::Start),
+        ("to repair", false, |plan| plan.action == Action::Nothing && plan.changes()),
+        ("unchanged", true, |plan| plan.action == Action::Nothing && !plan.changes()),
+        ("held", false, |plan| matches!(plan.action, Action::Held(_) | Action::Stopped(_) | Action::Suspended(_))),
+        ("blocked", true, |plan| is_blocked(&plan.action)),
+    ];
+    let counted = kinds.iter().map(|(word, always, of)| (word, always, plans.iter().filter(|plan| of(plan)).count()));
+    let shown = counted.filter(|(_, always, count)| **always || *count > 0);
+    shown.map(|(word, _, count)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
+}
+
+fn is_blocked(action: &Action) -> bool {
+    use Action::{Blocked, Diverged, Quarantined, Stale, Waiting};
+    matches!(action, Blocked(_) | Diverged(_) | Quarantined(_) | Stale(_) | Waiting(_))
+}
+
+fn next(app: &App, plans: &[EnvPlan]) {
+    let changing: Vec<&EnvPlan> = plans.iter().filter(|plan| plan.changes()).collect();
+    let one = match changing.as_slice() {
+        [] => return,
+        [one] => format!(" {}", one.name),
+        _ => String::new(),
+    };
+    let offset = schedule::offset(&app.name, app.settings.jitter.duration());
+    let at = app.settings.schedule.next_after(app.host.clock().now(), offset);
+    printer::help(&format!("portreeve reconcile{one}, or wait for {}", at.strftime("%H:%M:%S UTC")));
 }
 
 fn environment(plan: &EnvPlan) {
@@ -58,7 +104,6 @@ fn environment(plan: &EnvPlan) {
     match (&plan.action, &plan.wants) {
         (Action::Release, Some(wanted)) => {
             printer::line(format!("{}: release {from} -> {}", plan.name, wanted.title()));
-            differences(plan);
         }
         (Action::Start, _) => printer::line(format!("{}: start {from}, which is not running", plan.name)),
         (Action::Remove, _) => printer::line(format!("{}: take off this host; data, media and logs stay", plan.name)),
@@ -73,6 +118,9 @@ fn environment(plan: &EnvPlan) {
         (Action::Stale(words), _) => printer::line(format!("{}: stale: {words}", plan.name)),
         (Action::Release, None) => {}
     }
+    if let Some(cure) = cure(plan) {
+        printer::line(format!("  you      {cure}"));
+    }
     for drift in &plan.repairs {
         printer::line(format!("  repair   {drift}"));
     }
@@ -81,30 +129,16 @@ fn environment(plan: &EnvPlan) {
     }
 }
 
-/// What differs between what serves and what is wanted, key by key.
-fn differences(plan: &EnvPlan) {
-    let Some(wanted) = &plan.wants else { return };
-    let before =
-        plan.serves.as_ref().and_then(|serving| toml::to_string_pretty(&serving.wanted.env).ok()).unwrap_or_default();
-    let after = toml::to_string_pretty(&wanted.env).unwrap_or_default();
-    if plan.serves.is_some() {
-        let diff = similar::TextDiff::from_lines(before.as_str(), after.as_str());
-        for change in diff.iter_all_changes().filter(|change| change.tag() != similar::ChangeTag::Equal) {
-            printer::line(format!("  {}{}", change.tag(), change.value().trim_end()));
-        }
+/// What ends the state that keeps an environment where it is.
+fn cure(plan: &EnvPlan) -> Option<String> {
+    let name = &plan.name;
+    match &plan.action {
+        Action::Held(_) => Some(format!("push other content, or portreeve resume {name}")),
+        Action::Suspended(_) => Some(format!("portreeve resume {name}")),
+        Action::Stopped(_) => Some(format!("portreeve start {name}")),
+        Action::Quarantined(_) => Some(format!("push a fix, or portreeve retry {name}")),
+        _ => None,
     }
-    let serving = plan.serves.as_ref().map(|serving| &serving.wanted);
-    let commits = serving.map_or_else(
-        || wanted.commit.short().to_owned(),
-        |old| format!("{}..{}", old.commit.short(), wanted.commit.short()),
-    );
-    printer::line(format!("  source   {commits}"));
-    let venv = if serving.is_some_and(|old| old.venv == wanted.venv) {
-        "reused"
-    } else {
-        "build, python and requirements decide"
-    };
-    printer::line(format!("  venv     {venv}"));
 }
 
 fn as_json(plan: &EnvPlan) -> serde_json::Value {

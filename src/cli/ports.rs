@@ -37,6 +37,6 @@ pub fn run(global: &Global) -> Result<u8, Fault> {
     for (ports, name, inside) in rows {
         table.add_row([ports.to_string(), name.to_string(), inside.join(", ")]);
     }
-    printer::line(table);
+    printer::table(&table);
     Ok(0)
 }

@@ -9,6 +9,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Fault;
+use super::args::Colour;
 use crate::transaction::{Event, Report};
 
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -23,6 +24,27 @@ pub fn safe(text: &str) -> String {
 /// A line on standard output.
 pub fn line(text: impl Display) {
     anstream::println!("{}", safe(&text.to_string()));
+}
+
+/// What was said about colours; else the terminal and `NO_COLOR` decide.
+pub fn colour(when: Colour) {
+    match when {
+        Colour::Auto => anstream::ColorChoice::Auto,
+        Colour::Always => anstream::ColorChoice::Always,
+        Colour::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
+}
+
+/// Whether standard output takes colours.
+pub fn colours() -> bool {
+    anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
+}
+
+/// A changed line of a file, `-…` or `+…`, in its colour.
+pub fn changed(text: &str) {
+    let style = if text.starts_with('-') { AnsiColor::Red } else { AnsiColor::Green }.on_default();
+    anstream::println!("  {style}{}{style:#}", safe(text));
 }
 
 /// Text that is already styled and safe, as it is.
@@ -72,6 +94,22 @@ pub fn took(time: Duration) -> String {
     }
 }
 
+/// `40s`, `18m`, `6h 12m`, `3d`
+pub fn ago(time: jiff::SignedDuration) -> String {
+    let seconds = time.as_secs().max(0);
+    match (seconds / 60, seconds / 3600) {
+        (0, _) => format!("{seconds}s"),
+        (minutes, 0) => format!("{minutes}m"),
+        (minutes, hours @ 1..48) => format!("{hours}h {}m", minutes % 60),
+        (_, hours) => format!("{}d", hours / 24),
+    }
+}
+
+/// A table, without the spaces that fill its last column.
+pub fn table(table: &comfy_table::Table) {
+    table.to_string().lines().for_each(|row| line(row.trim_end().strip_prefix(' ').unwrap_or(row.trim_end())));
+}
+
 /// Tells a release as it happens: plain lines in a pipe, a spinner for what takes long on a terminal.
 #[derive(Debug)]
 pub struct Progress {
@@ -117,8 +155,12 @@ impl Report for Progress {
         match event {
             Event::Working { phase, what } => self.spin(format!("{phase:<8} {}", safe(what))),
             Event::Begin { env, from, to, generation } => {
-                let from = from.map(|from| format!("{from} -> ")).unwrap_or_default();
-                line(format!("{env}  {from}{to} (generation {generation})"));
+                let change = match from {
+                    Some(from) if *from == *to => format!("{to}, with other configuration"),
+                    Some(from) => format!("{from} -> {to}"),
+                    None => (*to).to_owned(),
+                };
+                line(format!("{env}  {change} (generation {generation})"));
             }
             Event::Done { phase, what, took: time } | Event::Failed { phase, what, took: time } => {
                 self.clear();

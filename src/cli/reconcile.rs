@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::args::{Environments, Global};
-use super::{Fault, open, printer};
-use crate::agent::{App, Outcome, PassReport, pass, worst};
+use super::{Fault, open, printer, signals};
+use crate::agent::{App, Left, Outcome, PassReport, Survey, Trouble, pass, worst};
 use crate::model::EnvName;
 use crate::policy::FailureClass;
-use crate::transaction::{Failure, FailureKind};
+use crate::transaction::{Failure, FailureKind, Phase};
 
 /// Runs a pass and says what it did.
 pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
-    let app = open::app(global)?;
+    let app = open::app_with(global, signals::cancelled(|| ())?)?;
     let progress = printer::Progress::new(global.quiet || global.json);
     let only: BTreeSet<EnvName> = args.environments.iter().cloned().collect();
     let report = pass(&app, &progress, &only).map_err(|failure| fault(&failure))?;
@@ -33,8 +33,9 @@ fn conclude(app: &App, report: &PassReport, only: &BTreeSet<EnvName>, global: &G
     if let Some(missing) = only.iter().find(|name| !report.outcomes.contains_key(name)) {
         return Err(Fault::usage(format!("{missing} is not in hosts/{}.toml", app.name)));
     }
-    let manifest = manifest_code(report, global);
-    let code = worst(report.outcomes.values().map(Outcome::exit_code).chain(trouble_code(report)));
+    let mistakes = mistakes(&report.survey, global);
+    let trouble = report.survey.trouble.as_ref().map(Trouble::exit_code);
+    let code = worst(report.outcomes.values().map(Outcome::exit_code).chain(trouble));
     if global.json {
         printer::json(&summary(report));
     } else {
@@ -43,23 +44,17 @@ fn conclude(app: &App, report: &PassReport, only: &BTreeSet<EnvName>, global: &G
             printer::line(format!("hosts/{}.toml names no environments", app.name));
         }
     }
-    Ok(if manifest > 0 && (code == 0 || code == 4) { manifest } else { code })
+    Ok(if mistakes && (code == 0 || code == 4) { 2 } else { code })
 }
 
-/// 2 when the deploy repository itself has mistakes, and they are shown.
-fn manifest_code(report: &PassReport, global: &Global) -> u8 {
-    let Some((tree, diagnostics)) = &report.survey.manifests else { return 0 };
-    if diagnostics.errors().next().is_none() {
-        return 0;
-    }
-    if !global.json {
+/// Whether the deploy repository itself has mistakes, which are shown: then 2 is the code, unless something worse came of it.
+pub fn mistakes(survey: &Survey, global: &Global) -> bool {
+    let Some((tree, diagnostics)) = &survey.manifests else { return false };
+    let any = diagnostics.errors().next().is_some();
+    if any && !global.json {
         printer::raw(&super::diagnostics::render(diagnostics, tree, false));
     }
-    2
-}
-
-fn trouble_code(report: &PassReport) -> Option<u8> {
-    report.survey.trouble.as_ref().map(|_| 1)
+    any
 }
 
 fn summary(report: &PassReport) -> serde_json::Value {
@@ -70,7 +65,6 @@ fn summary(report: &PassReport) -> serde_json::Value {
 }
 
 fn word(outcome: &Outcome) -> &'static str {
-    use crate::agent::Left;
     match outcome {
         Outcome::Unchanged => "unchanged",
         Outcome::Repaired => "repaired",
@@ -89,16 +83,20 @@ fn word(outcome: &Outcome) -> &'static str {
 
 /// Says what became of each environment, and what is wrong with the repository.
 pub fn tell_all(report: &PassReport, quiet: bool) {
-    for (name, outcome) in &report.outcomes {
+    let trouble = report.survey.trouble.as_ref();
+    let said = |outcome: &Outcome| match (outcome, trouble) {
+        (Outcome::Left(Left::Blocked(words)), Some(trouble)) => words == trouble.words(),
+        _ => false,
+    };
+    for (name, outcome) in report.outcomes.iter().filter(|(_, outcome)| !said(outcome)) {
         tell(name, outcome, quiet);
     }
-    if let Some(trouble) = &report.survey.trouble {
-        printer::error(&Fault::usage(trouble.clone()));
+    if let Some(trouble) = trouble {
+        printer::error(&Fault::usage(trouble.words()));
     }
 }
 
 fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
-    use crate::agent::Left;
     match outcome {
         Outcome::Unchanged if !quiet => printer::line(format!("{name}  unchanged")),
         Outcome::Released { title, took, .. } if !quiet => {
@@ -119,8 +117,7 @@ fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
     }
 }
 
-fn trouble(name: &EnvName, left: &crate::agent::Left) {
-    use crate::agent::Left;
+fn trouble(name: &EnvName, left: &Left) {
     let (state, words, next) = match left {
         Left::Quarantined(words) => ("quarantined", words, format!("push a fix, or: portreeve retry {name}")),
         Left::Waiting(words) => ("waiting", words, "nothing to do; it is tried again by itself".to_owned()),
@@ -132,19 +129,33 @@ fn trouble(name: &EnvName, left: &crate::agent::Left) {
     printer::help(&next);
 }
 
+/// In the order of every message about trouble: the cause's headline, who is served by what, the evidence, what we do next, and
+/// what to type.
 fn not_released(name: &EnvName, title: &str, generation: u64, failure: &Failure, seen: bool, serves: Option<&str>) {
     let verb = if seen { "rolled back" } else { "not released" };
-    printer::error(&Fault::blocked(format!("{title} {verb}: {}", failure.cause)));
-    match serves {
-        Some(serves) if seen => printer::sentence(&format!("users saw it for a moment; they get {serves} again")),
-        Some(serves) => printer::sentence(&format!("users still get {serves}; nothing live was changed")),
-        None => printer::sentence("nothing served before, and nothing does now"),
-    }
+    let what = if serves == Some(title) { "changed configuration of " } else { "" };
+    printer::error(&Fault::blocked(format!("{what}{title} {verb}: {}", failure.cause)));
+    printer::sentence(&served(failure, seen, serves));
     evidence(failure);
     if failure.kind == FailureKind::Class(FailureClass::Release) {
         printer::note("quarantined; later passes leave this content alone");
     }
+    if let Some(help) = &failure.help {
+        printer::help(help);
+    }
     printer::help(&format!("portreeve logs {name} --release {generation}"));
+}
+
+fn served(failure: &Failure, seen: bool, serves: Option<&str>) -> String {
+    match serves {
+        Some(serves) if seen => format!("users saw it for a moment; they get {serves} again"),
+        // A database without transactions for its schema keeps what went before the failure.
+        Some(serves) if failure.phase == Phase::Migrate => {
+            format!("users still get {serves}; its code and files are as before")
+        }
+        Some(serves) => format!("users still get {serves}; nothing live was changed"),
+        None => "nothing served before, and nothing does now".to_owned(),
+    }
 }
 
 fn evidence(failure: &Failure) {
@@ -153,8 +164,5 @@ fn evidence(failure: &Failure) {
     }
     for line in failure.log.iter().rev().take(20).rev() {
         printer::detail("log", line);
-    }
-    if let Some(help) = &failure.help {
-        printer::help(help);
     }
 }

@@ -1,10 +1,14 @@
-//! `portreeve setup REPO`: a host's first configuration. Applies nothing.
+//! `portreeve setup REPO`: a host's first configuration. Applies nothing; a second run finds what the first one made.
 
-use super::args::{Global, SetupArgs};
-use super::{Fault, open, printer};
-use crate::host::{Files as _, Parts, Processes as _};
-use crate::model::{Identity, Node};
-use crate::settings::AgentSettings;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::args::{Environments, Global, PlanArgs, SetupArgs};
+use super::{Fault, open, plan, printer, ssh_trust};
+use crate::host::{Files as _, Kernel as _, Parts, Processes as _};
+use crate::model::{Identity, Layout, Node};
+use crate::settings::{AgentSettings, Git};
+use crate::source::{Address, LocalPaths};
 
 /// Programs that releases need, and the package that holds each.
 const NEEDED: [(&str, &str); 6] = [
@@ -16,39 +20,73 @@ const NEEDED: [(&str, &str); 6] = [
     ("ssh", "openssh-client"),
 ];
 
-/// Writes agent.toml, unless there is one, and says what is missing.
+/// Says what is missing, makes the deploy key, pins the git server's host key, writes agent.toml, and ends with the plan.
 pub fn run(args: &SetupArgs, global: &Global) -> Result<u8, Fault> {
     let layout = open::layout(global)?;
-    let parts = Parts::open(&layout, std::sync::Arc::default()).map_err(|error| Fault::failed(&error))?;
+    let local = if layout.root().is_system() { LocalPaths::Refused } else { LocalPaths::Allowed };
+    let address = Address::parse(&args.repo, local).map_err(|error| Fault::usage(error.to_string()))?;
+    let parts = Parts::open(&layout, Arc::default()).map_err(|error| Fault::failed(&error))?;
+    let missing = missing(&parts);
+    parts.files.make_directory(&layout.config(), 0o755, Identity::ROOT).map_err(|error| Fault::failed(&error))?;
+    let git = match address.ssh_server() {
+        Some((host, port)) if missing == 0 => ssh(&parts, &layout, host, port, args)?,
+        _ => AgentSettings::new("").git,
+    };
+    if missing > 0 {
+        return Err(Fault::blocked("programs are missing").with_help("install them, then run this again"));
+    }
+    configure(&parts, &layout, args, git)?;
+    printer::line("");
+    let only = Environments { environments: Vec::new() };
+    let code = plan::run(&PlanArgs { only, exit_code: false, since: None }, global)?;
+    printer::help("nothing was applied; systemctl enable --now portreeve.service begins, or portreeve-reconcile.timer");
+    Ok(code)
+}
+
+/// Names each program that is not there; returns how many.
+fn missing(parts: &Parts) -> usize {
     let missing: Vec<_> = NEEDED.iter().filter(|(program, _)| parts.processes.find(&[program]).is_none()).collect();
     for (program, package) in &missing {
-        printer::error(
-            &Fault::blocked(format!("{program} is not installed")).with_help(format!("apt-get install {package}")),
-        );
+        let fault = Fault::blocked(format!("{program} is not installed"));
+        printer::error(&fault.with_help(format!("apt-get install {package}")));
     }
+    missing.len()
+}
+
+fn ssh(parts: &Parts, layout: &Layout, host: &str, port: Option<u16>, args: &SetupArgs) -> Result<Git, Fault> {
+    let name = args.host.clone().map_or_else(|| parts.kernel.hostname(), Ok).map_err(|error| Fault::failed(&error))?;
+    let key = layout.config().join("deploy_key");
+    let public = ssh_trust::deploy_key(parts, &key, &name)?;
+    printer::line(format!("deploy key of this host, to be let in to read (and only read):\n  {public}"));
+    let known_hosts = layout.config().join("known_hosts");
+    ssh_trust::pin(parts, &known_hosts, host, port, args.fingerprint.as_deref())?;
+    Ok(Git { key: Some(key), known_hosts: Some(known_hosts), ..AgentSettings::new("").git })
+}
+
+/// Writes agent.toml; one that is there is kept, if it is about the same repository.
+fn configure(parts: &Parts, layout: &Layout, args: &SetupArgs, git: Git) -> Result<(), Fault> {
     let path = layout.agent_toml();
     let there = parts.files.read(&path, 1024 * 1024).map_err(|error| Fault::failed(&error))?;
-    if there.is_some() {
-        return Err(Fault::blocked(format!("{} is there already; edit it, or move it away", path.display())));
+    if let Some(bytes) = there {
+        return keep(&path, &bytes, args);
     }
-    let settings = AgentSettings { host: args.name.clone(), ..AgentSettings::new(args.repo.clone()) };
+    let settings = AgentSettings { host: args.host.clone(), git, ..AgentSettings::new(args.repo.clone()) };
     let text = settings.to_toml();
     AgentSettings::parse(&path.to_string_lossy(), &text).map_err(|error| Fault::usage(error.to_string()))?;
     let node = Node::File { bytes: text.into_bytes(), mode: 0o644, owner: Identity::ROOT };
-    parts.files.make_directory(&layout.config(), 0o755, Identity::ROOT).map_err(|error| Fault::failed(&error))?;
     parts.files.put(&path, &node).map_err(|error| Fault::failed(&error))?;
     printer::line(format!("wrote {}", path.display()));
-    if missing.is_empty() {
-        super::plan::run(
-            &super::args::PlanArgs {
-                only: super::args::Environments { environments: Vec::new() },
-                exit_code: false,
-                since: None,
-            },
-            global,
-        )?;
-        printer::help("systemctl enable --now portreeve.service, or portreeve-reconcile.timer");
-        return Ok(0);
+    Ok(())
+}
+
+fn keep(path: &Path, bytes: &[u8], args: &SetupArgs) -> Result<(), Fault> {
+    let settings = AgentSettings::parse(&path.to_string_lossy(), &String::from_utf8_lossy(bytes));
+    let settings = settings.map_err(|error| Fault::usage(error.to_string()))?;
+    let host = args.host.is_none() || args.host == settings.host;
+    if settings.repo != args.repo || !host {
+        return Err(Fault::blocked(format!("{} says otherwise: repo = \"{}\"", path.display(), settings.repo))
+            .with_help("edit it, or move it away and run this again"));
     }
-    Ok(4)
+    printer::line(format!("{} is kept", path.display()));
+    Ok(())
 }

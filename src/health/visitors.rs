@@ -54,6 +54,8 @@ pub struct Seen {
     pub failures: Vec<String>,
     /// The releases that answered since the last [`Visitors::watch`].
     pub releases: BTreeMap<String, Span>,
+    /// When the last answer came, whoever gave it.
+    pub latest: Option<Instant>,
 }
 
 /// From one release's first answer to its last.
@@ -61,6 +63,8 @@ pub struct Seen {
 pub struct Span {
     /// The first one's end.
     pub first: Instant,
+    /// How long nobody had answered before the first one came.
+    pub silence: Duration,
     /// The last one's end.
     pub last: Instant,
 }
@@ -131,7 +135,11 @@ impl Shared {
         let mut seen = self.seen();
         seen.requests += 1;
         match answer {
-            Ok(release) => seen.releases.entry(release).or_insert(Span { first: now, last: now }).last = now,
+            Ok(release) => {
+                let silence = seen.latest.map_or(Duration::ZERO, |latest| now.saturating_duration_since(latest));
+                seen.releases.entry(release).or_insert(Span { first: now, silence, last: now }).last = now;
+                seen.latest = Some(now);
+            }
             Err(why) => {
                 seen.failed += 1;
                 if seen.failures.len() < KEPT {
@@ -298,7 +306,9 @@ mod tests {
         let seen = seen_after(40, |n| ok(if n < 20 { "v1" } else { "v2" }, ""));
         assert_eq!((seen.failed, seen.failures.len()), (0, 0));
         assert_eq!(seen.releases.keys().collect::<Vec<_>>(), ["v1", "v2"]);
-        assert!(seen.releases["v1"].first <= seen.releases["v2"].first);
+        let (v1, v2) = (seen.releases["v1"], seen.releases["v2"]);
+        assert!(v1.first <= v2.first && v2.last == seen.latest.unwrap());
+        assert!(v2.silence <= v2.first.duration_since(v1.first), "others answered in between");
     }
 
     #[test]

@@ -10,6 +10,9 @@ use super::{Authority, HostError, Kernel, Listener, Result};
 /// State of a listening socket in `/proc/net/tcp` (`TCP_LISTEN`).
 const LISTEN: &str = "0A";
 
+/// Every other port, with its comma: no value of [`RESERVED`] is longer.
+const LONGEST: usize = 256 * 1024;
+
 /// What the kernel uses when it says nothing else (`ip(7)`).
 const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
@@ -60,7 +63,7 @@ impl Kernel for RealKernel {
     }
 
     fn reserved_ports(&self) -> Result<String> {
-        Ok(read(RESERVED)?.trim().to_owned())
+        read_at_once(RESERVED)
     }
 
     fn reserve_ports(&self, value: &str) -> Result<()> {
@@ -145,6 +148,16 @@ fn read_table(path: &Path) -> Result<String> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(String::new()),
         text => text.map_err(HostError::at("read", path)),
     }
+}
+
+/// The whole of a value of `/proc/sys`, which answers the first read only, cut to the reader's buffer
+/// (`proc_do_large_bitmap`): a growing buffer would see `60000-60` of `60000-60009` and then the end.
+fn read_at_once(path: &str) -> Result<String> {
+    use std::io::Read as _;
+    let mut buffer = vec![0; LONGEST];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut buffer));
+    let length = read.map_err(HostError::at("read", path))?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
 }
 
 fn read(path: &str) -> Result<String> {

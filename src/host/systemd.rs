@@ -67,10 +67,14 @@ impl Services for Systemd {
         service.ok_or_else(|| bus::refused(format!("no unit {unit}")))
     }
 
+    /// It is inactive then, not failed: a candidate that crashed must not leave the whole host `degraded`.
     fn stop(&self, slot: &SlotId) -> Result<()> {
         let unit = self.unit(slot);
         let end = self.bus.with(STOP + PROMPT, async |connection| {
-            bus::unless(NO_SUCH_UNIT, bus::run(connection, Job::Stop, &unit, STOP).await)
+            let end = bus::unless(NO_SUCH_UNIT, bus::run(connection, Job::Stop, &unit, STOP).await)?;
+            let manager = ManagerProxy::new(connection).await?;
+            bus::unless(NO_SUCH_UNIT, manager.reset_failed_unit(unit.clone()).await)?;
+            Ok(end)
         })?;
         match end {
             Some(JobEnd::Underway) => Err(bus::refused(format!("{unit} has not stopped within {}s", STOP.as_secs()))),

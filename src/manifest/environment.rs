@@ -71,6 +71,7 @@ pub enum Policy {
 #[serde(rename_all = "lowercase")]
 pub enum Rev {
     /// `rev = "…"`: a tag if `refs/tags/` has it, else a branch. Decided on the host.
+    #[serde(rename = "rev")]
     Named(String),
     /// `tag = "…"`.
     Tag(String),

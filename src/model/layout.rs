@@ -162,6 +162,11 @@ impl Layout {
         &self.runtime
     }
 
+    /// What the last pass saw.
+    pub fn last_pass(&self) -> PathBuf {
+        self.runtime.join("last-pass.json")
+    }
+
     /// Units of the system's administrator (`systemd.unit(5)`).
     pub fn systemd_units(&self) -> PathBuf {
         self.root.join("/etc/systemd/system")

@@ -157,3 +157,26 @@ fn without_wish(want: Want, installed: &Installed) -> Action {
         Want::Wanted(_) => Action::Nothing,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::EnvName;
+
+    fn action(want: Want, active: Option<u64>) -> Action {
+        let installed = Installed { active, ..Installed::nothing(EnvName::parse("bakery/dev").unwrap()) };
+        let standing = &Standing::default();
+        let (foreign, renders_differently, now) = (None, false, Timestamp::UNIX_EPOCH);
+        decide(Decision { want, installed: &installed, standing, foreign, renders_differently, now }).action
+    }
+
+    /// Its record is gone with its generation, so nothing says any more whether it needed a tombstone.
+    #[test]
+    fn a_removal_that_was_interrupted_ends_without_a_tombstone() {
+        let gone = |active| action(Want::Absent { tombstone: false }, active);
+        assert_eq!(gone(Some(0)), Action::Remove);
+        assert_eq!(gone(None), Action::Nothing);
+        assert!(matches!(gone(Some(7)), Action::Blocked(_)));
+        assert_eq!(action(Want::Unknown("no network".to_owned()), Some(0)), Action::Stale("no network".to_owned()));
+    }
+}

@@ -85,6 +85,13 @@ mod tests {
     }
 
     #[test]
+    fn a_block_moves() {
+        let kernel = "40000,47000,50000-50003,60000-60009";
+        let moved = reserved_ports(kernel, &[range("60000-60009")], &[range("59000-59009")], EPHEMERAL);
+        assert_eq!(moved.unwrap(), "40000,47000,50000-50003,59000-59009");
+    }
+
+    #[test]
     fn only_ports_that_the_kernel_hands_out_are_reserved() {
         let ours = [range("60990-61009"), range("65530-65535")];
         assert_eq!(reserved_ports("", &[], &ours, EPHEMERAL).unwrap(), "60990-60999");

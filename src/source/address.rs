@@ -94,6 +94,18 @@ impl Address {
         &self.text
     }
 
+    /// Host and port of the ssh server; `None` for other transports. An IPv6 address comes without its brackets.
+    pub fn ssh_server(&self) -> Option<(&str, Option<u16>)> {
+        if self.transport != Transport::Ssh {
+            return None;
+        }
+        let (authority, port) = match self.text.strip_prefix("ssh://") {
+            Some(rest) => split_port(split_user(rest.split_once('/')?.0).1),
+            None => (split_user(self.text.split_once(':')?.0).1, None),
+        };
+        Some((authority.trim_matches(['[', ']']), port.and_then(|port| port.parse().ok())))
+    }
+
     /// How it is reached.
     pub fn transport(&self) -> Transport {
         self.transport
@@ -228,6 +240,19 @@ mod tests {
 
     fn parse(text: &str) -> Result<Transport, AddressError> {
         Address::parse(text, LocalPaths::Refused).map(|address| address.transport())
+    }
+
+    #[test]
+    fn an_ssh_server_is_found_in_both_forms() {
+        let server = |text: &str| {
+            let address = Address::parse(text, LocalPaths::Refused).unwrap();
+            address.ssh_server().map(|(host, port)| (host.to_owned(), port))
+        };
+        assert_eq!(server("ssh://git@git.example.org:2222/a.git"), Some(("git.example.org".to_owned(), Some(2222))));
+        assert_eq!(server("ssh://git.example.org/a.git"), Some(("git.example.org".to_owned(), None)));
+        assert_eq!(server("git@git.example.org:team/a.git"), Some(("git.example.org".to_owned(), None)));
+        assert_eq!(server("ssh://git@[::1]:22/a.git"), Some(("::1".to_owned(), Some(22))));
+        assert_eq!(server("https://git.example.org/a.git"), None);
     }
 
     #[test]

@@ -82,6 +82,19 @@ impl Objects {
         Ok(Self { repository, path: path.to_owned() })
     }
 
+    /// Opens the clone that `directory` lies in: a person's own, with its working tree.
+    pub fn of_clone(directory: &Path) -> Result<Self> {
+        let repository = Repository::discover(directory).map_err(unreadable("a git repository", directory))?;
+        let path = repository.path().to_owned();
+        Ok(Self { repository, path })
+    }
+
+    /// The commit that a person's words name in his own clone: `HEAD~2`, `origin/main`, a tag. Never for words of others.
+    pub fn rev(&self, words: &str) -> Result<CommitId> {
+        let found = self.repository.revparse_single(words).and_then(|object| object.peel_to_commit());
+        found.map(|commit| commit_id(commit.id())).map_err(unreadable(words, &self.path))
+    }
+
     /// Whether this commit is here.
     pub fn contains(&self, commit: &CommitId) -> bool {
         self.header(oid(commit)).is_ok_and(|(_, kind)| kind == ObjectType::Commit)

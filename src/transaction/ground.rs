@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{Context, Failure, Phase};
 use crate::desired::Wanted;
 use crate::host::HostError;
-use crate::model::{EnvLayout, EnvName, Found, Identity, Manager, Node};
+use crate::model::{Digest, EnvLayout, EnvName, Found, Identity, Manager, Node};
 use crate::observed::Owners;
 use crate::policy::FailureClass;
 use crate::resource;
@@ -107,20 +107,31 @@ pub fn secret_key(cx: &Context<'_>, name: &EnvName) -> Result<SecretString, Fail
     let key: String = random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 64)])).collect();
     let files = cx.host.files();
     files.make_directory(&cx.layout.secrets(name), 0o700, Identity::ROOT).map_err(&fail)?;
-    let node = Node::File { bytes: key.clone().into_bytes(), mode: 0o600, owner: Identity::ROOT };
-    files.put(&path, &node).map_err(&fail)?;
+    let secret = |text: &str| Node::File { bytes: text.as_bytes().to_vec(), mode: 0o600, owner: Identity::ROOT };
+    files.put(&generated_path(cx, name), &secret(&Digest::of(key.as_bytes()).to_string())).map_err(&fail)?;
+    files.put(&path, &secret(&key)).map_err(&fail)?;
     Ok(SecretString::from(key))
-}
-
-/// Makes the environment's secrets. True when they were not there.
-pub fn ensure_secrets(cx: &Context<'_>, name: &EnvName) -> Result<bool, Failure> {
-    let there = existing_secret(cx, name).map_err(Failure::on_host(Phase::Build))?.is_some();
-    secret_key(cx, name).map(|_| !there)
 }
 
 /// The key, if it was made already.
 pub fn existing_secret(cx: &Context<'_>, name: &EnvName) -> Result<Option<SecretString>, HostError> {
     read_secret(cx, &secret_path(cx, name))
+}
+
+/// A fingerprint of the secrets that people gave the environment; empty while there are none.
+///
+/// A key that we made ourselves is none of those: it says nothing that wasn't true before the first release, and must not
+/// make the second pass release again.
+pub fn secret_fingerprint(cx: &Context<'_>, name: &EnvName) -> Result<Vec<u8>, HostError> {
+    let Some(key) = existing_secret(cx, name)? else { return Ok(Vec::new()) };
+    let digest = Digest::of(expose(&key)).to_string().into_bytes();
+    let generated = cx.host.files().read(&generated_path(cx, name), 64 * 1024)?;
+    Ok(if generated.as_ref() == Some(&digest) { Vec::new() } else { digest })
+}
+
+/// The digest of the key that we made, beside it.
+fn generated_path(cx: &Context<'_>, name: &EnvName) -> PathBuf {
+    cx.layout.secrets(name).join("SECRET_KEY.generated")
 }
 
 fn secret_path(cx: &Context<'_>, name: &EnvName) -> PathBuf {
@@ -133,7 +144,7 @@ fn read_secret(cx: &Context<'_>, path: &Path) -> Result<Option<SecretString>, Ho
     Ok(key.filter(|key| !key.is_empty()).map(SecretString::from))
 }
 
-/// A key's bytes, for its fingerprint only.
+/// A key's bytes, for its digest only.
 pub fn expose(key: &SecretString) -> &[u8] {
     key.expose_secret().as_bytes()
 }

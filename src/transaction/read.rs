@@ -77,8 +77,10 @@ fn number_behind(files: &dyn Files, link: &Path) -> Result<Option<GenerationNumb
     })
 }
 
+/// The highest number that was given away, also to an attempt of which only the mark is left.
 fn newest(files: &dyn Files, directory: &Path) -> Result<GenerationNumber, HostError> {
-    Ok(files.list(directory)?.iter().filter_map(|name| name.parse().ok()).max().unwrap_or(0))
+    let number = |name: &String| name.strip_suffix(".refused").unwrap_or(name).parse().ok();
+    Ok(files.list(directory)?.iter().filter_map(number).max().unwrap_or(0))
 }
 
 /// A generation's record; `None` when it is gone or damaged.

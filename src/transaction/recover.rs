@@ -104,13 +104,15 @@ pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
 }
 
 /// Marks a generation that never held: nobody can go back to it, and it takes no good one's place among those that are kept.
+/// One that failed before it was staged is marked too: its number has a log, and is not given to another.
 fn refuse(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Recover);
     let mark = cx.layout.refused_mark(&intent.env, intent.to);
     let node = Node::File { bytes: Vec::new(), mode: 0o644, owner: Identity::ROOT };
     let files = cx.host.files();
-    match files.look(&cx.layout.generation(&intent.env, intent.to)).map_err(Failure::on_host(Phase::Recover))? {
+    match files.look(&cx.layout.env_generations(&intent.env)).map_err(&fail)? {
         Found::Absent => Ok(()),
-        _ => files.put(&mark, &node).map_err(Failure::on_host(Phase::Recover)),
+        _ => files.put(&mark, &node).map_err(&fail),
     }
 }
 

@@ -69,14 +69,24 @@ pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
         return refused(undo(cx, &intent, failure), false);
     }
     match commit_and_verify(cx, &generation) {
-        Ok(()) => {}
-        Err(failure) => return refused(undo(cx, &intent, failure), true),
+        Ok(()) => settle(cx, &intent, &generation, installed),
+        // Users have it, and nothing is wrong with it: taking it away again would be the agent's stop, not the release's fault.
+        Err(failure) if failure.kind == FailureKind::Cancelled && failure.phase == Phase::Verify => {
+            cx.report.event(&Event::Note { text: "stopped on request after the switch; the next pass finishes this" });
+        }
+        Err(failure) => {
+            let seen = failure.kind != FailureKind::Cancelled;
+            return refused(undo(cx, &intent, failure), seen);
+        }
     }
-    super::retire::after_release(cx, &generation, installed);
+    Released::Kept { generation: Box::new(generation), took: cx.host.clock().monotonic().saturating_sub(started) }
+}
+
+fn settle(cx: &Context<'_>, intent: &Intent, generation: &Generation, installed: &Installed) {
+    super::retire::after_release(cx, generation, installed);
     if let Err(error) = intent.close(cx) {
         cx.report.event(&Event::Note { text: &format!("the journal stays open until the next pass: {error}") });
     }
-    Released::Kept { generation: Box::new(generation), took: cx.host.clock().monotonic().saturating_sub(started) }
 }
 
 fn numbered(cx: &Context<'_>, installed: &Installed, wanted: &Wanted, why: Why) -> Generation {
@@ -128,6 +138,8 @@ fn phase<T>(
 fn candidate(cx: &Context<'_>, installed: &Installed, going: &Going, generation: &Generation) -> Result<(), Failure> {
     let warm = matches!(going, Going::Back(_)) && installed.warm_slot() == Some(generation.slot);
     if warm {
+        // It runs; but it may have been restarted while it was warm, and only its restarts from now on count.
+        slot::start(cx, generation)?;
         return phase(cx, Phase::Health, || slot::healthy(cx, generation), String::clone).map(|_| ());
     }
     match going {

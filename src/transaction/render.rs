@@ -8,15 +8,9 @@ use secrecy::SecretString;
 use super::{Context, Failure, ground};
 use crate::desired::{Generation, Listed, Listing};
 use crate::emit;
-use crate::model::{Digest, EnvLayout, EnvName, Identity, Node};
+use crate::model::{Digest, EnvLayout, Identity, Node};
 use crate::observed::Owners;
 use crate::resource::{self, Audience, Rendered, Subject};
-
-/// A fingerprint of the environment's secrets; empty while there are none.
-pub fn secret_fingerprint(cx: &Context<'_>, name: &EnvName) -> Result<Vec<u8>, crate::host::HostError> {
-    let key = ground::existing_secret(cx, name)?;
-    Ok(key.map(|key| Digest::of(ground::expose(&key)).to_string().into_bytes()).unwrap_or_default())
-}
 
 /// The owned parts of a renderer's subject.
 pub struct Materials {

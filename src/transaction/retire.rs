@@ -18,10 +18,10 @@ pub fn after_release(cx: &Context<'_>, generation: &Generation, before: &Install
         cx.host.clock().sleep(GRACE);
     }
     // One that does not run keeps no flag either: it would run again after whatever starts it.
-    if !warm || !before.runs(old) {
-        if let Err(error) = slot::retire(cx, &generation.name, old) {
-            cx.report.event(&Event::Note { text: &format!("the old slot still runs: {error}") });
-        }
+    if (!warm || !before.runs(old))
+        && let Err(error) = slot::retire(cx, &generation.name, old)
+    {
+        cx.report.event(&Event::Note { text: &format!("the old slot still runs: {error}") });
     }
     if let Err(failure) = prune(cx, generation) {
         cx.report.event(&Event::Note { text: &format!("old releases stay: {failure}") });
@@ -62,7 +62,22 @@ fn prune(cx: &Context<'_>, active: &Generation) -> Result<(), Failure> {
             spare.push(generation);
         }
     }
-    spare.iter().try_for_each(|generation| discard(cx, generation, &kept))
+    spare.iter().try_for_each(|generation| discard(cx, generation, &kept))?;
+    forget_marks(cx, active)
+}
+
+/// Removes the marks of attempts of which nothing else is left; numbers below the active one are not given away again.
+fn forget_marks(cx: &Context<'_>, active: &Generation) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Verify);
+    let files = cx.host.files();
+    let names = files.list(&cx.layout.env_generations(&active.name)).map_err(&fail)?;
+    let marked = names.iter().filter_map(|name| name.strip_suffix(".refused")?.parse().ok());
+    for number in marked.filter(|&number: &GenerationNumber| number < active.number) {
+        if files.look(&cx.layout.generation(&active.name, number)).map_err(&fail)? == Found::Absent {
+            files.remove(&cx.layout.refused_mark(&active.name, number)).map_err(&fail)?;
+        }
+    }
+    Ok(())
 }
 
 fn discard(cx: &Context<'_>, generation: &Generation, kept: &[Generation]) -> Result<(), Failure> {

@@ -93,8 +93,13 @@ fn a_mistake_in_the_deploy_repository_changes_nothing() {
     good.refuses_file(PRO, &with(&pro, "\"v1\"", "\"v77\""), 4, &["v77", "projects/bakery/pro.toml"]);
     good.refuses_file(PRO, &with(&pro, "\"v1\"", "\"main\""), 4, &["main", "tag"]);
     good.refuses_file(PRO, b"rev = \"v1\xff\"\n", 2, &["projects/bakery/pro.toml:1:", "UTF-8"]);
-    good.refuses_file(PRO, &vec![b'#'; 100 << 20], 4, &["too large", "larger"]);
-    good.refuses_file(PRO, &vec![b'#'; 2 << 20], 2, &["projects/bakery/pro.toml", "larger"]);
+    good.refuses_file(
+        PRO,
+        &vec![b'#'; 100 << 20],
+        2,
+        &["projects/bakery/pro.toml", "102400 KiB is too large", "the limit is 1024 KiB"],
+    );
+    good.refuses_file(PRO, &vec![b'#'; 2 << 20], 2, &["projects/bakery/pro.toml", "is too large"]);
     good.refuses_file(PROJECT, &with(&project, "60000-60049", "70000-70009"), 2, &["70000", "65535"]);
     good.refuses_file(PROJECT, &with(&project, "foouser", "root"), 2, &["root", "projects/bakery/project.toml:1:"]);
     good.refuses_file("projects/..x/pro.toml", pro.as_bytes(), 2, &["..x"]);
@@ -131,4 +136,18 @@ fn a_wrong_address_or_branch_changes_nothing() {
     good.refuses_file(PROJECT, &source("empty.git"), 4, &["bakery/pro", "is empty"]);
     good.refuses_file(PROJECT, &source("plain"), 4, &["bakery/pro", "is not a git repository"]);
     good.world.reconcile().ok();
+    a_link_out_of_the_application_is_not_followed(&good.world);
+}
+
+#[track_caller]
+fn a_link_out_of_the_application_is_not_followed(world: &World) {
+    symlink("../../../../../etc/shadow", world.app.tree().join("shadow")).expect("a link is made");
+    world.app.commit("a way out");
+    world.app.tag("v6");
+    world.app.push();
+    world.set_rev("v6");
+    let pass = world.reconcile().exits(3);
+    assert!(pass.stderr.contains("shadow"), "{pass}");
+    assert_eq!(world.serving(), "v1");
+    assert_eq!(world.host.sh("find /home -name shadow"), "");
 }

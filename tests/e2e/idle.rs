@@ -40,7 +40,11 @@ fn an_idle_pass_writes_nothing_and_sees_every_change() {
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
     world.reconcile().ok();
     assert_eq!(pass(&world), Pass::Whole, "what the release changed is looked at once");
-    assert_eq!(world.host.sh("ls /etc/portreeve/generations/bakery_pro"), "0\n1\n1.migrated\n", "one release is enough");
+    assert_eq!(
+        world.host.sh("ls /etc/portreeve/generations/bakery_pro"),
+        "0\n1\n1.migrated\n",
+        "one release is enough"
+    );
     assert_eq!(pass(&world), Pass::Idle);
 
     world.host.sh("touch /run/mark; sleep 0.05");
@@ -57,11 +61,17 @@ fn an_idle_pass_writes_nothing_and_sees_every_change() {
         ("a link leads elsewhere", "ln -sfn / /home/foouser/bakery/pro/current"),
         ("a unit is edited", "echo >>/etc/systemd/system/portreeve-bakery_pro@a.service"),
         ("a slot is stopped", "systemctl stop portreeve-bakery_pro@a"),
-        ("an include is added", "mkdir -p /etc/portreeve/local/bakery_pro/nginx.d; cd /etc/portreeve/local/bakery_pro/nginx.d; touch x.conf"),
+        (
+            "an include is added",
+            "mkdir -p /etc/portreeve/local/bakery_pro/nginx.d; cd /etc/portreeve/local/bakery_pro/nginx.d; touch x.conf",
+        ),
         ("agent.toml is edited", "echo 'jitter = \"7s\"' >>/etc/portreeve/agent.toml"),
         ("a user is added", "useradd --system newcomer"),
         ("the interpreter is replaced", "cp -p /usr/bin/python3.11 /usr/bin/p; mv /usr/bin/p /usr/bin/python3.11"),
-        ("a hold begins and ends", "portreeve suspend bakery/pro --for 1h; portreeve reconcile; portreeve resume bakery/pro"),
+        (
+            "a hold begins and ends",
+            "portreeve suspend bakery/pro --for 1h; portreeve reconcile; portreeve resume bakery/pro",
+        ),
         ("it is held", "portreeve suspend bakery/pro --for 1h"),
     ];
     for (what, script) in cases {

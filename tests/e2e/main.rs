@@ -8,10 +8,13 @@
 #![allow(dead_code, reason = "a bed has what tests ask for, before and after one of them asks")]
 
 mod absent;
+mod agent;
 mod badinput;
 mod base;
 mod cmd;
+mod commands;
 mod crash;
+mod django;
 mod drift;
 mod edits;
 mod fleet;
@@ -25,7 +28,10 @@ mod ports;
 mod power;
 mod release;
 mod schema;
+mod setup;
 mod slots;
 mod smoke;
+mod supervisor;
 mod traces;
+mod words;
 mod world;

@@ -40,7 +40,6 @@ fn the_block_moves(world: &World) {
     });
     world.push_deploy(&[]);
     let pass = world.reconcile().ok();
-
     assert_eq!(world.serving(), "v1");
     assert_eq!(world.host.read_file(RESERVED).trim(), "40000,47000,50000-50003,59000-59009", "{pass}");
     let boot = world.host.read_file("/etc/sysctl.d/60-portreeve.conf");

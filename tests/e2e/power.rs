@@ -17,7 +17,6 @@ fn cut_at(world: &mut World, point: Point) -> u64 {
     world.host.power_cut();
     world.host.boot_again();
     comes_back(world);
-    println!("{}: generation {}", point.name, one_generation(world));
     one_generation(world)
 }
 

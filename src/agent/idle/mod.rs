@@ -163,7 +163,8 @@ fn record(app: &App, cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Opt
         survey.plan.environments.iter().filter_map(|plan| Some(&plan.wants.as_ref()?.env)).collect();
     let pythons = pythons(&wanted);
     let services = cx.host.services().services().ok()?;
-    let runs: BTreeSet<_> = services.iter().filter(|(_, service)| inputs::runs(service)).map(|(slot, _)| slot).collect();
+    let runs: BTreeSet<_> =
+        services.iter().filter(|(_, service)| inputs::runs(service)).map(|(slot, _)| slot).collect();
     let mut checks = Vec::new();
     for name in transaction::installed_names(cx).ok()? {
         // A warm slot is stopped when its time has come.

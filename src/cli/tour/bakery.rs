@@ -40,7 +40,7 @@ const WSGI: &str = "bakery/wsgi.py";
 /// The module that v3 imports and nobody has.
 pub(super) const MISSING: &str = "breda";
 
-/// The repository with the tags v1, v2 and v3; v3 can't be imported.
+/// The repository with the tags v1 to v4; v3 can't be imported, and v4 is its cure, for whoever tries on.
 pub(super) fn create(place: &Place) -> Result<Repository<'_>, TourError> {
     let repository = Repository::create(place, "bakery")?;
     for (file, text) in SITE {
@@ -51,6 +51,8 @@ pub(super) fn create(place: &Place) -> Result<Repository<'_>, TourError> {
     let wsgi = SITE.iter().find(|(file, _)| *file == WSGI).map_or("", |(_, text)| text);
     repository.write(WSGI, format!("{wsgi}\nimport {MISSING}\n"))?;
     release(&repository, "v3", "biscuits, with a misspelled import")?;
+    repository.write(WSGI, wsgi)?;
+    release(&repository, "v4", "biscuits")?;
     repository.push()?;
     Ok(repository)
 }
@@ -93,7 +95,7 @@ mod tests {
             git.args(["-c", "safe.directory=*", "--git-dir", &repository.address(), "show", what]);
             String::from_utf8(git.output().unwrap().stdout).unwrap()
         };
-        for tag in ["v1", "v2", "v3"] {
+        for tag in ["v1", "v2", "v3", "v4"] {
             assert_eq!(show(&format!("{tag}:{RELEASE}")), format!("RELEASE = \"{tag}\"\n"));
             assert_eq!(show(&format!("{tag}:{WSGI}")).contains("import breda"), tag == "v3");
         }

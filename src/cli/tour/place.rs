@@ -51,6 +51,9 @@ impl Place {
         let root = Root::at(files.path().join("host"));
         let own = Authority::of(&root).own();
         let layout = Layout::for_root(root, own.uid);
+        if !layout.runtime().starts_with(files.path()) {
+            files.remove(layout.runtime())?;
+        }
         let parts = Parts::open(&layout, cancel)?;
         let as_root = own.uid == 0;
         Ok(Self { files, named: directory.to_owned(), layout, parts, as_root, _lock: lock })
@@ -74,6 +77,15 @@ impl Place {
     /// An error once somebody wants the tour to end.
     pub fn go_on(&self) -> Result<(), TourError> {
         if self.parts.clock.cancelled() { Err(TourError::Cancelled) } else { Ok(()) }
+    }
+}
+
+impl Drop for Place {
+    /// What lies elsewhere, because sockets need a short path, goes with the servers. `rm -r` of the directory is then all.
+    fn drop(&mut self) {
+        if !self.layout.runtime().starts_with(self.files.path()) {
+            let _next_time = self.files.remove(self.layout.runtime());
+        }
     }
 }
 

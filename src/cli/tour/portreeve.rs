@@ -44,7 +44,7 @@ pub(super) fn run(place: &Place, args: &[&str]) -> Result<Said, TourError> {
     let mut lines = Vec::new();
     let begun = place.parts.clock.monotonic();
     let status = follow(&command, &|| place.parts.clock.cancelled(), &mut |line| {
-        bar.suspend(|| printer::line(format!("      {line}")));
+        bar.suspend(|| printer::line(format!("      {line}").trim_end()));
         lines.push(line.to_owned());
     });
     bar.finish_and_clear();

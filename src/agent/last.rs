@@ -1,0 +1,83 @@
+//! What the last pass saw, for `portreeve status`, which asks no network: `/run/portreeve/last-pass.json`. Gone after a reboot.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Left, Outcome, PassReport};
+use crate::host::HostError;
+use crate::model::{CommitId, EnvName, Identity, Node};
+use crate::transaction::Context;
+
+/// No such record is larger.
+const LIMIT: u64 = 4 * 1024 * 1024;
+
+/// The record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastPass {
+    /// When the last pass over all environments looked at the repository, or tried to.
+    pub at: Option<Timestamp>,
+    /// When the repository was read last.
+    pub fetched: Option<Timestamp>,
+    /// The deploy repository's tip then.
+    pub tip: Option<CommitId>,
+    /// Why it can't be read since.
+    pub trouble: Option<String>,
+    /// What was seen of each environment.
+    pub environments: BTreeMap<EnvName, Seen>,
+}
+
+/// One environment in the last pass that concerned it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// What people call the release that was wanted; `None` while that was not known.
+    pub wants: Option<String>,
+    /// Why it was left as it is; `None` when it was not.
+    pub left: Option<Left>,
+}
+
+/// Reads the record; none, or a damaged one, is an empty one.
+pub fn read_last_pass(cx: &Context<'_>) -> LastPass {
+    let bytes = cx.host.files().read(&cx.layout.last_pass(), LIMIT).ok().flatten();
+    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+/// Adds a pass that looked at the repository at `looked`. `whole`: it was over all environments.
+pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp, whole: bool) -> Result<(), HostError> {
+    let next = read_last_pass(cx).after(report, looked, whole);
+    let bytes = serde_json::to_vec(&next).unwrap_or_default();
+    cx.host.files().put(&cx.layout.last_pass(), &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })
+}
+
+/// An idle pass saw the same again. Only `status` wants to know, so that a failure here is no matter.
+pub(super) fn still(cx: &Context<'_>) {
+    let now = Some(cx.host.clock().now());
+    let again = LastPass { at: now, fetched: now, trouble: None, ..read_last_pass(cx) };
+    if let Ok(bytes) = serde_json::to_vec(&again) {
+        let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
+        cx.host.files().put(&cx.layout.last_pass(), &node).ok();
+    }
+}
+
+impl LastPass {
+    fn after(self, report: &PassReport, looked: Timestamp, whole: bool) -> Self {
+        let seen = report.survey.plan.environments.iter().map(|plan| {
+            let left = match report.outcomes.get(&plan.name) {
+                Some(Outcome::Left(left)) => Some(left.clone()),
+                _ => None,
+            };
+            (plan.name.clone(), Seen { wants: plan.wants.as_ref().map(|wanted| wanted.title()), left })
+        });
+        let mut environments = if whole { BTreeMap::new() } else { self.environments };
+        environments.extend(seen);
+        let tip = report.survey.plan.tip.clone();
+        Self {
+            at: if whole { Some(looked) } else { self.at },
+            fetched: if tip.is_some() { Some(looked) } else { self.fetched },
+            tip: tip.or(self.tip),
+            trouble: report.survey.trouble.as_ref().map(|trouble| trouble.words().to_owned()),
+            environments,
+        }
+    }
+}

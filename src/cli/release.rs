@@ -1,0 +1,123 @@
+//! The part of `portreeve plan` about one release: what changed, and what would be built.
+
+use std::path::Path;
+
+use super::printer;
+use crate::agent::{Commits, Preview};
+use crate::desired::Wanted;
+use crate::model::CommitId;
+use crate::plan::{Edited, EnvPlan};
+
+/// Prints what a release would do. `header` is the commit that the plan's first line says is applied.
+pub fn print(preview: &Preview, plan: &EnvPlan, header: Option<&CommitId>) {
+    let Some(wanted) = &plan.wants else { return };
+    let serving = plan.serves.as_ref().map(|serving| &serving.wanted);
+    let since = preview.since.as_ref().filter(|since| Some(*since) != header);
+    edits(&preview.manifests, since);
+    row("source", &source(&preview.source));
+    row("venv", &venv(preview, serving, wanted));
+    if let Some(words) = migrations(preview) {
+        row("migrate", &words);
+    }
+    row("files", &files(preview));
+    row("switch", &switch(preview, plan));
+}
+
+/// Prints the changed lines of manifests; `since` when they are counted from another commit than the plan's.
+pub fn edits(manifests: &[Edited], since: Option<&CommitId>) {
+    let since = since.map(|since| format!(" (since {})", since.short())).unwrap_or_default();
+    for edited in manifests {
+        printer::line(format!("  --- {}{since}", edited.path));
+        edited.lines.iter().for_each(|line| printer::changed(line));
+    }
+}
+
+fn row(label: &str, text: &str) {
+    printer::line(format!("  {label:<8} {text}"));
+}
+
+fn source(commits: &Commits) -> String {
+    let to = commits.to.short();
+    match (&commits.from, commits.count) {
+        (None, _) => to.to_owned(),
+        (Some(from), _) if *from == commits.to => format!("{to}, as now"),
+        (Some(from), Some(0)) => format!("{}..{to}, an earlier commit", from.short()),
+        (Some(from), Some(1)) => format!("{}..{to}, 1 commit", from.short()),
+        (Some(from), Some(count)) => format!("{}..{to}, {count} commits", from.short()),
+        (Some(from), None) => format!("{}..{to}", from.short()),
+    }
+}
+
+fn venv(preview: &Preview, serving: Option<&Wanted>, wanted: &Wanted) -> String {
+    if preview.foreseen.venv_ready {
+        return "reused".to_owned();
+    }
+    let Some(serving) = serving else { return format!("build, python {}", wanted.python.version) };
+    let requirements = wanted.env.python.requirements.as_path();
+    let changed = |path: &String| Path::new(path) == requirements;
+    if serving.venv == wanted.venv {
+        "rebuild: it is gone from this host".to_owned()
+    } else if serving.python != wanted.python {
+        format!("rebuild: python {} -> {}", serving.python.version, wanted.python.version)
+    } else if serving.env.python.requirements != wanted.env.python.requirements
+        || preview.paths.as_ref().is_some_and(|paths| paths.iter().any(changed))
+    {
+        format!("rebuild: {} changed", requirements.display())
+    } else {
+        "rebuild: what the requirements include changed, or where packages come from".to_owned()
+    }
+}
+
+/// Files of migrations that changed: which of them are pending only the database knows.
+fn migrations(preview: &Preview) -> Option<String> {
+    let is_migration = |path: &&String| {
+        let path = Path::new(path.as_str());
+        path.parent().is_some_and(|parent| parent.ends_with("migrations"))
+            && path.extension().is_some_and(|extension| extension == "py")
+    };
+    let found: Vec<&str> = preview.paths.as_ref()?.iter().filter(is_migration).map(String::as_str).collect();
+    match found.as_slice() {
+        [] => None,
+        [one] => Some(format!("1 file changed, {one}; dump first")),
+        [first, ..] => Some(format!("{} files changed, {first} and others; dump first", found.len())),
+    }
+}
+
+/// The files of a generation in the order in which people think of them, and what they call them.
+const KINDS: [(&str, &str); 9] = [
+    ("nginx.conf", "vhost"),
+    ("unit", "unit"),
+    ("program", "program"),
+    ("logrotate", "logrotate"),
+    ("tmpfiles.conf", "tmpfiles"),
+    ("env.conf", "env.conf"),
+    ("settings_local.py", "settings_local.py"),
+    ("portreeve_settings.py", "portreeve_settings.py"),
+    ("exec.json", "launcher"),
+];
+
+fn files(preview: &Preview) -> String {
+    let files = &preview.foreseen.files;
+    if files.is_empty() {
+        return "all new".to_owned();
+    }
+    let named = |wanted: bool| {
+        let of = KINDS.iter().filter(move |(name, _)| files.get(*name) == Some(&wanted));
+        of.map(|&(_, kind)| kind).collect::<Vec<_>>().join(", ")
+    };
+    match (named(true), named(false)) {
+        (changed, same) if changed.is_empty() => format!("{same} unchanged"),
+        (changed, same) if same.is_empty() => changed,
+        (changed, same) => format!("{changed}; {same} unchanged"),
+    }
+}
+
+fn switch(preview: &Preview, plan: &EnvPlan) -> String {
+    let slot = preview.foreseen.slot;
+    match (preview.serving, &plan.serves) {
+        (Some(from), Some(serving)) => {
+            format!("slot {from} -> {slot}; generation {} stays for rollback", serving.generation)
+        }
+        _ => format!("slot {slot}, generation {}", preview.foreseen.number),
+    }
+}

@@ -1,0 +1,95 @@
+//! The two ways to run without a person: the agent, and the timer's service.
+
+use std::time::Duration;
+
+use crate::traces::until_within;
+use crate::world::World;
+
+/// A pass a minute, none of it by chance.
+const AGENT_TOML: &str = r#"repo = "ssh://git@git.example.org/srv/git/deploy.git"
+host = "web1"
+schedule = "* * * * *"
+jitter = "0s"
+"#;
+
+/// A minute until the pass, and a release on a busy machine.
+const A_PASS: Duration = Duration::from_secs(150);
+
+const JOURNAL: &str = "/var/lib/portreeve/journal/bakery_pro.json";
+
+/// A property of a unit.
+fn property(world: &World, unit: &str, name: &str) -> String {
+    let name = format!("--property={name}");
+    world.host.exec_ok(&["systemctl", "show", "--value", &name, unit]).stdout.trim().to_owned()
+}
+
+#[test]
+fn the_agent_releases_on_schedule_and_the_service_makes_one_pass() {
+    let world = World::new("agent");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.host.put_file("/etc/portreeve/agent.toml", AGENT_TOML);
+    a_first_release_through_the_confined_service(&world);
+    a_stop_in_the_middle_leaves_nothing_half(&world);
+    the_agent_releases_what_is_pushed(&world);
+}
+
+/// All that a first release does to a host, under the unit's hardening: user, mount namespace of `nginx -t`, sysctl.
+#[track_caller]
+fn a_first_release_through_the_confined_service(world: &World) {
+    const UNIT: &str = "portreeve-reconcile.service";
+    let pass = world.host.exec(&["systemctl", "start", UNIT]);
+    assert_eq!(pass.code, 0, "{pass}{}", world.host.journal(UNIT));
+    assert_eq!(world.serving(), "v1");
+    let reserved = world.host.read_file("/proc/sys/net/ipv4/ip_local_reserved_ports");
+    assert_eq!(reserved.trim(), "60000-60009", "{}", world.host.journal(UNIT));
+    assert!(!world.host.journal(UNIT).contains("note:"), "{}", world.host.journal(UNIT));
+
+    world.push_app("v2", crate::edits::IMPORT_ERROR, "v2");
+    world.set_rev("v2");
+    world.host.exec_ok(&["systemctl", "start", UNIT]);
+    assert!(world.host.journal(UNIT).contains("No module named 'breda'"));
+    assert_eq!(world.serving(), "v1");
+    assert_eq!(world.host.state(), "running", "a release that was not kept is no failed unit");
+    world.host.exec_ok(&["systemd-analyze", "verify", "/usr/lib/systemd/system/portreeve-reconcile.timer"]);
+}
+
+/// SIGTERM in the middle of a release: it is abandoned or finished, never held against the release.
+#[track_caller]
+fn a_stop_in_the_middle_leaves_nothing_half(world: &World) {
+    const UNIT: &str = "portreeve-reconcile.service";
+    world.push_app("v3", &[], "v3");
+    world.set_rev("v3");
+    world.host.exec_ok(&["systemctl", "start", "--no-block", UNIT]);
+    until_within(A_PASS, "a release is under way", || world.host.has(JOURNAL));
+    world.host.exec_ok(&["systemctl", "stop", UNIT]);
+    assert!(!world.host.has(JOURNAL), "the journal is closed: {}", world.host.journal(UNIT));
+    assert_eq!(world.serving(), "v1");
+    let status = world.portreeve(&["status"]).ok();
+    assert!(!status.stdout.contains("stopped on request"), "{status}");
+    world.reconcile().ok();
+    assert_eq!(world.serving(), "v3");
+}
+
+#[track_caller]
+fn the_agent_releases_what_is_pushed(world: &World) {
+    const UNIT: &str = "portreeve.service";
+    world.host.exec_ok(&["systemctl", "start", UNIT]);
+    assert_eq!(property(world, UNIT, "ActiveState"), "active");
+    let watched = property(world, UNIT, "WatchdogTimestampMonotonic");
+    assert_ne!(watched, "0", "the watchdog is fed");
+    let sleeps = || property(world, UNIT, "StatusText").starts_with("next pass");
+    until_within(A_PASS, "the agent says when its next pass is", sleeps);
+
+    world.push_app("v4", &[], "v4");
+    let commit = world.set_rev("v4");
+    let waited = world.portreeve(&["wait", "bakery/pro", "--commit", &commit, "--timeout", "150s"]).ok();
+    assert!(waited.stdout.contains("bakery/pro") && waited.stdout.contains("v4 is live"), "{waited}");
+    assert_eq!(world.serving(), "v4");
+    let fed = || property(world, UNIT, "WatchdogTimestampMonotonic") != watched;
+    until_within(A_PASS, "the watchdog is fed again", fed);
+
+    assert!(!world.host.has(JOURNAL), "what is live is settled");
+    world.host.exec_ok(&["systemctl", "stop", UNIT]);
+    assert_eq!(property(world, UNIT, "Result"), "success");
+    assert_eq!(world.serving(), "v4", "the site serves without the agent");
+}
