@@ -76,6 +76,20 @@ struct Deploy {
     diagnostics: manifest::Diagnostics,
 }
 
+/// What all environments share of the moment they are looked at: asked once, however many there are.
+struct Moment {
+    services: BTreeMap<SlotId, Service>,
+    listeners: Vec<Listener>,
+}
+
+impl Moment {
+    fn now(cx: &Context<'_>) -> Result<Self, Failure> {
+        let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
+        let listeners = cx.host.kernel().listeners().map_err(Failure::on_host(Phase::Validate))?;
+        Ok(Self { services, listeners })
+    }
+}
+
 /// Looks at everything and decides about `only` these environments, or about all.
 pub fn survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<Survey, Failure> {
     survey_at(app, cx, only, None)
@@ -90,7 +104,7 @@ pub(super) fn survey_at(
 ) -> Result<Survey, Failure> {
     // Mirrors are written by one program at a time.
     let _fetching = lock(cx, "fetch", PATIENCE)?;
-    let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
+    let moment = Moment::now(cx)?;
     let installed = transaction::installed_names(cx).map_err(Failure::on_host(Phase::Recover))?;
     let (deploy, asked) = match read_deploy(app, seen) {
         Ok(deploy) => {
@@ -109,7 +123,7 @@ pub(super) fn survey_at(
         }
     }
     wants.retain(|name, _| only.is_empty() || only.contains(name));
-    let environments = wants.into_iter().map(|(name, want)| environment(cx, &name, want, &services, deploy.as_ref()));
+    let environments = wants.into_iter().map(|(name, want)| environment(cx, &name, want, &moment, deploy.as_ref()));
     let environments = environments.collect::<Result<_, Failure>>()?;
     let plan = Plan { tip: deploy.as_ref().map(|deploy| deploy.tip.clone()), environments };
     let (commit, manifests) = match deploy {
@@ -213,14 +227,14 @@ fn environment(
     cx: &Context<'_>,
     name: &EnvName,
     want: Want,
-    services: &BTreeMap<SlotId, Service>,
+    moment: &Moment,
     deploy: Option<&Deploy>,
 ) -> Result<EnvPlan, Failure> {
-    let installed = transaction::installed(cx, name, services)?;
+    let installed = transaction::installed(cx, name, &moment.services)?;
     let standing = read_standing(cx, name)?;
     let want = descend(want, &installed, &standing, deploy);
     let foreign = match &want {
-        Want::Wanted(wanted) => foreign(cx, wanted.env.ports, &wanted.env.user)?,
+        Want::Wanted(wanted) => foreign(cx, &moment.listeners, wanted.env.ports, &wanted.env.user)?,
         _ => None,
     };
     let renders_differently = match (&want, &installed.generation) {
@@ -252,14 +266,18 @@ fn descend(
 }
 
 /// The first listener in the environment's ports that is not its own. The first port is the development server's.
-fn foreign(cx: &Context<'_>, ports: PortRange, user: &crate::model::UserName) -> Result<Option<String>, Failure> {
+fn foreign(
+    cx: &Context<'_>,
+    listeners: &[Listener],
+    ports: PortRange,
+    user: &crate::model::UserName,
+) -> Result<Option<String>, Failure> {
     let fail = Failure::on_host(Phase::Validate);
     let own = cx.host.users().user(user).map_err(&fail)?.map(|identity| identity.uid);
-    let listeners = cx.host.kernel().listeners().map_err(&fail)?;
     let found = listeners
-        .into_iter()
+        .iter()
         .find(|listener| ports.first <= listener.port && listener.port <= ports.last && Some(listener.uid) != own);
-    Ok(found.map(|listener| words(&listener)))
+    Ok(found.map(words))
 }
 
 fn words(listener: &Listener) -> String {

@@ -140,7 +140,7 @@ fn candidate(cx: &Context<'_>, installed: &Installed, going: &Going, generation:
     if warm {
         // It runs; but it may have been restarted while it was warm, and only its restarts from now on count.
         slot::start(cx, generation)?;
-        return phase(cx, Phase::Health, || slot::healthy(cx, generation), String::clone).map(|_| ());
+        return phase(cx, Phase::Health, || slot::still_healthy(cx, generation), String::clone).map(|_| ());
     }
     match going {
         Going::Forward { .. } => prepare(cx, installed, generation)?,

@@ -6,7 +6,7 @@ use super::{Context, Event, Failure, Phase, ground};
 use crate::desired::Generation;
 use crate::health::{Check, Outcome, Verdict, Watcher};
 use crate::host::{HostError, Request, SlotId, Target};
-use crate::manifest::Expect;
+use crate::manifest::{Expect, Health};
 use crate::model::{EnvName, GenerationNumber, Manager, Node, Slot};
 use crate::policy::FailureClass;
 
@@ -103,7 +103,25 @@ pub fn healthy(cx: &Context<'_>, generation: &Generation) -> Result<String, Fail
     let slot = id(&generation.name, generation.slot);
     let target = Target::Socket(cx.layout.slot_socket(&generation.name, generation.slot));
     let request = request(generation, target, true);
-    let check = Check { slot: Some(&slot), request: &request, health: &generation.wanted.env.health };
+    healthy_by(cx, generation, &slot, &request, &generation.wanted.env.health)
+}
+
+/// A slot that stayed up has proven itself: one answer is enough, and going back does not wait for a second.
+pub fn still_healthy(cx: &Context<'_>, generation: &Generation) -> Result<String, Failure> {
+    let slot = id(&generation.name, generation.slot);
+    let target = Target::Socket(cx.layout.slot_socket(&generation.name, generation.slot));
+    let once = Health { passes: 1, ..generation.wanted.env.health.clone() };
+    healthy_by(cx, generation, &slot, &request(generation, target, true), &once)
+}
+
+fn healthy_by(
+    cx: &Context<'_>,
+    generation: &Generation,
+    slot: &SlotId,
+    request: &Request,
+    health: &Health,
+) -> Result<String, Failure> {
+    let check = Check { slot: Some(slot), request, health };
     let verdict = watcher(cx).until_healthy(check).map_err(Failure::on_host(Phase::Health))?;
     judge(cx, generation, verdict, Phase::Health)
 }
