@@ -60,8 +60,12 @@ fn live(cx: &Context<'_>, env: &EnvName, commit: &str) -> Result<Option<String>,
     let installed = transaction::installed(cx, env, &BTreeMap::new()).map_err(|failure| reconcile::fault(&failure))?;
     let generation = installed.generation.filter(|it| it.wanted.deploy_commit.as_str().starts_with(commit));
     let Some(generation) = generation else { return Ok(None) };
-    let watched = Intent::find(cx, env).map_err(|error| Fault::failed(&error))?.is_some();
-    Ok((!watched).then(|| generation.wanted.title()))
+    Ok((!moving(cx, env)?).then(|| generation.wanted.title()))
+}
+
+/// Whether a pass is at work on the environment: what serves now may still be gone back from.
+fn moving(cx: &Context<'_>, env: &EnvName) -> Result<bool, Fault> {
+    Ok(Intent::find(cx, env).map_err(|error| Fault::failed(&error))?.is_some())
 }
 
 /// What a pass would decide now: nothing, when the commit changes nothing here; or never again, when its content was refused.
@@ -72,6 +76,7 @@ fn settled(app: &App, cx: &Context<'_>, env: &EnvName, commit: &str) -> Result<O
     let plan = survey.plan.environments.into_iter().find(|plan| plan.name == *env && at_tip);
     let Some(plan) = plan else { return Ok(None) };
     match plan.action {
+        Action::Nothing if moving(cx, env)? => Ok(None),
         Action::Nothing => Ok(plan.serves.map(|serving| serving.title)),
         Action::Quarantined(cause) => {
             Err(Fault { code: 3, message: format!("{env} was not released: {cause}"), help: None }
