@@ -85,12 +85,13 @@ pub fn json(value: &impl serde::Serialize) {
     anstream::println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
-/// `6.2s`, `120ms`.
+/// `6.2s`, `120ms`, `1.4ms`.
 pub fn took(time: Duration) -> String {
-    if time < Duration::from_secs(1) {
-        format!("{}ms", time.as_millis())
-    } else {
-        format!("{:.1}s", time.as_secs_f64())
+    let ms = time.as_secs_f64() * 1000.0;
+    match ms {
+        ..10.0 => format!("{ms:.1}ms"),
+        ..1000.0 => format!("{ms:.0}ms"),
+        _ => format!("{:.1}s", time.as_secs_f64()),
     }
 }
 
