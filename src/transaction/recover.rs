@@ -122,10 +122,7 @@ fn restore(cx: &Context<'_>, generation: &crate::desired::Generation) -> Result<
     let running = cx.host.services().service(&id).map_err(Failure::on_host(Phase::Recover))?;
     let runs = running.is_some_and(|service| service.activity == crate::model::Activity::Active);
     if !runs {
-        slot::write_unit(cx, generation)?;
-        cx.host.services().refresh(&[id]).map_err(Failure::on_host(Phase::Recover))?;
-        slot::start(cx, generation)?;
-        slot::healthy(cx, generation)?;
+        return resume(cx, generation);
     }
     commit::move_socket(cx, &generation.name, generation.slot)?;
     commit::front(cx, generation)
@@ -133,9 +130,7 @@ fn restore(cx: &Context<'_>, generation: &crate::desired::Generation) -> Result<
 
 /// The environment is absent again: nginx forgets its vhost.
 fn reload_without(cx: &Context<'_>) -> Result<(), Failure> {
-    let fail = Failure::on_host(Phase::Recover);
-    let front = cx.host.front();
-    if front.running().map_err(&fail)? { front.reload().map_err(&fail) } else { Ok(()) }
+    cx.host.front().reload().map_err(Failure::on_host(Phase::Recover))
 }
 
 fn lost(intent: &Intent) -> Failure {

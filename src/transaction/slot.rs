@@ -100,28 +100,18 @@ pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> 
 
 /// Asks the slot itself until it is healthy. What came out, in words.
 pub fn healthy(cx: &Context<'_>, generation: &Generation) -> Result<String, Failure> {
-    let slot = id(&generation.name, generation.slot);
-    let target = Target::Socket(cx.layout.slot_socket(&generation.name, generation.slot));
-    let request = request(generation, target, true);
-    healthy_by(cx, generation, &slot, &request, &generation.wanted.env.health)
+    healthy_by(cx, generation, &generation.wanted.env.health)
 }
 
 /// A slot that stayed up has proven itself: one answer is enough, and going back does not wait for a second.
 pub fn still_healthy(cx: &Context<'_>, generation: &Generation) -> Result<String, Failure> {
-    let slot = id(&generation.name, generation.slot);
-    let target = Target::Socket(cx.layout.slot_socket(&generation.name, generation.slot));
-    let once = Health { passes: 1, ..generation.wanted.env.health.clone() };
-    healthy_by(cx, generation, &slot, &request(generation, target, true), &once)
+    healthy_by(cx, generation, &Health { passes: 1, ..generation.wanted.env.health.clone() })
 }
 
-fn healthy_by(
-    cx: &Context<'_>,
-    generation: &Generation,
-    slot: &SlotId,
-    request: &Request,
-    health: &Health,
-) -> Result<String, Failure> {
-    let check = Check { slot: Some(slot), request, health };
+fn healthy_by(cx: &Context<'_>, generation: &Generation, health: &Health) -> Result<String, Failure> {
+    let slot = id(&generation.name, generation.slot);
+    let target = Target::Socket(cx.layout.slot_socket(&generation.name, generation.slot));
+    let check = Check { slot: Some(&slot), request: &request(generation, target, true), health };
     let verdict = watcher(cx).until_healthy(check).map_err(Failure::on_host(Phase::Health))?;
     judge(cx, generation, verdict, Phase::Health)
 }
