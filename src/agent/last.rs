@@ -44,10 +44,16 @@ pub fn read_last_pass(cx: &Context<'_>) -> LastPass {
 }
 
 /// Adds a pass that looked at the repository at `looked`. `whole`: it was over all environments.
-pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp, whole: bool) -> Result<(), HostError> {
+pub(super) fn remember(
+    cx: &Context<'_>,
+    report: &PassReport,
+    looked: Timestamp,
+    whole: bool,
+) -> Result<LastPass, HostError> {
     let next = read_last_pass(cx).after(report, looked, whole);
     let bytes = serde_json::to_vec(&next).unwrap_or_default();
-    cx.host.files().put(&cx.layout.last_pass(), &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })
+    cx.host.files().put(&cx.layout.last_pass(), &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })?;
+    Ok(next)
 }
 
 /// An idle pass saw the same again. Only `status` wants to know, so that a failure here is no matter.

@@ -1,6 +1,8 @@
 //! The agent: the pass from the repository to the host, orders that people give, and the loop that repeats the pass.
 
+mod adopt;
 mod app;
+mod floor;
 mod idle;
 mod last;
 mod orders;
@@ -11,8 +13,10 @@ pub mod schedule;
 mod standing;
 mod survey;
 mod trees;
+mod troubles;
 mod want;
 
+pub use adopt::{AdoptError, Adopted, adopt};
 pub use app::{App, AppError, Surroundings};
 pub use last::{LastPass, Seen, read_last_pass};
 pub use orders::{Given, Order, OrderError, Target, carry_out};
@@ -21,3 +25,4 @@ pub use pass::{PassReport, pass};
 pub use preview::{Commits, Preview, Previews, manifests, preview};
 pub use standing::{read_standing, write_standing};
 pub use survey::{Survey, Trouble, deploy_tree, survey};
+pub use troubles::{Troubles, Unread, read_troubles};

@@ -109,6 +109,9 @@ pub enum Command {
     /// Try a quarantined release again
     #[command(after_help = "Example:\n  portreeve retry bakery/pro")]
     Retry(Environments),
+    /// Take over a file that was there before; says where it keeps the copy
+    #[command(after_help = "Example:\n  portreeve adopt /home/foouser/bakery/pro/current")]
+    Adopt(AdoptArgs),
     /// Start the processes of environments
     #[command(after_help = "Example:\n  portreeve start bakery/pro")]
     Start(Environments),
@@ -262,6 +265,12 @@ pub struct SuspendArgs {
     /// Why, for those who wonder
     #[arg(long)]
     pub reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The path that is not ours
+    pub path: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! What people type and read: one file a command; only here is anything printed.
 
+mod adopt;
 mod agent;
 mod args;
 mod check;
@@ -72,6 +73,7 @@ fn run(cli: &Cli) -> Result<u8, Fault> {
         Command::Stop(args) => order::each(&args.environments, global, &crate::agent::Order::Stop),
         Command::Restart(args) => order::each(&args.environments, global, &crate::agent::Order::Restart),
         Command::Resume(args) => order::each(&args.environments, global, &crate::agent::Order::Resume),
+        Command::Adopt(args) => adopt::run(args, global),
         Command::Retry(args) => order::each(&args.environments, global, &crate::agent::Order::Retry),
         Command::Run(args) => run::run(args, global),
         Command::Logs(args) => logs::run(args, global),

@@ -71,7 +71,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Released { .. } => "released",
         Outcome::NotReleased { .. } => "not-released",
         Outcome::Failed(_) => "failed",
-        Outcome::Removed => "removed",
+        Outcome::Removed(_) => "removed",
         Outcome::Left(Left::Held(_)) => "held",
         Outcome::Left(Left::Quarantined(_)) => "quarantined",
         Outcome::Left(Left::Waiting(_)) => "waiting",
@@ -102,7 +102,7 @@ fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
         Outcome::Released { title, took, .. } if !quiet => {
             printer::line(format!("{name}  {title} released after {}", printer::took(*took)));
         }
-        Outcome::Removed => printer::line(format!("{name}  taken off this host; data, media, logs and backups stay")),
+        Outcome::Removed(words) => printer::line(format!("{name}  {words}")),
         Outcome::NotReleased { title, generation, failure, seen, serves } => {
             not_released(name, title, *generation, failure, *seen, serves.as_deref());
         }
@@ -118,15 +118,17 @@ fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
 }
 
 fn trouble(name: &EnvName, left: &Left) {
+    // The first line says what is so; those below it, where there are any, what to type.
     let (state, words, next) = match left {
         Left::Quarantined(words) => ("quarantined", words, format!("push a fix, or: portreeve retry {name}")),
         Left::Waiting(words) => ("waiting", words, "nothing to do; it is tried again by itself".to_owned()),
         Left::Blocked(words) => ("blocked", words, format!("portreeve status {name}")),
-        Left::Diverged(words) => ("diverged", words, format!("portreeve history {name}")),
+        Left::Diverged(words) => ("diverged", words, format!("portreeve status {name}")),
         Left::Held(words) | Left::Stale(words) => ("left", words, format!("portreeve status {name}")),
     };
-    printer::error(&Fault::blocked(format!("{name} is {state}: {words}")));
-    printer::help(&next);
+    let (fact, cure) = words.split_once('\n').unwrap_or((words, &next));
+    printer::error(&Fault::blocked(format!("{name} is {state}: {fact}")));
+    cure.lines().for_each(printer::help);
 }
 
 /// In the order of every message about trouble: the cause's headline, who is served by what, the evidence, what we do next, and

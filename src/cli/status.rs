@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::args::{Global, StatusArgs};
 use super::{Fault, open, printer, reconcile};
-use crate::agent::{App, LastPass, Left, read_last_pass, read_standing, schedule};
+use crate::agent::{App, LastPass, Left, Troubles, read_last_pass, read_standing, read_troubles, schedule};
 use crate::host::{Request, Target};
 use crate::model::{EnvName, SlotId};
 use crate::observed::Installed;
@@ -48,7 +48,8 @@ pub fn run(args: &StatusArgs, global: &Global) -> Result<u8, Fault> {
     let app = open::app(global)?;
     let cx = app.context(&Quiet);
     let last = read_last_pass(&cx);
-    let rows = rows(&cx, &last, &args.only.environments).map_err(|failure| reconcile::fault(&failure))?;
+    let host = Host { cx: &cx, last: &last, troubles: &read_troubles(&cx), grace: app.settings.prune.grace.duration() };
+    let rows = rows(&host, &args.only.environments).map_err(|failure| reconcile::fault(&failure))?;
     if let Some(unknown) = args.only.environments.iter().find(|name| !rows.iter().any(|row| row.environment == **name))
     {
         return Err(Fault::blocked(format!("{unknown} is not on this host")));
@@ -56,36 +57,45 @@ pub fn run(args: &StatusArgs, global: &Global) -> Result<u8, Fault> {
     if global.json {
         printer::json(&rows);
     } else {
-        print(&app, &last, &rows);
+        print(&app, &host, &rows);
     }
     Ok(if args.exit_code && rows.iter().any(Row::needs_you) { 4 } else { 0 })
 }
 
-fn rows(cx: &Context<'_>, last: &LastPass, only: &[EnvName]) -> Result<Vec<Row>, Failure> {
+/// What rows are made from.
+struct Host<'a> {
+    cx: &'a Context<'a>,
+    last: &'a LastPass,
+    troubles: &'a Troubles,
+    grace: Duration,
+}
+
+fn rows(host: &Host<'_>, only: &[EnvName]) -> Result<Vec<Row>, Failure> {
+    let Host { cx, last, .. } = host;
     let on_host = Failure::on_host(transaction::Phase::Recover);
     let services = cx.host.services().services().map_err(&on_host)?;
     let installed = transaction::installed_names(cx).map_err(&on_host)?;
     let names: BTreeSet<EnvName> = installed.into_iter().chain(last.environments.keys().cloned()).collect();
     let names = names.into_iter().filter(|name| only.is_empty() || only.contains(name));
-    let rows = names.map(|name| row(cx, last, &services, &name)).collect::<Result<Vec<_>, _>>()?;
+    let rows = names.map(|name| row(host, &services, &name)).collect::<Result<Vec<_>, _>>()?;
     Ok(rows.into_iter().flatten().collect())
 }
 
 /// `None`: it was taken off this host.
 fn row(
-    cx: &Context<'_>,
-    last: &LastPass,
+    host: &Host<'_>,
     services: &BTreeMap<SlotId, crate::model::Service>,
     name: &EnvName,
 ) -> Result<Option<Row>, Failure> {
+    let Host { cx, last, .. } = host;
     let installed = transaction::installed(cx, name, services)?;
     let seen = last.environments.get(name);
-    if installed.generation.is_none() && seen.is_none() {
+    if installed.generation.is_none() && seen.is_none_or(|seen| seen.wants.is_none() && installed.active.is_none()) {
         return Ok(None);
     }
     let standing = read_standing(cx, name)?;
     let now = cx.host.clock().now();
-    let (state, detail) = state(&installed, &standing, seen.and_then(|seen| seen.left.as_ref()), now);
+    let (state, detail) = state(host, &installed, &standing, seen.and_then(|seen| seen.left.as_ref()), now);
     let generation = installed.generation.as_ref();
     Ok(Some(Row {
         environment: name.clone(),
@@ -102,12 +112,19 @@ fn row(
 }
 
 /// What the host itself says counts first, then what the last pass could not do.
-fn state(installed: &Installed, standing: &Standing, left: Option<&Left>, now: Timestamp) -> (&'static str, String) {
+fn state(
+    host: &Host<'_>,
+    installed: &Installed,
+    standing: &Standing,
+    left: Option<&Left>,
+    now: Timestamp,
+) -> (&'static str, String) {
     let want = installed
         .generation
         .as_ref()
         .map_or(Want::Absent { tombstone: false }, |generation| Want::Wanted(Box::new(generation.wanted.clone())));
-    let plan = decide(Decision { want, installed, standing, foreign: None, renders_differently: false, now });
+    let (moved, foreign, renders_differently, grace) = (None, None, false, host.grace);
+    let plan = decide(Decision { want, moved, installed, standing, foreign, renders_differently, grace, now });
     if let Some(said) = standing.hold.as_ref().and_then(|hold| held(hold, &plan.action, now)) {
         return said;
     }
@@ -119,10 +136,15 @@ fn state(installed: &Installed, standing: &Standing, left: Option<&Left>, now: T
         let ago = printer::ago(now.duration_since(failed.at));
         return ("quarantined", format!("{}: {}, {ago} ago", failed.phase, failed.cause.lines().next().unwrap_or("")));
     }
+    let since = left.and_then(|left| host.troubles.since(&installed.name, left));
+    let aged = |words: &str| match since {
+        Some(since) => format!("for {}: {words}", printer::ago(now.duration_since(since))),
+        None => words.to_owned(),
+    };
     match left {
-        Some(Left::Waiting(words) | Left::Blocked(words)) => ("blocked", words.clone()),
-        Some(Left::Diverged(words)) => ("diverged", words.clone()),
-        Some(Left::Stale(words)) => ("stale", words.clone()),
+        Some(Left::Waiting(words) | Left::Blocked(words)) => ("blocked", aged(words)),
+        Some(Left::Diverged(words)) => ("diverged", aged(words)),
+        Some(Left::Stale(words)) => ("stale", aged(words)),
         Some(Left::Held(_) | Left::Quarantined(_)) | None => ("ok", drift(&plan)),
     }
 }
@@ -160,10 +182,11 @@ fn next(name: &EnvName, state: &str, standing: &Standing) -> String {
 
 fn words(action: &Action) -> (&'static str, String) {
     match action {
-        Action::Nothing | Action::Release | Action::Remove => ("ok", String::new()),
+        Action::Nothing | Action::Release => ("ok", String::new()),
+        Action::Remove | Action::Delete => ("stopped", "it goes at the next pass".to_owned()),
         Action::Start => ("blocked", "not running; the next pass starts it".to_owned()),
         Action::Held(words) => ("held", words.clone()),
-        Action::Stopped(words) => ("stopped", words.clone()),
+        Action::Stopped(words) | Action::Removed { words, .. } => ("stopped", words.clone()),
         Action::Suspended(words) => ("suspended", words.clone()),
         Action::Quarantined(words) => ("quarantined", words.clone()),
         Action::Waiting(words) | Action::Blocked(words) => ("blocked", words.clone()),
@@ -185,7 +208,7 @@ fn http(cx: &Context<'_>, installed: &Installed) -> Option<u16> {
     cx.host.probe().get(&request).ok()?.ok().map(|answer| answer.status)
 }
 
-fn print(app: &App, last: &LastPass, rows: &[Row]) {
+fn print(app: &App, host: &Host<'_>, rows: &[Row]) {
     let now = app.host.clock().now();
     let answering = rows.iter().filter(|row| row.http.is_some_and(|status| status < 500)).count();
     let need = match rows.iter().filter(|row| row.needs_you()).count() {
@@ -195,7 +218,7 @@ fn print(app: &App, last: &LastPass, rows: &[Row]) {
     };
     let what = if rows.len() == 1 { "environment answers" } else { "environments answer" };
     printer::line(format!("{}: {answering} of {} {what}{need}", app.name, rows.len()));
-    printer::line(format!("repo  {}", repository(app, last, now)));
+    printer::line(format!("repo  {}", repository(app, host, now)));
     if rows.is_empty() {
         printer::help("portreeve reconcile makes the first pass");
         return;
@@ -223,14 +246,19 @@ fn table(rows: &[Row]) {
 }
 
 /// `main 8c1f2ab, fetched 40s ago, next pass 02:59:12 UTC`
-fn repository(app: &App, last: &LastPass, now: Timestamp) -> String {
+fn repository(app: &App, host: &Host<'_>, now: Timestamp) -> String {
+    let (last, unread) = (host.last, host.troubles.repo.as_ref());
     let ago = |at: Timestamp| printer::ago(now.duration_since(at));
     let branch = &app.settings.branch;
     let tip = last.tip.as_ref().map(|tip| format!(" {}", tip.short())).unwrap_or_default();
-    let fetched = match (&last.trouble, last.fetched) {
+    let known = last.fetched.or_else(|| unread?.fetched);
+    let fetched = match (&last.trouble, known) {
         (None, Some(at)) => format!("fetched {} ago", ago(at)),
         (Some(trouble), Some(at)) => format!("not read for {}: {}", ago(at), trouble.lines().next().unwrap_or("")),
-        (Some(trouble), None) => format!("can't be read: {}", trouble.lines().next().unwrap_or("")),
+        (Some(trouble), None) => {
+            let age = unread.map(|unread| format!(" for {}", ago(unread.since))).unwrap_or_default();
+            format!("can't be read{age}: {}", trouble.lines().next().unwrap_or(""))
+        }
         (None, None) => "not read since the host started".to_owned(),
     };
     format!("{branch}{tip}, {fetched}{}", passes(app, last, now))

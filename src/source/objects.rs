@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, ObjectType, Oid, Repository, Sort};
 
+use crate::manifest::Policy;
 use crate::model::CommitId;
 
-use super::{Ancestry, Result, SourceError};
+use super::select::{Ancestry, Candidate, Refusal, select};
+use super::{Result, SourceError};
 
 /// The objects of a bare repository.
 pub struct Objects {
@@ -124,9 +126,33 @@ impl Objects {
             return Ok(Ancestry::Unknown);
         }
         self.require(tip)?;
-        let descends = self.repository.graph_descendant_of(oid(tip), oid(floor));
-        let descends = descends.map_err(unreadable("history", &self.path))?;
-        Ok(if descends { Ancestry::Descendant } else { Ancestry::Diverged })
+        let descends = |commit: &CommitId, from: &CommitId| {
+            self.repository.graph_descendant_of(oid(commit), oid(from)).map_err(unreadable("history", &self.path))
+        };
+        Ok(match () {
+            () if descends(tip, floor)? => Ancestry::Descendant,
+            () if descends(floor, tip)? => Ancestry::Behind,
+            () => Ancestry::Diverged,
+        })
+    }
+
+    /// Whether the policy goes from `floor` to `tip`, or a person agreed to it. What can't be read is not known.
+    ///
+    /// A person agrees to a commit and to what is built on it, until that was followed: from then on the floor is on it, and
+    /// going back to it is going back.
+    pub fn follow(
+        &self,
+        floor: &CommitId,
+        tip: &CommitId,
+        policy: Policy,
+        accepted: Option<&CommitId>,
+    ) -> std::result::Result<(), Refusal> {
+        let contains = |commit: &CommitId, accepted: &CommitId| {
+            matches!(self.ancestry(accepted, commit), Ok(Ancestry::Same | Ancestry::Descendant))
+        };
+        let accepted = accepted.is_some_and(|accepted| contains(tip, accepted) && !contains(floor, accepted));
+        let ancestry = self.ancestry(floor, tip).unwrap_or(Ancestry::Unknown);
+        select(&Candidate { floor, tip, ancestry, policy, accepted })
     }
 
     /// Who wrote a commit, when, and what it is about.
