@@ -81,21 +81,22 @@ fn generations(cx: &Context<'_>, name: &EnvName) -> Result<BTreeMap<GenerationNu
 /// Deletes what is ours of an environment. The last step is the `active` link: until then the next pass goes on.
 pub fn delete(cx: &Context<'_>, installed: &Installed) -> Result<Deleted, Failure> {
     let fail = Failure::on_host(Phase::Switch);
-    if installed.active != Some(0) {
+    if installed.active != Some(0) || installed.removed.is_none() {
         remove(cx, installed)?;
     }
     let name = &installed.name;
     let generations = generations(cx, name)?;
     let mut deletion = Deletion { cx, name, changed: Vec::new() };
-    deletion.units(&generations)?;
     deletion.links(&generations)?;
+    deletion.units(&generations)?;
     for generation in generations.values() {
         deletion.built(generation)?;
     }
+    let kept = kept(cx, name)?;
+    deletion.keep_number(installed).map_err(&fail)?;
     for generation in generations.values() {
         deletion.generation(generation)?;
     }
-    let kept = kept(cx, name)?;
     deletion.forget(installed).map_err(&fail)?;
     Ok(Deleted { kept, changed: deletion.changed })
 }
@@ -177,8 +178,8 @@ impl Deletion<'_> {
         let venv = paths.venvs().join(&wanted.venv);
         if files.look(&venv).map_err(&fail)? != Found::Absent {
             empty_as_application(cx, generation, &venv)?;
-            files.remove_tree(&venv).map_err(&fail)?;
         }
+        files.remove_tree(&venv).map_err(&fail)?;
         for directory in [paths.releases(), paths.venvs()] {
             if files.list(&directory).map_err(&fail)?.is_empty() {
                 files.remove_tree(&directory).map_err(&fail)?;
@@ -208,15 +209,27 @@ impl Deletion<'_> {
         Ok(())
     }
 
-    /// What is left of the record. The mark of the highest number stays: numbers are never used twice.
+    /// The mark of the highest number stays, and before its generation goes: numbers are never used twice.
+    fn keep_number(&self, installed: &Installed) -> Result<(), HostError> {
+        if installed.newest == 0 {
+            return Ok(());
+        }
+        let empty = Node::File { bytes: Vec::new(), mode: 0o644, owner: Identity::ROOT };
+        self.cx.host.files().put(&self.cx.layout.refused_mark(self.name, installed.newest), &empty)
+    }
+
+    /// What is left of the record.
     fn forget(&self, installed: &Installed) -> Result<(), HostError> {
         let (layout, name, files) = (self.cx.layout, self.name, self.cx.host.files());
-        let empty = Node::File { bytes: Vec::new(), mode: 0o644, owner: Identity::ROOT };
         let newest = layout.refused_mark(name, installed.newest);
-        if installed.newest > 0 {
-            files.put(&newest, &empty)?;
-        }
         let directory = layout.env_generations(name);
+        for number in 0..=installed.newest {
+            let generation = layout.generation(name, number);
+            // Of one that was killed while it went, half is left under another name, which goes with it.
+            if number == 0 || files.look(&generation)? == Found::Absent {
+                files.remove_tree(&generation)?;
+            }
+        }
         for mark in files.list(&directory)? {
             let of_ours = mark.ends_with(".refused") || mark.ends_with(".migrated");
             if of_ours && directory.join(&mark) != newest {
@@ -228,7 +241,6 @@ impl Deletion<'_> {
             files.remove_tree(&slots)?;
         }
         files.remove(&layout.web_socket(name))?;
-        files.remove_tree(&layout.generation(name, 0))?;
         files.remove(&layout.active_link(name))?;
         files.remove(&layout.removed_note(name))
     }
