@@ -252,7 +252,9 @@ fn repository(app: &App, host: &Host<'_>, now: Timestamp) -> String {
     let branch = &app.settings.branch;
     let tip = last.tip.as_ref().map(|tip| format!(" {}", tip.short())).unwrap_or_default();
     let known = last.fetched.or_else(|| unread?.fetched);
-    let fetched = match (&last.trouble, known) {
+    // After a boot, and before the first pass, what was wrong before counts.
+    let before = unread.filter(|_| last.at.is_none()).map(|_| "no pass since the host started".to_owned());
+    let fetched = match (last.trouble.as_ref().or(before.as_ref()), known) {
         (None, Some(at)) => format!("fetched {} ago", ago(at)),
         (Some(trouble), Some(at)) => format!("not read for {}: {}", ago(at), trouble.lines().next().unwrap_or("")),
         (Some(trouble), None) => {

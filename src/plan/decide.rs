@@ -63,6 +63,10 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
         other if plan.action == Action::Nothing => plan.action = without_wish(other, installed, grace, now),
         _ => {}
     }
+    if matches!(plan.action, Action::Remove | Action::Delete) {
+        // What somebody changed is to be left, not put right first.
+        plan.repairs.clear();
+    }
     if !matches!(plan.action, Action::Blocked(_) | Action::Release) {
         plan.start_if_down(installed);
     }

@@ -7,7 +7,7 @@ use git2::{ErrorCode, ObjectType, Oid, Repository, Sort};
 use crate::manifest::Policy;
 use crate::model::CommitId;
 
-use super::select::{Ancestry, Candidate, Refusal, select};
+use super::select::{Ancestry, Refusal, follow};
 use super::{Result, SourceError};
 
 /// The objects of a bare repository.
@@ -136,10 +136,7 @@ impl Objects {
         })
     }
 
-    /// Whether the policy goes from `floor` to `tip`, or a person agreed to it. What can't be read is not known.
-    ///
-    /// A person agrees to a commit and to what is built on it, until that was followed: from then on the floor is on it, and
-    /// going back to it is going back.
+    /// [`follow`] by what is here. What can't be read is not known.
     pub fn follow(
         &self,
         floor: &CommitId,
@@ -147,12 +144,8 @@ impl Objects {
         policy: Policy,
         accepted: Option<&CommitId>,
     ) -> std::result::Result<(), Refusal> {
-        let contains = |commit: &CommitId, accepted: &CommitId| {
-            matches!(self.ancestry(accepted, commit), Ok(Ancestry::Same | Ancestry::Descendant))
-        };
-        let accepted = accepted.is_some_and(|accepted| contains(tip, accepted) && !contains(floor, accepted));
-        let ancestry = self.ancestry(floor, tip).unwrap_or(Ancestry::Unknown);
-        select(&Candidate { floor, tip, ancestry, policy, accepted })
+        let ancestry = |floor: &CommitId, tip: &CommitId| self.ancestry(floor, tip).unwrap_or(Ancestry::Unknown);
+        follow(ancestry, floor, tip, policy, accepted)
     }
 
     /// Who wrote a commit, when, and what it is about.

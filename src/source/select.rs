@@ -20,21 +20,6 @@ pub enum Ancestry {
     Unknown,
 }
 
-/// A tip, and what decides whether it is followed.
-#[derive(Debug, Clone, Copy)]
-pub struct Candidate<'a> {
-    /// The newest commit that was followed, below which there is no going back.
-    pub floor: &'a CommitId,
-    /// Where the branch leads now.
-    pub tip: &'a CommitId,
-    /// How the tip stands to the floor.
-    pub ancestry: Ancestry,
-    /// That of what is applied: a rewritten history does not choose the rule that it is judged by.
-    pub policy: Policy,
-    /// Whether a person agreed to it, or to what it was built on (`portreeve accept ENV COMMIT`).
-    pub accepted: bool,
-}
-
 /// A tip that the policy doesn't follow by itself. What is applied stays, in state `diverged`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -62,14 +47,27 @@ impl Refusal {
     }
 }
 
-/// Decides about a tip. What can't be shown to descend from the floor does not.
-pub fn select(candidate: &Candidate<'_>) -> Result<(), Refusal> {
-    let Candidate { floor, tip, ancestry, policy, accepted } = *candidate;
-    let descends = floor == tip || matches!(ancestry, Ancestry::Same | Ancestry::Descendant);
-    if descends || accepted || policy == Policy::Dev {
+/// Whether to go from `floor`, the newest commit that was followed, to `tip`, where the branch leads now. What can't be shown to
+/// descend from the floor does not. `ancestry` says how its second argument stands to its first.
+///
+/// `policy` is that of what is applied: a rewritten history does not choose the rule that it is judged by. A person agrees
+/// (`portreeve accept ENV COMMIT`) to a commit and to what is built on it, until that was followed: from then on the floor is on
+/// it, and going back to it is going back.
+pub fn follow(
+    ancestry: impl Fn(&CommitId, &CommitId) -> Ancestry,
+    floor: &CommitId,
+    tip: &CommitId,
+    policy: Policy,
+    accepted: Option<&CommitId>,
+) -> Result<(), Refusal> {
+    let is_on = |commit: &CommitId, base: &CommitId| {
+        commit == base || matches!(ancestry(base, commit), Ancestry::Same | Ancestry::Descendant)
+    };
+    let agreed = || accepted.is_some_and(|accepted| is_on(tip, accepted) && !is_on(floor, accepted));
+    if policy == Policy::Dev || is_on(tip, floor) || agreed() {
         return Ok(());
     }
-    Err(Refusal { floor: floor.clone(), tip: tip.clone(), ancestry })
+    Err(Refusal { floor: floor.clone(), tip: tip.clone(), ancestry: ancestry(floor, tip) })
 }
 
 /// What a revision turned out to be.
@@ -209,20 +207,114 @@ mod tests {
     const POLICIES: [Policy; 3] = [Policy::Pro, Policy::Stage, Policy::Dev];
 
     #[test]
-    fn only_dev_or_a_person_goes_where_descent_cannot_be_shown() {
+    fn only_dev_goes_by_itself_where_descent_cannot_be_shown() {
         let (floor, tip) = (&commit("1"), &commit("2"));
         for policy in POLICIES {
             for ancestry in ANCESTRIES {
-                for accepted in [false, true] {
-                    let selected = select(&Candidate { floor, tip, ancestry, policy, accepted });
-                    let descends = matches!(ancestry, Ancestry::Same | Ancestry::Descendant);
-                    let follows = descends || accepted || policy == Policy::Dev;
-                    assert_eq!(selected.is_ok(), follows, "{policy:?} {ancestry:?} {accepted}");
-                    // Nothing has to be known of a commit that is followed already.
-                    select(&Candidate { floor, tip: floor, ancestry, policy, accepted }).unwrap();
+                let follows = follow(|_, _| ancestry, floor, tip, policy, None).is_ok();
+                let descends = matches!(ancestry, Ancestry::Same | Ancestry::Descendant);
+                assert_eq!(follows, descends || policy == Policy::Dev, "{policy:?} {ancestry:?}");
+                // Nothing has to be known of a commit that is followed already.
+                follow(|_, _| ancestry, floor, floor, policy, None).unwrap();
+            }
+        }
+    }
+
+    /// Commits that grow from each other, and may be lost: all that `follow` can know of a repository.
+    #[derive(Default)]
+    struct World {
+        parents: Vec<Option<usize>>,
+        lost: Vec<bool>,
+    }
+
+    impl World {
+        fn commit(&mut self, parent: Option<usize>) -> usize {
+            self.parents.push(parent);
+            self.lost.push(false);
+            self.parents.len() - 1
+        }
+
+        fn is_on(&self, commit: usize, base: usize) -> bool {
+            std::iter::successors(Some(commit), |at| self.parents[*at]).any(|at| at == base)
+        }
+
+        fn id(number: usize) -> CommitId {
+            CommitId::parse(&format!("{number:040x}")).unwrap()
+        }
+
+        fn ancestry(&self, floor: &CommitId, tip: &CommitId) -> Ancestry {
+            let number = |commit: &CommitId| usize::from_str_radix(commit.as_str(), 16).unwrap();
+            let (floor, tip) = (number(floor), number(tip));
+            match () {
+                () if self.lost[floor] || self.lost[tip] => Ancestry::Unknown,
+                () if self.is_on(tip, floor) => Ancestry::Descendant,
+                () if self.is_on(floor, tip) => Ancestry::Behind,
+                () => Ancestry::Diverged,
+            }
+        }
+    }
+
+    /// What may happen to a branch and to our cache of it, at random.
+    #[test]
+    fn pro_never_goes_back_nor_aside_but_where_a_person_sent_it() {
+        let mut state = 7_u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        let (mut steps, mut refusals, mut agreements) = (0, 0, 0);
+        for _ in 0..400 {
+            let mut world = World::default();
+            let mut tip = world.commit(None);
+            let (mut floor, mut accepted) = (tip, None);
+            for _ in 0..40 {
+                match random(8) {
+                    0..3 => tip = world.commit(Some(tip)),
+                    3 => tip = random(world.parents.len()),
+                    4 => tip = world.commit(None),
+                    5 => tip = world.commit(Some(random(tip + 1))),
+                    6 => accepted = Some(tip),
+                    // The cache is lost: what is fetched again is the branch as it is now.
+                    _ => world.lost = (0..world.parents.len()).map(|commit| !world.is_on(tip, commit)).collect(),
+                }
+                // What is fetched is here, with all that it was built on.
+                for commit in 0..world.parents.len() {
+                    world.lost[commit] &= !world.is_on(tip, commit);
+                }
+                let agreed = accepted.map(World::id);
+                let (from, to) = (World::id(floor), World::id(tip));
+                let followed = follow(|a, b| world.ancestry(a, b), &from, &to, Policy::Pro, agreed.as_ref());
+                let sent = accepted.is_some_and(|accepted| world.is_on(tip, accepted));
+                steps += 1;
+                let descends = world.is_on(tip, floor);
+                // Nothing but an unrelated tip is refused, and nothing but a person's word makes up for it.
+                assert!(followed.is_ok() || !descends, "{floor} -> {tip}");
+                assert!(followed.is_err() || descends || sent, "{floor} -> {tip}");
+                refusals += usize::from(followed.is_err());
+                if followed.is_ok() {
+                    agreements += usize::from(!descends);
+                    floor = tip;
                 }
             }
         }
+        println!("{steps} steps, {refusals} refused, {agreements} by agreement");
+        assert!(refusals > 1_000 && agreements > 100);
+    }
+
+    /// Agreement ends when it was followed: what was agreed to is old by then.
+    #[test]
+    fn there_is_no_way_back_to_what_was_agreed_to() {
+        let mut world = World::default();
+        let old = world.commit(None);
+        let agreed = world.commit(None);
+        let later = world.commit(Some(agreed));
+        let go = |floor, tip| {
+            let accepted = Some(World::id(agreed));
+            follow(|a, b| world.ancestry(a, b), &World::id(floor), &World::id(tip), Policy::Pro, accepted.as_ref())
+                .is_ok()
+        };
+        assert!(go(old, agreed) && go(old, later) && go(agreed, later));
+        assert!(!go(later, agreed) && !go(later, old) && !go(agreed, old));
     }
 
     #[test]

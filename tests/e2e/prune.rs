@@ -8,6 +8,7 @@ const STAGE: &str = "stage.bakery.example";
 const DEV: &str = "dev.bakery.example";
 
 const DEV_HOME: &str = "/home/foouser-dev/bakery/dev";
+const VHOST: &str = "/etc/nginx/sites-enabled/portreeve-bakery_dev.conf";
 const UNIT: &str = "/etc/systemd/system/portreeve-bakery_dev@a.service";
 
 /// An environment that follows a tag, so that nothing but the deploy repository moves it.
@@ -102,58 +103,22 @@ fn what_is_no_longer_listed_stops_and_comes_back_at_once_within_its_grace() {
 #[test]
 fn only_what_is_ours_and_unchanged_is_deleted_or_taken_over() {
     let world = world_of("prune", &[("dev", DEV)]);
-    // Two files of somebody's keep dev from its first release, and nobody else.
-    let vhost = "/etc/nginx/sites-enabled/portreeve-bakery_dev.conf";
-    world.host.put_file(vhost, "# by hand\n");
-    world.host.put_file(&format!("{DEV_HOME}/current/index.html"), "by hand\n");
-    for path in [vhost.to_owned(), format!("{DEV_HOME}/current")] {
-        let blocked = world.reconcile().exits(4);
-        assert!(blocked.stderr.contains(&format!("{path} is there already and is not ours")), "{blocked}");
-        assert_eq!((release(&world, PRO).is_some(), release(&world, DEV)), (true, None));
-        let adopted = world.portreeve(&["adopt", &path]).ok();
-        assert!(!world.host.has(&path), "{adopted}");
-        let copy = adopted.stdout.trim().rsplit(' ').next().expect("where it is").to_owned();
-        let found = world.host.sh(&format!("cat {copy} {copy}/index.html 2>/dev/null || true"));
-        assert!(found.contains("by hand"), "{adopted}{found}");
-    }
-    world.portreeve(&["adopt", "/etc/passwd"]).exits(2);
-    world.reconcile().ok();
-    assert!(release(&world, DEV).is_some());
-    world.portreeve(&["adopt", vhost]).exits(4);
-
+    what_was_there_before_blocks_until_it_is_adopted(&world);
     world.host.sh(&format!(
         "echo upload >{DEV_HOME}/media/cake.txt; echo '# mine' >>{UNIT}; touch /etc/portreeve/active/bakery_dev/mine
         printf '[prune]\\ngrace = \"0s\"\\n' >>/etc/portreeve/agent.toml"
     ));
-    // The agent would repair the unit first if it saw it in a pass that still wants dev.
+    let number = || -> u64 {
+        let target = world.host.sh("readlink /etc/portreeve/active/bakery_dev");
+        target.trim().rsplit('/').next().and_then(|number| number.parse().ok()).expect("a number")
+    };
+    let before = number();
     hosts(&world, &["pro"]);
     let deleted = world.reconcile().ok();
     assert!(deleted.stdout.contains("left, because changed: ") && deleted.stdout.contains(UNIT), "{deleted}");
-    assert!(deleted.stdout.contains("generations/bakery_dev/1/mine"), "{deleted}");
+    assert!(deleted.stdout.contains(&format!("generations/bakery_dev/{before}/mine")), "{deleted}");
     assert_eq!((release(&world, PRO).is_some(), release(&world, DEV), units(&world)), (true, None, String::new()));
-    for path in ["data/db.sqlite3", "media/cake.txt"].map(|path| format!("{DEV_HOME}/{path}")) {
-        assert!(world.host.has(&path), "{path} stays");
-    }
-    for path in [
-        "/var/log/foouser-dev/bakery/dev",
-        "/var/backups/foouser-dev/bakery/dev",
-        "/etc/portreeve/secrets/bakery_dev",
-        UNIT,
-    ] {
-        assert!(world.host.has(path), "{path} stays");
-    }
-    for path in [
-        vhost,
-        "/etc/logrotate.d/portreeve-bakery_dev",
-        "/etc/portreeve/active/bakery_dev",
-        "/etc/portreeve/slots/bakery_dev",
-    ] {
-        assert!(!world.host.has(path), "{path} goes");
-    }
-    for path in ["releases", "venvs", "current", "etc"].map(|path| format!("{DEV_HOME}/{path}")) {
-        assert!(!world.host.has(&path), "{path} goes");
-    }
-    world.host.exec_ok(&["nginx", "-t", "-q"]);
+    what_is_peoples_stays_and_all_else_is_gone(&world);
     assert_eq!(world.reconcile().ok().stdout.trim(), "bakery/pro  unchanged");
 
     // It comes back as a first release, with a number of its own, once the unit is out of the way.
@@ -162,6 +127,44 @@ fn only_what_is_ours_and_unchanged_is_deleted_or_taken_over() {
     world.portreeve(&["adopt", UNIT]).ok();
     world.reconcile().ok();
     assert!(release(&world, DEV).is_some());
-    assert!(world.host.sh("readlink /etc/portreeve/active/bakery_dev").trim().ends_with("/2"), "1 was used");
+    assert!(number() > before, "no number is used twice");
     assert_eq!(world.host.read_file(&format!("{DEV_HOME}/media/cake.txt")), "upload\n");
+}
+
+/// Two files of somebody's keep dev from its first release, and nobody else.
+#[track_caller]
+fn what_was_there_before_blocks_until_it_is_adopted(world: &World) {
+    world.host.put_file(VHOST, "# by hand\n");
+    world.host.put_file(&format!("{DEV_HOME}/current/index.html"), "by hand\n");
+    for path in [VHOST.to_owned(), format!("{DEV_HOME}/current")] {
+        let blocked = world.reconcile().exits(4);
+        assert!(blocked.stderr.contains(&format!("{path} is there already and is not ours")), "{blocked}");
+        assert_eq!((release(world, PRO).is_some(), release(world, DEV)), (true, None));
+        let adopted = world.portreeve(&["adopt", &path]).ok();
+        assert!(!world.host.has(&path), "{adopted}");
+        let copy = adopted.stdout.trim().rsplit(' ').next().expect("where it is").to_owned();
+        let found = world.host.sh(&format!("cat {copy} {copy}/index.html 2>/dev/null || true"));
+        assert!(found.contains("by hand"), "{adopted}{found}");
+    }
+    world.portreeve(&["adopt", "/etc/passwd"]).exits(2);
+    world.reconcile().ok();
+    assert!(release(world, DEV).is_some());
+    world.portreeve(&["adopt", VHOST]).exits(4);
+}
+
+#[track_caller]
+fn what_is_peoples_stays_and_all_else_is_gone(world: &World) {
+    let home = |path: &str| format!("{DEV_HOME}/{path}");
+    let other = |path: &str| path.to_owned();
+    let stays = ["/var/log/foouser-dev/bakery/dev", "/var/backups/foouser-dev/bakery/dev", UNIT];
+    let stays = stays.map(other).into_iter().chain(["data/db.sqlite3", "media/cake.txt"].map(home));
+    for path in stays.chain([other("/etc/portreeve/secrets/bakery_dev")]) {
+        assert!(world.host.has(&path), "{path} stays");
+    }
+    let goes = ["active", "slots"].map(|link| format!("/etc/portreeve/{link}/bakery_dev"));
+    let goes = goes.into_iter().chain(["releases", "venvs", "current", "etc"].map(home));
+    for path in goes.chain([VHOST, "/etc/logrotate.d/portreeve-bakery_dev"].map(other)) {
+        assert!(!world.host.has(&path), "{path} goes");
+    }
+    world.host.exec_ok(&["nginx", "-t", "-q"]);
 }
