@@ -6,9 +6,10 @@ use crate::model::PortRange;
 
 use super::diagnostic::Diagnostics;
 use super::document::{At, Source};
+use super::kind::Kind;
 use super::layer::Layer;
 use super::reader::Keys;
-use super::sections::{self, Kind};
+use super::sections;
 use super::unknown;
 use super::value;
 use super::version::Version;
