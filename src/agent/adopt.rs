@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::chronicle;
 use super::pass::{PATIENCE, lock};
 use super::{App, read_standing, survey, write_standing};
 use crate::desired::Wanted;
-use crate::history::{Event as Happened, EventKind, History};
+use crate::history::{Event as Happened, EventKind};
 use crate::host::HostError;
 use crate::model::{EnvName, Found, Identity, Manager, Node, Slot};
 use crate::policy::Standing;
-use crate::transaction::{Context, Event, Failure, chain};
+use crate::transaction::{Context, Failure};
 
 /// No configuration file is larger.
 const LIMIT: u64 = 8 * 1024 * 1024;
@@ -149,8 +150,5 @@ fn record(cx: &Context<'_>, env: &EnvName, by: &str, path: &Path, copy: &Path) {
     let words = format!("{} was taken over; a copy is {}", path.display(), copy.display());
     let event =
         Happened { by: Some(by.to_owned()), ..Happened::new(now, Some(env.clone()), EventKind::Adopted, words) };
-    let written = History::open(&cx.layout.history(), now).and_then(|mut history| history.append(&event));
-    if let Err(error) = written {
-        cx.report.event(&Event::Note { text: &format!("the history was not written: {}", chain(&error)) });
-    }
+    chronicle::write(cx, &event);
 }

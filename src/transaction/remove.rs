@@ -4,16 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use super::sweep::Home;
 use super::{Context, Failure, Phase, commit, ground, read, slot};
 use crate::desired::{Generation, Listed, Listing};
-use crate::host::{HostError, Run};
+use crate::host::HostError;
 use crate::model::{EnvLayout, EnvName, Found, GenerationNumber, Identity, Manager, Node, Slot};
 use crate::observed::{Expectation, Installed, Part, Removed, stays};
-
-/// No application has so many files that this would not do.
-const PATIENCE: Duration = Duration::from_mins(10);
 
 /// What a deletion left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,9 +86,7 @@ pub fn delete(cx: &Context<'_>, installed: &Installed) -> Result<Deleted, Failur
     let mut deletion = Deletion { cx, name, changed: Vec::new() };
     deletion.links(&generations)?;
     deletion.units(&generations)?;
-    for generation in generations.values() {
-        deletion.built(generation)?;
-    }
+    built(cx, &generations)?;
     let kept = kept(cx, name)?;
     deletion.keep_number(installed).map_err(&fail)?;
     for generation in generations.values() {
@@ -99,6 +94,22 @@ pub fn delete(cx: &Context<'_>, installed: &Installed) -> Result<Deleted, Failur
     }
     deletion.forget(installed).map_err(&fail)?;
     Ok(Deleted { kept, changed: deletion.changed })
+}
+
+/// Trees and virtual environments, wherever a generation has them.
+fn built(cx: &Context<'_>, generations: &BTreeMap<GenerationNumber, Generation>) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Switch);
+    let files = cx.host.files();
+    for generation in generations.values() {
+        let home = Home::of(cx, &generation.wanted)?;
+        home.sweep(cx, &BTreeSet::new())?;
+        for directory in [home.paths.releases(), home.paths.venvs()] {
+            if files.list(&directory).map_err(&fail)?.is_empty() {
+                files.remove_tree(&directory).map_err(&fail)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 struct Deletion<'a> {
@@ -168,26 +179,6 @@ impl Deletion<'_> {
         links.into_iter().try_for_each(|(path, target)| self.take(&path, Part::Link, &[Listed::Link(target)]))
     }
 
-    /// The release's tree and its virtual environment. Only root could write the one, and only the application the other.
-    fn built(&mut self, generation: &Generation) -> Result<(), Failure> {
-        let fail = Failure::on_host(Phase::Switch);
-        let (cx, wanted) = (self.cx, &generation.wanted);
-        let (paths, files) = (cx.paths(wanted), cx.host.files());
-        files.remove_tree(&paths.release(&wanted.release)).map_err(&fail)?;
-        files.remove(&paths.venvs().join(format!("{}.complete", wanted.venv))).map_err(&fail)?;
-        let venv = paths.venvs().join(&wanted.venv);
-        if files.look(&venv).map_err(&fail)? != Found::Absent {
-            empty_as_application(cx, generation, &venv)?;
-        }
-        files.remove_tree(&venv).map_err(&fail)?;
-        for directory in [paths.releases(), paths.venvs()] {
-            if files.list(&directory).map_err(&fail)?.is_empty() {
-                files.remove_tree(&directory).map_err(&fail)?;
-            }
-        }
-        Ok(())
-    }
-
     /// A generation goes whole, or not at all.
     fn generation(&mut self, generation: &Generation) -> Result<(), Failure> {
         let fail = Failure::on_host(Phase::Switch);
@@ -244,21 +235,4 @@ impl Deletion<'_> {
         files.remove(&layout.active_link(name))?;
         files.remove(&layout.removed_note(name))
     }
-}
-
-/// What the application could write is deleted by the application's user.
-fn empty_as_application(cx: &Context<'_>, generation: &Generation, directory: &Path) -> Result<(), Failure> {
-    let identity = ground::owners(cx, &generation.wanted)?.app;
-    let args = [&*directory.to_string_lossy(), "-mindepth", "1", "-delete"].map(str::to_owned);
-    let run = Run {
-        program: cx.host.processes().find(&["find"]).unwrap_or_else(|| PathBuf::from("/usr/bin/find")),
-        args: args.to_vec(),
-        env: BTreeMap::new(),
-        directory: PathBuf::from("/"),
-        identity,
-        deadline: PATIENCE,
-        log: None,
-        interactive: false,
-    };
-    cx.host.processes().run(&run).map_err(Failure::on_host(Phase::Switch)).map(drop)
 }
