@@ -11,6 +11,7 @@ mod preview;
 pub mod schedule;
 mod standing;
 mod survey;
+mod tell;
 mod trees;
 mod want;
 
@@ -23,3 +24,4 @@ pub use pass::{PassReport, pass};
 pub use preview::{Commits, Preview, Previews, manifests, preview};
 pub use standing::{read_standing, write_standing};
 pub use survey::{Survey, Trouble, deploy_tree, survey};
+pub use tell::{mute, tell};

@@ -1,4 +1,4 @@
-//! `portreeve agent`: passes on schedule, until told to stop.
+//! `portreeve agent`: passes on schedule, until told to stop, or until a new binary takes over.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,14 +8,16 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 use super::args::Global;
+use super::takeover::Installed;
 use super::{Fault, open, printer, signals};
-use crate::agent::{App, pass, schedule};
+use crate::agent::{App, pass, schedule, tell};
 use crate::transaction::chain;
 
 /// Runs until SIGTERM or SIGINT; a pass that is under way ends at its next safe point.
 pub fn run(global: &Global) -> Result<u8, Fault> {
     let cancel = signals::cancelled(|| notify(&[NotifyState::Watchdog]))?;
     let app = open::app_with(global, Arc::clone(&cancel))?;
+    let mut installed = Installed::now(&app);
     notify(&[NotifyState::Ready]);
     let offset = schedule::offset(&app.name, app.settings.jitter.duration());
     while !cancel.load(Ordering::SeqCst) {
@@ -25,6 +27,7 @@ pub fn run(global: &Global) -> Result<u8, Fault> {
         let text = format!("next pass {}", next.strftime("%H:%M:%S UTC"));
         notify(&[NotifyState::Status(&text)]);
         wait(&app, next, &cancel);
+        installed.give_way(&app);
     }
     notify(&[NotifyState::Stopping]);
     Ok(0)
@@ -32,9 +35,13 @@ pub fn run(global: &Global) -> Result<u8, Fault> {
 
 fn one(app: &App, global: &Global) {
     let progress = printer::Progress::new(global.quiet);
-    match pass(app, &progress, &BTreeSet::new()) {
-        Ok(report) => super::reconcile::tell_all(&report, true),
-        Err(failure) => printer::error(&super::reconcile::fault(&failure)),
+    let report = pass(app, &progress, &BTreeSet::new());
+    match &report {
+        Ok(report) => super::reconcile::tell_all(report, true),
+        Err(failure) => printer::error(&super::reconcile::fault(failure)),
+    }
+    for note in tell(app, report.as_ref(), true) {
+        printer::note(&note);
     }
 }
 

@@ -116,6 +116,24 @@ fn quoted(arg: &str) -> String {
     format!("'{}'", arg.replace('\'', r"'\''"))
 }
 
+/// Our own arguments, for whoever takes our place.
+pub fn arguments() -> Vec<String> {
+    std::env::args().skip(1).collect()
+}
+
+/// Our own variables; what is no text is nobody's.
+pub fn variables() -> BTreeMap<String, String> {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// Where we run; relative arguments mean this.
+pub fn directory() -> PathBuf {
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
+}
+
 /// What a person's terminal needs.
 pub fn terminal() -> BTreeMap<String, String> {
     ["TERM", "LANG", "COLUMNS", "LINES"]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::args::{Environments, Global};
 use super::{Fault, open, printer, signals};
-use crate::agent::{App, Left, Outcome, PassReport, Survey, Trouble, pass, worst};
+use crate::agent::{App, Left, Outcome, PassReport, Survey, Trouble, pass, tell, worst};
 use crate::model::EnvName;
 use crate::policy::FailureClass;
 use crate::transaction::{Failure, FailureKind, Phase};
@@ -14,9 +14,16 @@ pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
     let app = open::app_with(global, signals::cancelled(|| ())?)?;
     let progress = printer::Progress::new(global.quiet || global.json);
     let only: BTreeSet<EnvName> = args.environments.iter().cloned().collect();
-    let report = pass(&app, &progress, &only).map_err(|failure| fault(&failure))?;
+    let report = pass(&app, &progress, &only);
     drop(progress);
-    conclude(&app, &report, &only, global)
+    let code = match &report {
+        Ok(report) => conclude(&app, report, &only, global),
+        Err(failure) => Err(fault(failure)),
+    };
+    for note in tell(&app, report.as_ref(), only.is_empty()) {
+        printer::note(&note);
+    }
+    code
 }
 
 /// A failure as the end of a command.
@@ -89,14 +96,14 @@ pub fn tell_all(report: &PassReport, quiet: bool) {
         _ => false,
     };
     for (name, outcome) in report.outcomes.iter().filter(|(_, outcome)| !said(outcome)) {
-        tell(name, outcome, quiet);
+        tell_one(name, outcome, quiet);
     }
     if let Some(trouble) = trouble {
         printer::error(&Fault::usage(trouble.words()));
     }
 }
 
-fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
+fn tell_one(name: &EnvName, outcome: &Outcome, quiet: bool) {
     match outcome {
         Outcome::Unchanged if !quiet => printer::line(format!("{name}  unchanged")),
         Outcome::Released { title, took, .. } if !quiet => {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::args::{Global, StatusArgs};
 use super::{Fault, open, printer, reconcile};
-use crate::agent::{App, LastPass, Left, read_last_pass, read_standing, schedule};
+use crate::agent::{App, LastPass, Left, mute, read_last_pass, read_standing, schedule};
 use crate::host::{Request, Target};
 use crate::model::{EnvName, SlotId};
 use crate::observed::Installed;
@@ -196,6 +196,9 @@ fn print(app: &App, last: &LastPass, rows: &[Row]) {
     let what = if rows.len() == 1 { "environment answers" } else { "environments answer" };
     printer::line(format!("{}: {answering} of {} {what}{need}", app.name, rows.len()));
     printer::line(format!("repo  {}", repository(app, last, now)));
+    for line in mute(&app.context(&Quiet)) {
+        printer::line(format!("notify  {line}"));
+    }
     if rows.is_empty() {
         printer::help("portreeve reconcile makes the first pass");
         return;

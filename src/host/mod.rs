@@ -21,6 +21,7 @@ mod lock;
 mod logfile;
 mod nginx;
 mod nginx_trial;
+mod post;
 mod process;
 mod real;
 mod rpc;
@@ -49,6 +50,7 @@ pub use ground::{Ground, Spot};
 pub(crate) use http::runtime;
 pub use kernel::RealKernel;
 pub use nginx::{Nginx, Trial};
+pub use post::{Nowhere, RealPost};
 pub use process::RealProcesses;
 pub use real::{Machine, Parts};
 pub use scratch::Scratch;
@@ -57,7 +59,7 @@ pub use systemd::Systemd;
 pub use users::RealUsers;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
-use crate::model::{Digest, Identity, UserName};
+use crate::model::{Digest, Identity, MailAddress, SecretUrl, UserName};
 
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
@@ -80,6 +82,10 @@ pub trait Host {
     fn kernel(&self) -> &dyn Kernel;
     /// Its clock.
     fn clock(&self) -> &dyn Clock;
+    /// Its way out, to tell people; none unless it has one.
+    fn post(&self) -> &dyn Post {
+        &Nowhere
+    }
 }
 
 /// Files. Paths are absolute and already below the root; every change is durable when the call returns.
@@ -222,6 +228,28 @@ pub struct Answer {
 pub trait Probe {
     /// Sends the request. The inner error says in a few words why there was no answer: `connection refused`, `no answer within 5s`.
     fn get(&self, request: &Request) -> Result<std::result::Result<Answer, String>>;
+}
+
+/// A mail in plain text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// To whom.
+    pub to: MailAddress,
+    /// Its own name, the same at each attempt; letters, digits and `-._`.
+    pub id: String,
+    /// Its subject, on one line.
+    pub subject: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// Ways to tell somebody outside. One attempt, of a few seconds at most; an error says why in a few words, without the secret
+/// part of an address.
+pub trait Post: Sync {
+    /// Hands a mail to this machine's mail system.
+    fn mail(&self, mail: &Mail) -> std::result::Result<(), String>;
+    /// Sends a GET request, or POSTs JSON; anything but 2xx is an error.
+    fn ask(&self, url: &SecretUrl, json: Option<&[u8]>) -> std::result::Result<(), String>;
 }
 
 /// A program to run to its end. Never through a shell.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{
-    Authority, Clock, Files, Front, Ground, Host, Kernel, Probe, Processes, RealClock, RealFiles, RealKernel,
-    RealProcesses, RealUsers, Result, Services, Users,
+    Authority, Clock, Files, Front, Ground, Host, Kernel, Post, Probe, Processes, RealClock, RealFiles, RealKernel,
+    RealPost, RealProcesses, RealUsers, Result, Services, Users,
 };
 use crate::model::Layout;
 
@@ -47,6 +47,7 @@ pub struct Machine {
     services: Box<dyn Services>,
     front: Box<dyn Front>,
     probe: Box<dyn Probe>,
+    post: RealPost,
 }
 
 impl std::fmt::Debug for Machine {
@@ -58,7 +59,7 @@ impl std::fmt::Debug for Machine {
 impl Machine {
     /// A machine with this service manager, web server and HTTP client.
     pub fn new(parts: Parts, services: Box<dyn Services>, front: Box<dyn Front>, probe: Box<dyn Probe>) -> Self {
-        Self { parts, services, front, probe }
+        Self { parts, services, front, probe, post: RealPost::new() }
     }
 
     /// The parts, for what asks more of them than [`Host`] does.
@@ -98,5 +99,9 @@ impl Host for Machine {
 
     fn clock(&self) -> &dyn Clock {
         &self.parts.clock
+    }
+
+    fn post(&self) -> &dyn Post {
+        &self.post
     }
 }

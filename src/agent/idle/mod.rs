@@ -76,6 +76,7 @@ fn report(head: Head) -> PassReport {
             manifests: None,
             trouble: None,
             ports: Vec::new(),
+            notify: None,
         },
         outcomes: head.environments.into_iter().map(|(name, held)| (name, outcome(held))).collect(),
     }
