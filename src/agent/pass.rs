@@ -92,7 +92,7 @@ fn recover_all(cx: &Context<'_>) -> Result<BTreeMap<EnvName, Outcome>, Failure> 
 }
 
 /// One environment: its lock, its one action, its repairs.
-fn environment(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
+pub fn environment(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
     if !plan.changes() && !matches!(plan.action, Action::Nothing) {
         return Outcome::Left(left(&plan.action));
     }

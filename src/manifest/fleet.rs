@@ -6,10 +6,11 @@ use crate::model::PortRange;
 
 use super::diagnostic::Diagnostics;
 use super::document::{At, Source};
+use super::kind::Kind;
 use super::layer::Layer;
 use super::notify::{self, Notify};
 use super::reader::Keys;
-use super::sections::{self, Kind};
+use super::sections;
 use super::unknown;
 use super::version::Version;
 

@@ -10,6 +10,7 @@ mod document;
 mod environment;
 mod fleet;
 mod hosts;
+mod kind;
 mod later;
 mod layer;
 mod literal;
