@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::host::{Listener, SlotId};
 use crate::manifest::{self, Environment, Notify, Policy, Repository, Tree};
 use crate::model::{CommitId, EnvName, PortRange, Service};
-use crate::plan::{Decision, EnvPlan, Plan, Want, decide};
+use crate::plan::{Action, Decision, EnvPlan, Plan, Want, decide};
 use crate::source::{self, Address, CommitInfo, Mirror, Objects, Selection, SourceError, TreeEntry};
 use crate::transaction::{self, Context, Failure, Phase, chain};
 
@@ -125,8 +125,11 @@ pub(super) fn survey_at(
         }
     }
     wants.retain(|name, _| only.is_empty() || only.contains(name));
-    let environments = wants.into_iter().map(|(name, want)| environment(cx, &name, want, &moment, deploy.as_ref()));
-    let environments = environments.collect::<Result<_, Failure>>()?;
+    let environments = wants.into_iter().map(|(name, want)| {
+        let plan = environment(cx, &name, want, &moment, deploy.as_ref());
+        plan.unwrap_or_else(|failure| unreadable(name, failure))
+    });
+    let environments = environments.collect();
     let plan = Plan { tip: deploy.as_ref().map(|deploy| deploy.tip.clone()), environments };
     let notify = deploy.as_ref().and_then(|deploy| Some(deploy.repository.as_ref()?.notify.clone()));
     let (commit, manifests) = match deploy {
@@ -224,6 +227,12 @@ fn absent(cx: &Context<'_>, repository: &Repository, name: &EnvName, mistakes: b
     let policy = transaction::installed(cx, name, &BTreeMap::new()).ok().and_then(|installed| installed.generation);
     let pro = policy.is_none_or(|generation| generation.wanted.env.policy == Policy::Pro);
     Want::Absent { tombstone: tombstone || !pro }
+}
+
+/// What is on the host of it can't be read, or is a newer portreeve's: it is left as it is, and keeps nobody else from moving.
+fn unreadable(name: EnvName, failure: Failure) -> EnvPlan {
+    let (repairs, respected) = (Vec::new(), Vec::new());
+    EnvPlan { name, serves: None, wants: None, action: Action::Blocked(failure.cause), repairs, respected }
 }
 
 fn environment(

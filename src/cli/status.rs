@@ -67,8 +67,27 @@ fn rows(cx: &Context<'_>, last: &LastPass, only: &[EnvName]) -> Result<Vec<Row>,
     let installed = transaction::installed_names(cx).map_err(&on_host)?;
     let names: BTreeSet<EnvName> = installed.into_iter().chain(last.environments.keys().cloned()).collect();
     let names = names.into_iter().filter(|name| only.is_empty() || only.contains(name));
-    let rows = names.map(|name| row(cx, last, &services, &name)).collect::<Result<Vec<_>, _>>()?;
-    Ok(rows.into_iter().flatten().collect())
+    let rows = names.map(|name| {
+        let row = row(cx, last, &services, &name);
+        row.unwrap_or_else(|failure| Some(unreadable(&name, failure)))
+    });
+    Ok(rows.flatten().collect())
+}
+
+/// What is on the host of it can't be read, or is a newer portreeve's.
+fn unreadable(name: &EnvName, failure: Failure) -> Row {
+    Row {
+        environment: name.clone(),
+        serves: None,
+        release: None,
+        generation: None,
+        slot: None,
+        http: None,
+        wants: None,
+        state: "blocked",
+        detail: failure.cause,
+        next: format!("portreeve history {name}"),
+    }
 }
 
 /// `None`: it was taken off this host.
