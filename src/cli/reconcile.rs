@@ -14,9 +14,20 @@ pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
     let app = open::app_with(global, signals::cancelled(|| ())?)?;
     let progress = printer::Progress::new(global.quiet || global.json);
     let only: BTreeSet<EnvName> = args.environments.iter().cloned().collect();
-    let report = pass(&app, &progress, &only).map_err(|failure| fault(&failure))?;
+    let mut report = pass(&app, &progress, &only).map_err(|failure| fault(&failure))?;
+    let overtaken = overtaken(&report);
+    if !overtaken.is_empty() {
+        // Somebody else had it first; what is left to do now is another question.
+        let again = pass(&app, &progress, &overtaken).map_err(|failure| fault(&failure))?;
+        report.outcomes.extend(again.outcomes);
+    }
     drop(progress);
     conclude(&app, &report, &only, global)
+}
+
+fn overtaken(report: &PassReport) -> BTreeSet<EnvName> {
+    let overtaken = report.outcomes.iter().filter(|(_, outcome)| **outcome == Outcome::Left(Left::Overtaken));
+    overtaken.map(|(name, _)| name.clone()).collect()
 }
 
 /// A failure as the end of a command.
@@ -78,6 +89,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Left(Left::Blocked(_)) => "blocked",
         Outcome::Left(Left::Diverged(_)) => "diverged",
         Outcome::Left(Left::Stale(_)) => "stale",
+        Outcome::Left(Left::Busy(_) | Left::Overtaken) => "busy",
     }
 }
 
@@ -112,6 +124,8 @@ fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
         }
         Outcome::Left(Left::Held(words)) if !quiet => printer::line(format!("{name}  {words}")),
         Outcome::Left(Left::Stale(words)) if !quiet => printer::line(format!("{name}  stale: {words}")),
+        // The agent's next pass sees to it.
+        Outcome::Left(Left::Busy(_) | Left::Overtaken) if quiet => {}
         Outcome::Left(left) => trouble(name, left),
         Outcome::Unchanged | Outcome::Repaired | Outcome::Released { .. } => {}
     }
@@ -123,10 +137,20 @@ fn trouble(name: &EnvName, left: &Left) {
         Left::Waiting(words) => ("waiting", words, "nothing to do; it is tried again by itself".to_owned()),
         Left::Blocked(words) => ("blocked", words, format!("portreeve status {name}")),
         Left::Diverged(words) => ("diverged", words, format!("portreeve history {name}")),
+        Left::Busy(holder) => {
+            let words = format!("{holder} is at work on it");
+            return busy(name, &words);
+        }
+        Left::Overtaken => return busy(name, "others change it while this command looks"),
         Left::Held(words) | Left::Stale(words) => ("left", words, format!("portreeve status {name}")),
     };
     printer::error(&Fault::blocked(format!("{name} is {state}: {words}")));
     printer::help(&next);
+}
+
+fn busy(name: &EnvName, words: &str) {
+    printer::error(&Fault::blocked(format!("{name} is busy: {words}")));
+    printer::help(&format!("it goes on by itself; portreeve reconcile {name} --wait 5m waits longer for it"));
 }
 
 /// In the order of every message about trouble: the cause's headline, who is served by what, the evidence, what we do next, and
