@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Left, Outcome, PassReport};
-use crate::host::HostError;
 use crate::model::{CommitId, EnvName, Identity, Node};
-use crate::transaction::Context;
+use crate::transaction::lock::{Place, shared};
+use crate::transaction::{Context, Failure, Phase};
 
 /// No such record is larger.
 const LIMIT: u64 = 4 * 1024 * 1024;
@@ -49,20 +49,25 @@ pub fn read_last_pass(cx: &Context<'_>) -> LastPass {
 }
 
 /// Adds a pass that looked at the repository at `looked`. `whole`: it was over all environments.
-pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp, whole: bool) -> Result<(), HostError> {
+pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp, whole: bool) -> Result<(), Failure> {
+    let _record = shared(cx, Place::LastPass)?;
     let next = read_last_pass(cx).after(report, looked, whole);
     let bytes = serde_json::to_vec(&next).unwrap_or_default();
-    cx.host.files().put(&cx.layout.last_pass(), &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })
+    let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
+    cx.host.files().put(&cx.layout.last_pass(), &node).map_err(Failure::on_host(Phase::Recover))
 }
 
-/// An idle pass saw the same again. Only `status` wants to know, so that a failure here is no matter.
-pub(super) fn still(cx: &Context<'_>) {
-    let now = Some(cx.host.clock().now());
+/// An idle pass saw the same again, at the time that is returned. Only `status` wants to know, so that a failure here is no
+/// matter.
+pub(super) fn still(cx: &Context<'_>) -> Timestamp {
+    let looked = cx.host.clock().now();
+    let now = Some(looked);
     let again = LastPass { format: FORMAT, at: now, fetched: now, trouble: None, ..read_last_pass(cx) };
     if let Ok(bytes) = serde_json::to_vec(&again) {
         let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
         cx.host.files().put(&cx.layout.last_pass(), &node).ok();
     }
+    looked
 }
 
 impl LastPass {
@@ -72,13 +77,22 @@ impl LastPass {
     }
 
     fn after(self, report: &PassReport, looked: Timestamp, whole: bool) -> Self {
-        let seen = report.survey.plan.environments.iter().map(|plan| {
+        // A pass with a long release ends after others that looked later: of what it saw, only what it did is news.
+        let late = self.at.is_some_and(|at| at > looked);
+        let plans = report.survey.plan.environments.iter();
+        let news = plans.filter(|plan| !late || !matches!(report.outcomes.get(&plan.name), Some(Outcome::Left(_))));
+        let seen = news.map(|plan| {
             let left = match report.outcomes.get(&plan.name) {
                 Some(Outcome::Left(left)) => Some(left.clone()),
                 _ => None,
             };
             (plan.name.clone(), Seen { wants: plan.wants.as_ref().map(|wanted| wanted.title()), left })
         });
+        if late {
+            let mut environments = self.environments;
+            environments.extend(seen);
+            return Self { environments, ..self };
+        }
         let mut environments = if whole { BTreeMap::new() } else { self.environments };
         environments.extend(seen);
         let tip = report.survey.plan.tip.clone();

@@ -13,6 +13,7 @@ mod standing;
 mod survey;
 mod tell;
 mod trees;
+mod turn;
 mod want;
 
 pub use app::{App, AppError, Surroundings};

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::pass::lock;
-use super::{App, Left, Outcome, PassReport, Survey, Trouble, worst};
+use super::{App, Left, Outcome, PassReport, Survey, Trouble, read_last_pass, worst};
 use crate::host::{Found, HostError};
 use crate::manifest::Notify;
 use crate::model::{EnvName, Identity, Node};
 use crate::notify::{Memory, MemoryError, Seen, Sight, State, deliver};
 use crate::plan::EnvPlan;
 use crate::policy::FailureClass;
+use crate::transaction::lock::{Place, lock};
 use crate::transaction::{self, Context, Failure, FailureKind, Quiet, chain};
 
 /// No such record is larger.
@@ -28,7 +28,11 @@ pub fn tell(app: &App, pass: Result<&PassReport, &Failure>, whole: bool) -> Vec<
         return Vec::new();
     }
     // Whoever holds it tells the same, or sees the rest at its next pass.
-    let Ok(_lock) = lock(&cx, "notify", std::time::Duration::ZERO) else { return Vec::new() };
+    let Ok(_lock) = lock(&cx, Place::Notify, std::time::Duration::ZERO) else { return Vec::new() };
+    // A later pass saw what is so now, and tells it.
+    if pass.is_ok_and(|pass| read_last_pass(&cx).at.is_some_and(|at| at > pass.looked)) {
+        return Vec::new();
+    }
     let (memory, mut notes) = match read(&cx) {
         Ok((memory, note)) => (memory, Vec::from_iter(note)),
         Err(note) => return vec![note],
@@ -178,6 +182,7 @@ fn left_as_it_is(survey: &Survey, left: &Left, content: Option<String>) -> Optio
         Left::Waiting(words) => Sight { about: content, passing: true, ..Sight::of(State::Blocked, words) },
         Left::Blocked(words) => Sight { about: content, ..Sight::of(State::Blocked, words) },
         Left::Diverged(words) => Sight { about: Some(words.clone()), ..Sight::of(State::Diverged, words) },
+        Left::Busy(_) | Left::Overtaken => return None,
         Left::Stale(words) => Sight { passing: true, ..Sight::of(State::Stale, words) },
     })
 }

@@ -39,7 +39,7 @@ struct Row {
 impl Row {
     /// A person decided about those that are held, suspended and stopped.
     fn needs_you(&self) -> bool {
-        !matches!(self.state, "ok" | "held" | "suspended" | "stopped")
+        !matches!(self.state, "ok" | "releasing" | "held" | "suspended" | "stopped")
     }
 }
 
@@ -104,7 +104,10 @@ fn row(
     }
     let standing = read_standing(cx, name)?;
     let now = cx.host.clock().now();
-    let (state, detail) = state(&installed, &standing, seen.and_then(|seen| seen.left.as_ref()), now);
+    let (state, detail) = match releasing(cx, name) {
+        Some(detail) => ("releasing", detail),
+        None => state(&installed, &standing, seen.and_then(|seen| seen.left.as_ref()), now),
+    };
     let generation = installed.generation.as_ref();
     Ok(Some(Row {
         environment: name.clone(),
@@ -118,6 +121,13 @@ fn row(
         detail: detail.lines().next().unwrap_or_default().to_owned(),
         next: next(name, state, &standing),
     }))
+}
+
+/// What is under way: `generation 43, by portreeve agent (pid 812, since 02:40:10 UTC)`
+fn releasing(cx: &Context<'_>, name: &EnvName) -> Option<String> {
+    let who = transaction::lock::at_work(cx, name)?;
+    let intent = transaction::Intent::find(cx, name).ok()??;
+    Some(format!("generation {}, by {who}", intent.to))
 }
 
 /// What the host itself says counts first, then what the last pass could not do.
@@ -142,7 +152,7 @@ fn state(installed: &Installed, standing: &Standing, left: Option<&Left>, now: T
         Some(Left::Waiting(words) | Left::Blocked(words)) => ("blocked", words.clone()),
         Some(Left::Diverged(words)) => ("diverged", words.clone()),
         Some(Left::Stale(words)) => ("stale", words.clone()),
-        Some(Left::Held(_) | Left::Quarantined(_)) | None => ("ok", drift(&plan)),
+        Some(Left::Held(_) | Left::Quarantined(_) | Left::Busy(_) | Left::Overtaken) | None => ("ok", drift(&plan)),
     }
 }
 

@@ -164,7 +164,16 @@ pub fn standing() -> Standing {
 }
 
 pub fn intent() -> Intent {
-    Intent { format: 1, env: pro(), from: 42, to: 43, slot: Slot::B, slot_before: Some(41) }
+    Intent {
+        format: 1,
+        env: pro(),
+        from: 42,
+        to: 43,
+        slot: Slot::B,
+        slot_before: Some(41),
+        digest: Some(digest("two")),
+        at: Some(at("2026-11-21T02:41:07Z")),
+    }
 }
 
 pub fn last_pass() -> LastPass {
