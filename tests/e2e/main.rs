@@ -13,6 +13,7 @@ mod badinput;
 mod base;
 mod cmd;
 mod commands;
+mod concurrency;
 mod crash;
 mod django;
 mod drift;
