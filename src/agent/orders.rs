@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::desired::{Generation, Why};
-use crate::history::{Event as Happened, EventKind, History};
+use crate::history::{Event as Happened, EventKind};
 use crate::host::Lock;
 use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node, Slot};
 use crate::observed::Installed;
@@ -12,6 +12,7 @@ use crate::policy::{Hold, HoldKind, Standing, Until};
 use crate::transaction::lock::{LockError, Place, lock, lock_before_others};
 use crate::transaction::{self, Context, Failure, Going, Intent, Released};
 
+use super::chronicle;
 use super::{read_standing, write_standing};
 
 /// Which state to go back to.
@@ -301,9 +302,5 @@ fn record(cx: &Context<'_>, name: &EnvName, given: &Given, said: &str) {
         why: given.reason.clone(),
         ..Happened::new(now, Some(name.clone()), kind, said)
     };
-    let written = History::open(&cx.layout.history(), now).and_then(|mut history| history.append(&event));
-    if let Err(error) = written {
-        let text = format!("the history was not written: {}", transaction::chain(&error));
-        cx.report.event(&transaction::Event::Note { text: &text });
-    }
+    chronicle::write(cx, &event);
 }

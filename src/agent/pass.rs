@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::desired::Why;
-use crate::history::{Event as Happened, EventKind, History};
+use crate::history::{Event as Happened, EventKind};
 use crate::model::{EnvName, Identity, Node};
 use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
@@ -13,6 +13,7 @@ use crate::resource;
 use crate::transaction::lock::{LockError, Place, lock, shared};
 use crate::transaction::{self, Context, Event, Failure, FailureKind, Going, Phase, Released, Report, chain};
 
+use super::chronicle;
 use super::idle::{self, Glance};
 use super::last;
 use super::outcome::{Left, Outcome};
@@ -30,7 +31,7 @@ pub struct PassReport {
 
 /// One pass over `only` these environments, or over all. Each environment goes its own way: those that have far to go keep no
 /// other waiting, and one that fails, or that somebody else is at work on, fails or is left alone.
-pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
+pub fn pass(app: &App, report: &(dyn Report + Sync), only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
     let cx = app.context(report);
     let (inputs, seen) = match idle::glance(app, &cx, only) {
         Glance::Converged(converged) => {
@@ -39,13 +40,13 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
         }
         Glance::Whole { inputs, tip } => (inputs, tip),
     };
-    let mut outcomes = recover_all(&cx)?;
+    let mut outcomes = recover_all(app, report)?;
     let looked = cx.host.clock().now();
     let survey = survey_at(app, &cx, only, seen)?;
     reserve_ports(&cx, &survey);
     // Where recovery failed, nothing else may begin: the journal still says where to go back to.
     let plans = survey.plan.environments.iter().filter(|plan| !outcomes.contains_key(&plan.name)).collect();
-    let taken = turn::all(app, &cx, plans, looked);
+    let taken = turn::all(app, report, plans, looked);
     outcomes.extend(taken);
     let pass = PassReport { survey, outcomes };
     if let Some(inputs) = inputs {
@@ -58,13 +59,15 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
 }
 
 /// Ends what killed programs left. What somebody is at work on was not left.
-fn recover_all(cx: &Context<'_>) -> Result<BTreeMap<EnvName, Outcome>, Failure> {
+fn recover_all(app: &App, report: &(dyn Report + Sync)) -> Result<BTreeMap<EnvName, Outcome>, Failure> {
+    let cx = app.context(report);
     let names = cx.host.files().list(&cx.layout.journal()).map_err(Failure::on_host(Phase::Recover))?;
     let names = names.iter().filter_map(|name| EnvName::parse_flat(name.strip_suffix(".json")?).ok());
     Ok(turn::side_by_side(
         names.collect(),
         |name| name,
         |name| {
+            let cx = &app.context(report);
             let _lock = match lock(cx, Place::Environment(name), Duration::ZERO) {
                 Ok(lock) => lock,
                 Err(LockError::Busy { .. }) => return None,
@@ -77,7 +80,7 @@ fn recover_all(cx: &Context<'_>) -> Result<BTreeMap<EnvName, Outcome>, Failure> 
 }
 
 /// One environment, whose lock is held: its repairs, its one action.
-pub(super) fn environment(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
+pub(super) fn carry_out(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
     if let Err(failure) = repair(cx, plan, installed) {
         return Outcome::Failed(Box::new(failure));
     }
@@ -192,10 +195,7 @@ fn after(
 /// Writes what happened into the history; a history that can't be written never fails a release.
 fn record(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) {
     let Some(event) = happened(cx, plan, outcome) else { return };
-    let written = History::open(&cx.layout.history(), event.at).and_then(|mut history| history.append(&event));
-    if let Err(error) = written {
-        cx.report.event(&Event::Note { text: &format!("the history was not written: {}", chain(&error)) });
-    }
+    chronicle::write(cx, &event);
 }
 
 fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happened> {

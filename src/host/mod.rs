@@ -7,6 +7,7 @@ mod authority;
 mod bus;
 mod capture;
 mod clock;
+mod disk;
 mod error;
 mod exec;
 mod files;
@@ -18,6 +19,7 @@ pub(crate) mod http;
 mod journal;
 mod kernel;
 mod leftover;
+mod linux;
 mod lock;
 mod logfile;
 mod nginx;
@@ -34,6 +36,7 @@ mod tmpfiles;
 mod tool;
 mod tree;
 mod users;
+mod write;
 mod xmlrpc;
 
 use std::collections::BTreeMap;
@@ -42,6 +45,7 @@ use std::time::Duration;
 
 pub use authority::Authority;
 pub use clock::RealClock;
+pub use disk::{About, Answer as DiskAnswer, Disk, Kind, Onto, Open};
 pub use error::HostError;
 pub use exec::replace_with;
 pub use files::RealFiles;
@@ -50,6 +54,7 @@ pub use ground::{Ground, Spot};
 pub use heeding::Heeding;
 pub(crate) use http::runtime;
 pub use kernel::RealKernel;
+pub use linux::Linux;
 pub use nginx::{Nginx, Trial};
 pub use process::RealProcesses;
 pub use real::{Machine, Parts};
@@ -57,6 +62,7 @@ pub use scratch::Scratch;
 pub use supervisor::Supervisor;
 pub use systemd::Systemd;
 pub use users::RealUsers;
+pub use write::Writer;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
 use crate::model::{Digest, Identity, UserName};
@@ -64,8 +70,8 @@ use crate::model::{Digest, Identity, UserName};
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
 
-/// A machine. Environments are worked on side by side.
-pub trait Host: Sync {
+/// A machine.
+pub trait Host {
     /// Its files.
     fn files(&self) -> &dyn Files;
     /// Its service manager.

@@ -40,12 +40,12 @@ const GATED_BUILD: Edits<'static> = &[(
     )),
 )];
 
-/// A release that says that it was asked, and is not healthy until the gate is open.
+/// A release that is not healthy until the gate is open.
 const GATED_HEALTH: Edits<'static> = &[(
     "bakery/urls.py",
     Some(concat!(
         "import os\n\nfrom django.http import HttpResponse\nfrom django.urls import path\n\nfrom shop import views\n\n\n",
-        "def healthz(request):\n    open('/srv/gate/asked', 'w').close()\n    ",
+        "def healthz(request):\n    ",
         "return HttpResponse(status=200 if os.path.exists('/srv/gate/open') else 503)\n\n\n",
         "urlpatterns = [path('', views.index), path('healthz', healthz), path('order', views.order)]\n"
     )),
@@ -85,10 +85,24 @@ fn pro_serves(world: &World, version: &str) -> bool {
     world.get("/").release() == Some(version)
 }
 
-/// Waits until a gated release stands at `mark`.
+/// Waits until a gated build stands at its gate.
 #[track_caller]
-fn until_at(world: &World, mark: &str) {
-    until_within(A_PASS, mark, || world.host.has(&format!("/srv/gate/{mark}")));
+fn until_building(world: &World) {
+    until_within(A_PASS, "a build is under way", || world.host.has("/srv/gate/building"));
+}
+
+/// Whether the candidate of `bakery/pro` has been started: all that follows is the wait for its health.
+const STARTED: &str = r#"
+journal=/var/lib/portreeve/journal/bakery_pro.json
+to=$(sed -n 's/.*"to":\([0-9]*\).*/\1/p' $journal); slot=$(sed -n 's/.*"slot":"\([ab]\)".*/\1/p' $journal)
+test "$(basename "$(readlink /etc/portreeve/slots/bakery_pro/$slot)")" = "$to"
+systemctl is-active --quiet portreeve-bakery_pro@$slot
+"#;
+
+#[track_caller]
+fn until_asked(world: &World) {
+    let asked = || world.host.exec(&["sh", "-euc", STARTED]).code == 0;
+    until_within(A_PASS, "the candidate is asked for its health", asked);
 }
 
 fn processes_at_the_gate(world: &World) -> String {
@@ -156,7 +170,7 @@ fn within_one_pass(world: &World) {
     world.push_app("v3", &[], "v3");
     want(world, "pro", "v3");
     let pass = Background::start(world, &["reconcile"]);
-    until_at(world, "building");
+    until_building(world);
     until_within(A_STEP, "pro is released meanwhile", || pro_serves(world, "v3"));
     assert!(dev_serves(world, "v1") && !processes_at_the_gate(world).is_empty());
     world.host.sh("touch /srv/gate/open");
@@ -171,7 +185,7 @@ fn within_one_pass(world: &World) {
 fn across_passes(world: &World) {
     world.push_app("v4", GATED_BUILD, "v4");
     want(world, "dev", "v4");
-    until_at(world, "building");
+    until_building(world);
     world.push_app("v5", &[], "v5");
     want(world, "pro", "v5");
     until_within(A_PASS, "a later pass releases pro", || pro_serves(world, "v5"));
@@ -238,7 +252,7 @@ fn a_rollback_ends_a_build(world: &World) {
     world.push_app("v3", GATED_BUILD, "v3");
     want(world, "pro", "v3");
     let pass = Background::start(world, &["reconcile"]);
-    until_at(world, "building");
+    until_building(world);
     let begun = Instant::now();
     let back = world.portreeve(&["rollback", "bakery/pro"]).ok();
     assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
@@ -264,7 +278,7 @@ fn a_suspension_ends_a_wait_for_health(world: &World) {
     world.push_app("v4", GATED_HEALTH, "v4");
     want(world, "pro", "v4");
     let pass = Background::start(world, &["reconcile"]);
-    until_at(world, "asked");
+    until_asked(world);
     world.portreeve(&["suspend", "bakery/pro", "--for", "2h", "--reason", "db move"]).ok();
     let said = pass.end().exits(1);
     assert!(said.stderr.contains("v4 not released: stopped for portreeve suspend bakery/pro"), "{said}");
@@ -276,9 +290,8 @@ fn a_suspension_ends_a_wait_for_health(world: &World) {
 
 #[track_caller]
 fn a_newer_commit_ends_a_wait_for_health(world: &World) {
-    world.host.sh("rm -r /srv/gate/*");
     let pass = Background::start(world, &["reconcile"]);
-    until_at(world, "asked");
+    until_asked(world);
     world.push_app("v5", &[], "v5");
     want(world, "pro", "v5");
     let newer = world.reconcile().ok();
@@ -317,7 +330,7 @@ fn a_stopped_agent_leaves_a_build_at_once(world: &World) {
     world.push_app("v2", GATED_BUILD, "v2");
     want(world, "pro", "v2");
     world.host.exec_ok(&["systemctl", "start", UNIT]);
-    until_at(world, "building");
+    until_building(world);
     let begun = Instant::now();
     world.host.exec_ok(&["systemctl", "stop", UNIT]);
     assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
@@ -332,7 +345,7 @@ fn a_stopped_agent_leaves_a_build_at_once(world: &World) {
 fn a_killed_holder_blocks_nobody(world: &World) {
     world.host.sh("rm -r /srv/gate/*");
     let pass = Background::start(world, &["reconcile"]);
-    until_at(world, "building");
+    until_building(world);
     let who = holder(world, "pro");
     assert!(who.starts_with("portreeve reconcile (pid "), "{who}");
     world.host.exec_ok(&["kill", "-KILL", &pid_of(&who)]);
