@@ -29,9 +29,22 @@ pub struct PassReport {
     pub outcomes: BTreeMap<EnvName, Outcome>,
 }
 
+/// Who is told what became of an environment.
+pub type Told<'a> = dyn Fn(&EnvName, &Outcome) + Sync + 'a;
+
 /// One pass over `only` these environments, or over all. Each environment goes its own way: those that have far to go keep no
 /// other waiting, and one that fails, or that somebody else is at work on, fails or is left alone.
 pub fn pass(app: &App, report: &(dyn Report + Sync), only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
+    pass_telling(app, report, only, &|_, _| ())
+}
+
+/// The same; of those that moved `told` hears as soon as each is done.
+pub fn pass_telling(
+    app: &App,
+    report: &(dyn Report + Sync),
+    only: &BTreeSet<EnvName>,
+    told: &Told<'_>,
+) -> Result<PassReport, Failure> {
     let cx = app.context(report);
     let (inputs, seen) = match idle::glance(app, &cx, only) {
         Glance::Converged(converged) => {
@@ -46,7 +59,7 @@ pub fn pass(app: &App, report: &(dyn Report + Sync), only: &BTreeSet<EnvName>) -
     reserve_ports(&cx, &survey);
     // Where recovery failed, nothing else may begin: the journal still says where to go back to.
     let plans = survey.plan.environments.iter().filter(|plan| !outcomes.contains_key(&plan.name)).collect();
-    let taken = turn::all(app, report, plans, looked);
+    let taken = turn::all(app, report, plans, looked, told);
     outcomes.extend(taken);
     let pass = PassReport { survey, outcomes };
     if let Some(inputs) = inputs {

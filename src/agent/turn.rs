@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::outcome::{Left, Outcome};
-use super::pass::{carry_out, left};
+use super::pass::{Told, carry_out, left};
 use super::{App, read_standing};
 use crate::host::{Heeding, Lock};
 use crate::manifest::Policy;
@@ -35,6 +35,7 @@ pub fn all(
     report: &(dyn Report + Sync),
     plans: Vec<&EnvPlan>,
     looked: Timestamp,
+    told: &Told<'_>,
 ) -> BTreeMap<EnvName, Outcome> {
     let (mut moving, still): (Vec<&EnvPlan>, Vec<&EnvPlan>) = plans.into_iter().partition(|plan| plan.changes());
     moving.sort_by_key(|plan| !is_pro(plan));
@@ -43,8 +44,9 @@ pub fn all(
         let about = About { report, env: &plan.name, alone };
         Some(take(&app.context(&about), plan, app.wait.unwrap_or(PATIENCE), looked))
     };
+    let move_on = |plan: &&EnvPlan| turn(plan).inspect(|outcome| told(&plan.name, outcome));
     std::thread::scope(|scope| {
-        let moved = scope.spawn(|| side_by_side(moving, |plan| &plan.name, turn));
+        let moved = scope.spawn(|| side_by_side(moving, |plan| &plan.name, move_on));
         let mut outcomes: BTreeMap<EnvName, Outcome> =
             still.iter().filter_map(|plan| Some((plan.name.clone(), guarded(|| turn(plan))?))).collect();
         outcomes.extend(moved.join().unwrap_or_default());
@@ -91,9 +93,9 @@ fn words(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given")
 }
 
-/// One environment on its own, as a pass would have it.
-pub fn environment(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
-    take(cx, plan, PATIENCE, cx.host.clock().now())
+/// One environment on its own, as a pass has it that looked at the repository at `looked`.
+pub fn environment(cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> Outcome {
+    take(cx, plan, PATIENCE, looked)
 }
 
 /// One environment's turn: its lock, another look at what the plan was made from, and then the plan.
@@ -167,4 +169,54 @@ pub fn given_way(cx: &Context<'_>, name: &EnvName) -> Option<String> {
     let who = lock::next(cx, name)?;
     let newer = who.contains(&format!("(pid {},", std::process::id()));
     Some(if newer { "the repository wants something newer".to_owned() } else { format!("stopped for {who}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn names() -> Vec<EnvName> {
+        ["bakery/dev", "bakery/pro", "bakery/stage"].map(|name| EnvName::parse(name).unwrap()).to_vec()
+    }
+
+    #[test]
+    fn one_that_waits_for_another_keeps_none_from_going_on() {
+        let (tell, told) = mpsc::channel();
+        let told = Mutex::new(told);
+        let outcomes = side_by_side(
+            names(),
+            |name| name,
+            |name| match name.to_string().as_str() {
+                // The first one ends only when the last one has spoken.
+                "bakery/dev" => {
+                    let spoken = told.lock().unwrap().recv_timeout(Duration::from_mins(1));
+                    Some(if spoken.is_ok() { Outcome::Unchanged } else { Outcome::Removed })
+                }
+                "bakery/stage" => tell.send(()).ok().map(|()| Outcome::Repaired),
+                _ => None,
+            },
+        );
+        let expected = [(names().remove(0), Outcome::Unchanged), (names().remove(2), Outcome::Repaired)];
+        assert_eq!(outcomes, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn one_that_panics_fails_alone_and_says_why() {
+        let outcomes = side_by_side(
+            names(),
+            |name| name,
+            |name| {
+                assert!(name.environment.to_string() != "pro", "no such thing as {name}");
+                Some(Outcome::Unchanged)
+            },
+        );
+        let words = outcomes.values().map(|outcome| match outcome {
+            Outcome::Failed(failure) => failure.cause.clone(),
+            other => format!("{other:?}"),
+        });
+        let expected = ["Unchanged", "portreeve itself failed: no such thing as bakery/pro", "Unchanged"];
+        assert_eq!(words.collect::<Vec<_>>(), expected);
+    }
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
 use super::args::Global;
 use super::{Fault, open, printer, signals};
-use crate::agent::{App, pass, schedule};
+use crate::agent::{App, Outcome, pass_telling, schedule};
+use crate::model::EnvName;
 use crate::transaction::chain;
 
 /// How late a signal is noticed between two passes.
@@ -48,8 +49,20 @@ fn guarded(app: &App, global: &Global) {
 
 fn one(app: &App, global: &Global) {
     let progress = printer::Progress::labelled(global.quiet);
-    match pass(app, &progress, &BTreeSet::new()) {
-        Ok(report) => super::reconcile::tell_all(&report, true),
+    let told = Mutex::new(BTreeSet::new());
+    let tell = |name: &EnvName, outcome: &Outcome| {
+        // One at a time, so that nobody's lines stand among another's.
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        super::reconcile::tell(name, outcome, true);
+        told.insert(name.clone());
+    };
+    let pass = pass_telling(app, &progress, &BTreeSet::new(), &tell);
+    let told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match pass {
+        Ok(mut report) => {
+            report.outcomes.retain(|name, _| !told.contains(name));
+            super::reconcile::tell_all(&report, true);
+        }
         Err(failure) => printer::error(&super::reconcile::fault(&failure)),
     }
 }

@@ -108,7 +108,8 @@ pub fn tell_all(report: &PassReport, quiet: bool) {
     }
 }
 
-fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
+/// Says what became of one environment.
+pub fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
     match outcome {
         Outcome::Unchanged if !quiet => printer::line(format!("{name}  unchanged")),
         Outcome::Released { title, took, .. } if !quiet => {
