@@ -68,8 +68,8 @@ pub struct App {
     pub program: PathBuf,
     /// How long to wait for whoever is at work on an environment; `None`: for a while.
     pub wait: Option<Duration>,
-    /// The machine.
-    pub host: Box<dyn Host>,
+    /// The machine. Environments are worked on side by side.
+    pub host: Box<dyn Host + Sync>,
     trees: GitTrees,
 }
 

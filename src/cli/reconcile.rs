@@ -119,7 +119,8 @@ pub fn tell_all(report: &PassReport, quiet: bool) {
     }
 }
 
-fn tell_one(name: &EnvName, outcome: &Outcome, quiet: bool) {
+/// Says what became of one environment.
+pub fn tell_one(name: &EnvName, outcome: &Outcome, quiet: bool) {
     match outcome {
         Outcome::Unchanged if !quiet => printer::line(format!("{name}  unchanged")),
         Outcome::Released { title, took, .. } if !quiet => {

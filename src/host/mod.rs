@@ -72,8 +72,8 @@ use crate::model::{Digest, Identity, MailAddress, SecretUrl, UserName};
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
 
-/// A machine. Environments are worked on side by side.
-pub trait Host: Sync {
+/// A machine.
+pub trait Host {
     /// Its files.
     fn files(&self) -> &dyn Files;
     /// Its service manager.

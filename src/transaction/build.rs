@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::context::Entry;
 use super::{Context, Event, Failure, Phase, statics, sweep};
 use crate::desired::{Generation, Wanted};
-use crate::host::{Exit, Heeding, Run};
+use crate::host::{Exit, Run};
 use crate::model::{EnvLayout, Found, Identity, Node};
 use crate::observed::Owners;
 use crate::policy::FailureClass;
@@ -79,10 +79,9 @@ impl<'a> Build<'a> {
         Ok(true)
     }
 
-    /// Removes what a killed build left, also when this build was stopped on request.
+    /// Removes what a killed build left, and what this one leaves when it is stopped on request.
     fn clear(&self, venv: &Path) -> Result<(), Failure> {
-        let host = Heeding::nobody(self.cx.host);
-        sweep::remove(&self.cx.on(&host), Some(self.owners.app), venv, &["-mindepth", "1"])
+        sweep::remove(self.cx, Some(self.owners.app), venv, &["-mindepth", "1"])
     }
 
     fn install(&self, venv: &Path) -> Result<(), Failure> {

@@ -15,7 +15,7 @@ pub use crate::resource::Privilege;
 pub type Entry = crate::host::Result<(PathBuf, Node)>;
 
 /// The application's committed files.
-pub trait Trees: Sync {
+pub trait Trees {
     /// Hands the nodes of `wanted`'s commit to `take`, parents first, readable by `owner`'s group.
     fn each(
         &self,

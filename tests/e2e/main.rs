@@ -14,6 +14,7 @@ mod base;
 mod cmd;
 mod collect;
 mod commands;
+mod concurrency;
 mod crash;
 mod django;
 mod drift;
