@@ -18,6 +18,6 @@ pub use last::{LastPass, Seen, read_last_pass};
 pub use orders::{Given, Order, OrderError, Target, carry_out};
 pub use outcome::{Left, Outcome, worst};
 pub use pass::{PassReport, pass};
-pub use preview::{Commits, Preview, Previews, manifests, preview};
+pub use preview::{Commits, Migrations, Preview, Previews, manifests, preview};
 pub use standing::{read_standing, write_standing};
 pub use survey::{Survey, Trouble, deploy_tree, survey};

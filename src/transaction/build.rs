@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::context::Entry;
-use super::{Context, Event, Failure, Phase, statics, sweep};
+use super::{Context, Event, Failure, Phase, as_app, statics, sweep};
 use crate::desired::{Generation, Wanted};
 use crate::host::{Exit, Run};
 use crate::model::{EnvLayout, Found, Identity, Node};
@@ -135,7 +135,7 @@ impl<'a> Build<'a> {
     fn has_messages(&self) -> Result<bool, Failure> {
         let release = self.paths.release(&self.wanted.release);
         let found =
-            sweep::run(self.cx, self.owners.app, "find", &[&text(&release), "-name", "*.po", "-print", "-quit"])?;
+            as_app::run(self.cx, self.owners.app, "find", &[&text(&release), "-name", "*.po", "-print", "-quit"])?;
         Ok(!found.stdout.is_empty())
     }
 

@@ -4,6 +4,7 @@
 //! the rename is a set of idempotent effects, derived from the active generation and simply issued again after a crash.
 //! Going back after a failed check, after a crash, and by hand are the same functions.
 
+mod as_app;
 mod build;
 mod commit;
 mod context;
@@ -34,7 +35,7 @@ pub use failure::{Failure, FailureKind, Phase, chain};
 pub use foresee::{Foreseen, foresee};
 pub use ground::secret_fingerprint;
 pub use journal::{Intent, JournalError};
-pub use migrate::permit_return;
+pub use migrate::{Applied, Migration, permit_return, recorded};
 pub use read::{expected, installed, installed_names, listing, read_generation, standing, was_refused};
 pub use recover::{Recovered, recover};
 pub use release::{Going, Released, fits, go};
