@@ -34,5 +34,6 @@ mod slots;
 mod smoke;
 mod supervisor;
 mod traces;
+mod uv;
 mod words;
 mod world;
