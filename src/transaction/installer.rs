@@ -42,7 +42,7 @@ impl Installer {
     pub fn make(&self, python: &Path, venv: &Path) -> Command {
         match &self.tool {
             Tool::Uv(uv) => {
-                let args = ["venv", "--no-config", "--no-project", "--no-python-downloads", "--python"];
+                let args = ["venv", "--no-config", "--no-cache", "--no-project", "--no-python-downloads", "--python"];
                 (uv.clone(), words(&args, &[python, venv]))
             }
             Tool::Pip => (python.to_owned(), words(&["-m", "venv"], &[venv])),
