@@ -22,7 +22,7 @@ pub use last::{LastPass, Seen, read_last_pass};
 pub use orders::{Given, Order, OrderError, Target, carry_out};
 pub use outcome::{Left, Outcome, worst};
 pub use pass::{PassReport, Told, pass, pass_telling};
-pub use preview::{Commits, Preview, Previews, manifests, preview};
+pub use preview::{Commits, Migrations, Preview, Previews, manifests, preview};
 pub use standing::{read_standing, write_standing};
 pub use survey::{Survey, Trouble, deploy_tree, survey};
 pub use tell::{mute, tell};

@@ -108,7 +108,7 @@ pub trait Files {
     fn make_directory(&self, path: &Path, mode: u32, owner: Identity) -> Result<()>;
     /// Puts a file or link in the place of whatever file or link is there, by one rename.
     fn put(&self, path: &Path, node: &Node) -> Result<()>;
-    /// Renames a file or link over another one in the same file system.
+    /// Renames a file or link over another one in the same file system, or a directory to where nothing is.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
     /// Removes a file or link; nothing there is fine.
     fn remove(&self, path: &Path) -> Result<()>;

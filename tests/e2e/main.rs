@@ -38,5 +38,6 @@ mod smoke;
 mod supervisor;
 mod takeover;
 mod traces;
+mod uv;
 mod words;
 mod world;
