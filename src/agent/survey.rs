@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::host::{Listener, SlotId};
 use crate::manifest::{self, Environment, Policy, Repository, Tree};
-use crate::model::{CommitId, EnvName, PortRange, Service};
+use crate::model::{Capability, CommitId, EnvName, PortRange, Service};
 use crate::plan::{Decision, EnvPlan, Plan, Want, decide};
 use crate::source::{self, Address, CommitInfo, Mirror, Objects, Selection, SourceError, TreeEntry};
 use crate::transaction::{self, Context, Failure, Phase, chain};
@@ -24,7 +24,7 @@ pub struct Survey {
     pub manifests: Option<(Tree, manifest::Diagnostics)>,
     /// Why the repository could not be used.
     pub trouble: Option<Trouble>,
-    /// The blocks of ports of this host's environments.
+    /// The blocks of ports of this host's environments, where the kernel can be told to keep them.
     pub ports: Vec<PortRange>,
 }
 
@@ -192,7 +192,8 @@ fn wants(
         };
         wants.insert((*name).clone(), want);
     }
-    let ports = listed.iter().filter_map(|(_, env)| (*env).ok()).map(|env| env.ports).collect();
+    let kept = cx.host.capabilities().has(Capability::Kernel);
+    let ports = listed.iter().filter(|_| kept).filter_map(|(_, env)| (*env).ok()).map(|env| env.ports).collect();
     let gone: Vec<&EnvName> = installed
         .iter()
         .filter(|name| !wants.contains_key(*name) && !listed.iter().any(|(listed, _)| listed == name))

@@ -39,7 +39,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use authority::Authority;
+use authority::Authority;
 pub use clock::RealClock;
 pub use error::HostError;
 pub use exec::replace_with;
@@ -48,7 +48,7 @@ pub use foreground::{Command, Server, Surroundings, follow};
 pub use ground::{Ground, Spot};
 pub(crate) use http::runtime;
 pub use kernel::RealKernel;
-pub use nginx::{Nginx, Trial};
+pub use nginx::Nginx;
 pub use process::RealProcesses;
 pub use real::{Machine, Parts};
 pub use scratch::Scratch;
@@ -57,13 +57,15 @@ pub use systemd::Systemd;
 pub use users::RealUsers;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
-use crate::model::{Digest, Identity, UserName};
+use crate::model::{Capabilities, Digest, Identity, UserName};
 
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
 
 /// A machine.
 pub trait Host {
+    /// What it can do, and why not more.
+    fn capabilities(&self) -> &Capabilities;
     /// Its files.
     fn files(&self) -> &dyn Files;
     /// Its service manager.
@@ -275,8 +277,8 @@ pub trait Processes {
 
 /// Users and groups.
 pub trait Users {
-    /// Whether processes and files can be given to other users: root on a whole machine.
-    fn can_change_identity(&self) -> bool;
+    /// Whose our own files are: root's, or everything is ours.
+    fn own(&self) -> Identity;
     /// A user's ids; under `--root` without privileges, our own. `None` when there is no such user.
     fn user(&self, name: &UserName) -> Result<Option<Identity>>;
     /// The group that the web server's workers run as (`www-data`); under `--root` without privileges, our own.

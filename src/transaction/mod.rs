@@ -26,7 +26,7 @@ mod stage;
 mod validate;
 
 pub use build::{GUNICORN, lacks_gunicorn};
-pub use context::{Context, Entry, Facts, Installer, Privilege, Trees};
+pub use context::{Context, Entry, Facts, Installer, Trees};
 pub use failure::{Failure, FailureKind, Phase, chain};
 pub use foresee::{Foreseen, foresee};
 pub use ground::secret_fingerprint;

@@ -41,7 +41,7 @@ pub fn inputs(app: &App, cx: &Context<'_>) -> Result<Digest> {
 /// The host's own configuration as this process read it, and this program. Not what pip is given: no pass decides by it.
 fn said(app: &App, cx: &Context<'_>) -> Vec<u8> {
     let facts = cx.facts;
-    let facts = (facts.manager, facts.privilege, &facts.web_group, facts.http_port, &facts.launcher);
+    let facts = (facts.manager, cx.host.capabilities(), &facts.web_group, facts.http_port, &facts.launcher);
     format!("{} {} {:?} {facts:?}", env!("CARGO_PKG_VERSION"), app.name, app.settings).into_bytes()
 }
 
