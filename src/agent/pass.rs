@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::desired::Why;
-use crate::history::{Event as Happened, EventKind, History};
+use crate::history::{Event as Happened, EventKind};
 use crate::host::Lock;
 use crate::model::{EnvName, Identity, Node};
 use crate::observed::Installed;
@@ -15,6 +15,7 @@ use crate::transaction::{
     self, Context, Event, Failure, FailureKind, Going, Phase, Recovered, Released, Report, chain,
 };
 
+use super::chronicle;
 use super::idle::{self, Glance};
 use super::last;
 use super::outcome::{Left, Outcome};
@@ -33,9 +34,13 @@ pub struct PassReport {
 /// How long a pass waits for another program's transaction of the same environment.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Said before the first look at the deploy repository: over a network it takes a while.
+pub(super) const LOOKING: Event<'_> = Event::Working { phase: Phase::Fetch, what: "the deploy repository" };
+
 /// One pass over `only` these environments, or over all.
 pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
     let cx = app.context(report);
+    report.event(&LOOKING);
     let (inputs, seen) = match idle::glance(app, &cx, only) {
         Glance::Converged(converged) => {
             last::still(&cx);
@@ -91,7 +96,7 @@ fn recover_all(cx: &Context<'_>) -> Result<BTreeMap<EnvName, Outcome>, Failure> 
 }
 
 /// One environment: its lock, its one action, its repairs.
-fn environment(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
+pub fn environment(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
     if !plan.changes() && !matches!(plan.action, Action::Nothing) {
         return Outcome::Left(left(&plan.action));
     }
@@ -213,10 +218,7 @@ fn after(
 /// Writes what happened into the history; a history that can't be written never fails a release.
 fn record(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) {
     let Some(event) = happened(cx, plan, outcome) else { return };
-    let written = History::open(&cx.layout.history(), event.at).and_then(|mut history| history.append(&event));
-    if let Err(error) = written {
-        cx.report.event(&Event::Note { text: &format!("the history was not written: {}", chain(&error)) });
-    }
+    chronicle::write(cx, &event);
 }
 
 fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happened> {

@@ -92,6 +92,7 @@ impl Moment {
 
 /// Looks at everything and decides about `only` these environments, or about all.
 pub fn survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<Survey, Failure> {
+    cx.report.event(&super::pass::LOOKING);
     survey_at(app, cx, only, None)
 }
 

@@ -31,7 +31,7 @@ pub fn run(global: &Global) -> Result<u8, Fault> {
 }
 
 fn one(app: &App, global: &Global) {
-    let progress = printer::Progress::new(global.quiet);
+    let progress = printer::Progress::new(global);
     match pass(app, &progress, &BTreeSet::new()) {
         Ok(report) => super::reconcile::tell_all(&report, true),
         Err(failure) => printer::error(&super::reconcile::fault(&failure)),

@@ -31,6 +31,9 @@ pub struct Global {
     /// For those who look for it: `plan` does this
     #[arg(long, global = true, hide = true)]
     pub dry_run: bool,
+    /// For the tour: what is under way, as lines
+    #[arg(long, global = true, hide = true)]
+    pub narrate: bool,
     /// Prefix for every path
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,

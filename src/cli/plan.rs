@@ -16,7 +16,9 @@ pub fn run(args: &PlanArgs, global: &Global) -> Result<u8, Fault> {
     }
     let app = open::app(global)?;
     let only: BTreeSet<EnvName> = args.only.environments.iter().cloned().collect();
-    let survey = survey(&app, &app.context(&Quiet), &only).map_err(|failure| reconcile::fault(&failure))?;
+    let progress = printer::Progress::new(global);
+    let survey = survey(&app, &app.context(&progress), &only).map_err(|failure| reconcile::fault(&failure))?;
+    drop(progress);
     let changes = survey.plan.environments.iter().any(EnvPlan::changes);
     if global.json {
         printer::json(

@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Fault;
-use super::args::Colour;
+use super::args::{Colour, Global};
 use crate::transaction::{Event, Report};
 
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -111,23 +111,32 @@ pub fn table(table: &comfy_table::Table) {
     table.to_string().lines().for_each(|row| line(row.trim_end().strip_prefix(' ').unwrap_or(row.trim_end())));
 }
 
+/// What a line begins with that says what is under way, for the tour: it reads our lines and has the terminal.
+pub const UNDER_WAY: &str = "  … ";
+
 /// Tells a release as it happens: plain lines in a pipe, a spinner for what takes long on a terminal.
 #[derive(Debug)]
 pub struct Progress {
     quiet: bool,
+    narrated: bool,
     spinner: Mutex<Option<ProgressBar>>,
 }
 
 impl Progress {
-    /// Tells nothing but trouble when `quiet`.
-    pub fn new(quiet: bool) -> Self {
-        Self { quiet, spinner: Mutex::new(None) }
+    /// Tells nothing but trouble when it is to be quiet, or JSON is the answer.
+    pub fn new(global: &Global) -> Self {
+        Self { quiet: global.quiet || global.json, narrated: global.narrate, spinner: Mutex::new(None) }
+    }
+
+    fn under_way(&self, text: &str) {
+        if self.narrated {
+            line(format!("{UNDER_WAY}{text}"));
+        } else if std::io::stderr().is_terminal() {
+            self.spin(text.to_owned());
+        }
     }
 
     fn spin(&self, text: String) {
-        if !std::io::stderr().is_terminal() {
-            return;
-        }
         let Ok(mut spinner) = self.spinner.lock() else { return };
         let bar = spinner.get_or_insert_with(|| {
             let style = ProgressStyle::with_template("  {spinner} {msg} {elapsed}")
@@ -136,6 +145,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
+        bar.reset_elapsed();
         bar.set_message(text);
     }
 
@@ -153,8 +163,11 @@ impl Report for Progress {
         if self.quiet {
             return;
         }
+        if !matches!(event, Event::Working { .. }) {
+            self.clear();
+        }
         match event {
-            Event::Working { phase, what } => self.spin(format!("{phase:<8} {}", safe(what))),
+            Event::Working { phase, what } => self.under_way(format!("{phase:<8} {}", safe(what)).trim_end()),
             Event::Begin { env, from, to, generation } => {
                 let change = match from {
                     Some(from) if *from == *to => format!("{to}, with other configuration"),
@@ -164,14 +177,10 @@ impl Report for Progress {
                 line(format!("{env}  {change} (generation {generation})"));
             }
             Event::Done { phase, what, took: time } | Event::Failed { phase, what, took: time } => {
-                self.clear();
                 line(format!("  {:<8} {what:<40} {:>7}", phase.to_string(), took(*time)));
             }
             Event::Repaired { env, what } => anstream::println!("{GREEN}repaired{GREEN:#} {env}: {}", safe(what)),
-            Event::Note { text } => {
-                self.clear();
-                note(text);
-            }
+            Event::Note { text } => note(text),
         }
     }
 }

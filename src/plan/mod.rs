@@ -5,7 +5,7 @@ mod edits;
 mod need;
 
 pub use decide::{Decision, decide};
-pub use edits::{Edited, edited};
+pub use edits::{Edited, edited, masked};
 pub use need::{Need, Row};
 
 use crate::desired::Wanted;

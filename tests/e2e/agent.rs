@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::traces::until_within;
+use crate::traces::{until, until_within};
 use crate::world::World;
 
 /// A pass a minute, none of it by chance.
@@ -93,6 +93,8 @@ fn the_timer_makes_a_pass_that_was_missed_and_sets_the_next() {
         .host
         .sh(&format!("mkdir -p /var/lib/systemd/timers; touch -d '1 hour ago' /var/lib/systemd/timers/stamp-{TIMER}"));
     world.host.exec_ok(&["systemctl", "enable", "--now", TIMER]);
+    let begun = || property(&world, "portreeve-reconcile.service", "ExecMainStartTimestampMonotonic") != "0";
+    until("the pass that was missed begins", begun);
     let passed = || property(&world, "portreeve-reconcile.service", "ExecMainExitTimestampMonotonic") != "0";
     until_within(A_PASS, "the pass has ended", passed);
     assert_eq!(world.serving(), "v1");
