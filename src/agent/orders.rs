@@ -153,9 +153,7 @@ impl Ordered<'_> {
             Going::Forward { wanted: Box::new(target.wanted.clone()), why: Why::Rollback(target.number) }
         };
         match transaction::go(self.cx, &self.installed, &going) {
-            Released::Kept { .. } => {
-                Ok(format!("{} serves again; later passes leave it there", target.wanted.title()))
-            }
+            Released::Kept { .. } => Ok(format!("{} serves again; later passes leave it there", target.wanted.title())),
             Released::Refused { failure, .. } => {
                 self.write(&self.standing)?;
                 Err(OrderError::Failed(*failure))

@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Fault;
-use super::args::{Colour, Global};
+use super::args::{Colour, Global, Telling};
 use crate::transaction::{Event, Report};
 
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -111,28 +111,28 @@ pub fn table(table: &comfy_table::Table) {
     table.to_string().lines().for_each(|row| line(row.trim_end().strip_prefix(' ').unwrap_or(row.trim_end())));
 }
 
-/// What a line begins with that says what is under way, for the tour: it reads our lines and has the terminal.
+/// What a line begins with that says what is under way, where that is told by lines.
 pub const UNDER_WAY: &str = "  … ";
 
 /// Tells a release as it happens: plain lines in a pipe, a spinner for what takes long on a terminal.
 #[derive(Debug)]
 pub struct Progress {
     quiet: bool,
-    narrated: bool,
+    telling: Telling,
     spinner: Mutex<Option<ProgressBar>>,
 }
 
 impl Progress {
     /// Tells nothing but trouble when it is to be quiet, or JSON is the answer.
     pub fn new(global: &Global) -> Self {
-        Self { quiet: global.quiet || global.json, narrated: global.narrate, spinner: Mutex::new(None) }
+        Self { quiet: global.quiet || global.json, telling: global.progress, spinner: Mutex::new(None) }
     }
 
     fn under_way(&self, text: &str) {
-        if self.narrated {
-            line(format!("{UNDER_WAY}{text}"));
-        } else if std::io::stderr().is_terminal() {
-            self.spin(text.to_owned());
+        match self.telling {
+            Telling::Lines => line(format!("{UNDER_WAY}{text}")),
+            Telling::Auto if std::io::stderr().is_terminal() => self.spin(text.to_owned()),
+            Telling::Auto => {}
         }
     }
 

@@ -42,7 +42,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use authority::Authority;
+pub use authority::Authority;
 pub use clock::RealClock;
 pub use disk::{About, Answer as DiskAnswer, Disk, Kind, Onto, Open};
 pub use error::HostError;

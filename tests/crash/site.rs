@@ -13,7 +13,7 @@ use portreeve::manifest::{
 use portreeve::model::{
     CommitId, Digest, Domain, EnvLayout, EnvName, Identity, Layout, Manager, Node, PortRange, Root, Span, UserName,
 };
-use portreeve::transaction::{Context, Entry, Event, Facts, Failure, Installer, Privilege, Report, Trees};
+use portreeve::transaction::{Context, Entry, Event, Facts, Failure, Installer, Report, Trees};
 
 use crate::front::Nginx as Front;
 use crate::machine::State;
@@ -157,7 +157,6 @@ impl Trees for MemoryTrees {
 pub fn facts() -> Facts {
     Facts {
         manager: Manager::Systemd,
-        privilege: Privilege::Root,
         web_group: "www-data".to_owned(),
         http_port: 80,
         launcher: vec!["/usr/bin/portreeve".to_owned()],

@@ -33,7 +33,7 @@ pub(super) fn run(place: &Place, args: &[&str]) -> Result<Said, TourError> {
     place.go_on()?;
     let root = place.layout.root().path().display().to_string();
     let colour = if printer::colours() { "always" } else { "never" };
-    let all = ["--root", &root, "--narrate", "--color", colour].into_iter().chain(args.iter().copied());
+    let all = ["--root", &root, "--progress", "lines", "--color", colour].into_iter().chain(args.iter().copied());
     let command = Command {
         program: program()?,
         args: all.map(str::to_owned).collect(),
