@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::chronicle;
-use super::pass::{PATIENCE, lock};
 use super::{App, read_standing, survey, write_standing};
 use crate::desired::Wanted;
 use crate::history::{Event as Happened, EventKind};
 use crate::host::HostError;
 use crate::model::{EnvName, Found, Identity, Manager, Node, Slot};
 use crate::policy::Standing;
+use crate::transaction::lock::{self, shared};
 use crate::transaction::{Context, Failure};
 
 /// No configuration file is larger.
@@ -70,7 +70,7 @@ pub fn adopt(app: &App, cx: &Context<'_>, path: &Path, by: &str) -> Result<Adopt
         Some((wanted.env.name.clone(), place))
     });
     let (env, place) = found.ok_or_else(|| AdoptError::Elsewhere(path.to_owned()))?;
-    let _lock = lock(cx, &env.flat(), PATIENCE)?;
+    let _lock = shared(cx, lock::Place::Environment(&env))?;
     let copy = move_aside(cx, &env, &place)?;
     try_again(cx, &env)?;
     record(cx, &env, by, path, &copy);

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::Why;
-use crate::host::HostError;
 use crate::model::{CommitId, EnvName, Identity, Node};
+use crate::transaction::lock::{Place, shared};
 use crate::transaction::{self, Context, Failure, Phase};
 
 /// A record of a thousand environments has 60 KB.
@@ -73,7 +73,8 @@ pub(super) fn numbers(cx: &Context<'_>, name: &EnvName) -> Result<Vec<u64>, Fail
 }
 
 /// Raises the floor of those that followed `tip`. Nothing is written when it was the same.
-pub(super) fn raise(cx: &Context<'_>, followed: &[EnvName], tip: &CommitId) -> Result<(), HostError> {
+pub(super) fn raise(cx: &Context<'_>, followed: &[EnvName], tip: &CommitId) -> Result<(), Failure> {
+    let _record = shared(cx, Place::Mirrors)?;
     let before = Floors::read(cx);
     let mut after = before.clone();
     after.environments.extend(followed.iter().map(|name| (name.clone(), tip.clone())));
@@ -81,5 +82,6 @@ pub(super) fn raise(cx: &Context<'_>, followed: &[EnvName], tip: &CommitId) -> R
         return Ok(());
     }
     let bytes = serde_json::to_vec(&after).unwrap_or_default();
-    cx.host.files().put(&cx.layout.floors(), &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })
+    let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
+    cx.host.files().put(&cx.layout.floors(), &node).map_err(Failure::on_host(Phase::Recover))
 }

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::host::{HostError, Listener, SlotId};
-use crate::manifest::{self, Environment, Policy, Repository, Tree};
-use crate::model::{CommitId, EnvName, PortRange, Service};
+use crate::manifest::{self, Environment, Notify, Policy, Repository, Tree};
+use crate::model::{Capability, CommitId, EnvName, PortRange, Service};
 use crate::observed::Installed;
-use crate::plan::{Decision, EnvPlan, Plan, Want, decide};
+use crate::plan::{Action, Decision, EnvPlan, Plan, Want, decide};
 use crate::policy::Standing;
 use crate::source::{self, Address, CommitInfo, Mirror, Objects, Refs, Refusal, SourceError, TreeEntry};
+use crate::transaction::lock::{Place, shared};
 use crate::transaction::{self, Context, Failure, Phase, chain};
 
 use super::floor::Floors;
-use super::pass::{PATIENCE, lock};
 use super::want::Resolver;
 use super::{App, read_standing};
 
@@ -27,12 +27,14 @@ pub struct Survey {
     pub manifests: Option<(Tree, manifest::Diagnostics)>,
     /// Why the repository could not be used.
     pub trouble: Option<Trouble>,
-    /// The blocks of ports of this host's environments.
+    /// The blocks of ports of this host's environments, where the kernel can be told to keep them.
     pub ports: Vec<PortRange>,
     /// The environments for which the tip counts: from now on they don't go back below it.
     pub followed: Vec<EnvName>,
     /// What was found in the applications' repositories that could be looked at.
     pub refs: BTreeMap<String, Refs>,
+    /// Who is told of a change; `None` while that is not known.
+    pub notify: Option<Notify>,
 }
 
 /// Why the deploy repository as a whole could not be used; nothing on the host follows from it then.
@@ -99,6 +101,7 @@ impl Moment {
 
 /// Looks at everything and decides about `only` these environments, or about all.
 pub fn survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<Survey, Failure> {
+    cx.report.event(&super::pass::LOOKING);
     survey_at(app, cx, only, None)
 }
 
@@ -109,17 +112,9 @@ pub(super) fn survey_at(
     only: &BTreeSet<EnvName>,
     seen: Option<source::Result<CommitId>>,
 ) -> Result<Survey, Failure> {
-    // Mirrors are written by one program at a time.
-    let _fetching = lock(cx, "fetch", PATIENCE)?;
-    let moment = Moment::now(cx)?;
     let installed = transaction::installed_names(cx).map_err(Failure::on_host(Phase::Recover))?;
-    let (deploy, asked) = match read_deploy(app, seen) {
-        Ok(deploy) => {
-            let asked = wants(app, cx, &deploy, &installed, only).map_err(Trouble::Lasting);
-            (Some(deploy), asked)
-        }
-        Err(error) => (None, Err(Trouble::of(&error))),
-    };
+    let (deploy, asked) = ask(app, cx, only, seen, &installed);
+    let moment = Moment::now(cx)?;
     let (mut asked, trouble) = match asked {
         Ok(asked) => (asked, None),
         Err(trouble) => (Asked::default(), Some(trouble)),
@@ -134,26 +129,47 @@ pub(super) fn survey_at(
     let judge = judge.map(|deploy| Judge { deploy, branch: &app.settings.branch, floors: Floors::read(cx) });
     let (mut environments, mut followed) = (Vec::new(), Vec::new());
     for (name, want) in std::mem::take(&mut asked.wants) {
-        let installed = transaction::installed(cx, &name, &moment.services)?;
-        let standing = read_standing(cx, &name)?;
-        let want = match judge.as_ref().map(|judge| judge.refuses(cx, &want, &installed, &standing)).transpose()? {
-            Some(Some(words)) => Want::Diverged(words),
-            Some(None) => {
-                followed.push(name.clone());
-                want
-            }
-            None => want,
-        };
         let moved = asked.moved.remove(&name);
-        environments.push(environment(app, cx, Seen { want, moved, installed, standing }, &moment)?);
+        let looked = look(app, cx, (&name, want, moved), judge.as_ref(), &moment);
+        let (plan, follows) = looked.unwrap_or_else(|failure| (unreadable(name.clone(), failure.cause), false));
+        environments.push(plan);
+        followed.extend(follows.then_some(name));
     }
     let Asked { ports, refs, .. } = asked;
     let plan = Plan { tip: deploy.as_ref().map(|deploy| deploy.tip.clone()), environments };
+    let notify = deploy.as_ref().and_then(|deploy| Some(deploy.repository.as_ref()?.notify.clone()));
     let (commit, manifests) = match deploy {
         Some(deploy) => (deploy.info, Some((deploy.tree, deploy.diagnostics))),
         None => (None, None),
     };
-    Ok(Survey { plan, commit, manifests, trouble, ports, followed, refs })
+    Ok(Survey { plan, commit, manifests, trouble, ports, followed, refs, notify })
+}
+
+/// An environment that can't be looked at keeps no other from being.
+fn unreadable(name: EnvName, cause: String) -> EnvPlan {
+    let action = Action::Blocked(cause);
+    EnvPlan { name, serves: None, wants: None, action, repairs: Vec::new(), respected: Vec::new(), moved: None }
+}
+
+/// What the repository asks for. Mirrors are written by one program at a time, and nothing else is waited for meanwhile.
+fn ask(
+    app: &App,
+    cx: &Context<'_>,
+    only: &BTreeSet<EnvName>,
+    seen: Option<source::Result<CommitId>>,
+    installed: &[EnvName],
+) -> (Option<Deploy>, Result<Asked, Trouble>) {
+    let _fetching = match shared(cx, Place::Mirrors) {
+        Ok(lock) => lock,
+        Err(failure) => return (None, Err(Trouble::Passing(failure.cause))),
+    };
+    match read_deploy(app, seen) {
+        Ok(deploy) => {
+            let asked = wants(app, cx, &deploy, installed, only).map_err(Trouble::Lasting);
+            (Some(deploy), asked)
+        }
+        Err(error) => (None, Err(Trouble::of(&error))),
+    }
 }
 
 fn read_deploy(app: &App, seen: Option<source::Result<CommitId>>) -> Result<Deploy, SourceError> {
@@ -223,7 +239,8 @@ fn wants(
         };
         wants.insert((*name).clone(), want);
     }
-    let ports = listed.iter().filter_map(|(_, env)| (*env).ok()).map(|env| env.ports).collect();
+    let kept = cx.host.capabilities().has(Capability::Kernel);
+    let ports = listed.iter().filter(|_| kept).filter_map(|(_, env)| (*env).ok()).map(|env| env.ports).collect();
     let gone = |name: &&EnvName| !listed.iter().any(|(listed, _)| listed == name);
     let here = serving(cx, installed).map_err(|error| chain(&error))?;
     let many = is_most(here.iter().copied().filter(gone).count(), here.len());
@@ -268,6 +285,25 @@ fn absent(cx: &Context<'_>, repository: &Repository, name: &EnvName, mistakes: b
     let policy = transaction::installed(cx, name, &BTreeMap::new()).ok().and_then(|installed| installed.generation);
     let pro = policy.is_none_or(|generation| generation.wanted.env.policy == Policy::Pro);
     Want::Absent { tombstone: tombstone || !pro }
+}
+
+/// Looks at one environment and decides about it. Whether the tip counts for it.
+fn look(
+    app: &App,
+    cx: &Context<'_>,
+    (name, want, moved): (&EnvName, Want, Option<String>),
+    judge: Option<&Judge<'_>>,
+    moment: &Moment,
+) -> Result<(EnvPlan, bool), Failure> {
+    let installed = transaction::installed(cx, name, &moment.services)?;
+    let standing = read_standing(cx, name)?;
+    let Some(judge) = judge else {
+        return Ok((environment(app, cx, Seen { want, moved, installed, standing }, moment)?, false));
+    };
+    let refused = judge.refuses(cx, &want, &installed, &standing)?;
+    let follows = refused.is_none();
+    let want = refused.map_or(want, Want::Diverged);
+    Ok((environment(app, cx, Seen { want, moved, installed, standing }, moment)?, follows))
 }
 
 /// One environment with everything that is decided from.

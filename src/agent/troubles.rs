@@ -92,7 +92,7 @@ fn word(left: &Left) -> Option<&'static str> {
         Left::Blocked(_) => Some("blocked"),
         Left::Diverged(_) => Some("diverged"),
         Left::Stale(_) => Some("stale"),
-        Left::Held(_) | Left::Quarantined(_) | Left::Waiting(_) => None,
+        Left::Held(_) | Left::Quarantined(_) | Left::Waiting(_) | Left::Busy(_) | Left::Overtaken => None,
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::args::{Global, StatusArgs};
 use super::{Fault, open, printer, reconcile};
-use crate::agent::{App, LastPass, Left, Troubles, read_last_pass, read_standing, read_troubles, schedule};
+use crate::agent::{App, LastPass, Left, Troubles, mute, read_last_pass, read_standing, read_troubles, schedule};
 use crate::host::{Request, Target};
 use crate::model::{EnvName, SlotId};
 use crate::observed::Installed;
@@ -39,7 +39,7 @@ struct Row {
 impl Row {
     /// A person decided about those that are held, suspended and stopped.
     fn needs_you(&self) -> bool {
-        !matches!(self.state, "ok" | "held" | "suspended" | "stopped")
+        !matches!(self.state, "ok" | "releasing" | "held" | "suspended" | "stopped")
     }
 }
 
@@ -77,8 +77,27 @@ fn rows(host: &Host<'_>, only: &[EnvName]) -> Result<Vec<Row>, Failure> {
     let installed = transaction::installed_names(cx).map_err(&on_host)?;
     let names: BTreeSet<EnvName> = installed.into_iter().chain(last.environments.keys().cloned()).collect();
     let names = names.into_iter().filter(|name| only.is_empty() || only.contains(name));
-    let rows = names.map(|name| row(host, &services, &name)).collect::<Result<Vec<_>, _>>()?;
-    Ok(rows.into_iter().flatten().collect())
+    let rows = names.map(|name| {
+        let row = row(host, &services, &name);
+        row.unwrap_or_else(|failure| Some(unreadable(&name, failure)))
+    });
+    Ok(rows.flatten().collect())
+}
+
+/// What is on the host of it can't be read, or is a newer portreeve's.
+fn unreadable(name: &EnvName, failure: Failure) -> Row {
+    Row {
+        environment: name.clone(),
+        serves: None,
+        release: None,
+        generation: None,
+        slot: None,
+        http: None,
+        wants: None,
+        state: "blocked",
+        detail: failure.cause,
+        next: format!("portreeve history {name}"),
+    }
 }
 
 /// `None`: it was taken off this host.
@@ -95,7 +114,10 @@ fn row(
     }
     let standing = read_standing(cx, name)?;
     let now = cx.host.clock().now();
-    let (state, detail) = state(host, &installed, &standing, seen.and_then(|seen| seen.left.as_ref()), now);
+    let (state, detail) = match releasing(cx, name) {
+        Some(detail) => ("releasing", detail),
+        None => state(host, &installed, &standing, seen.and_then(|seen| seen.left.as_ref()), now),
+    };
     let generation = installed.generation.as_ref();
     Ok(Some(Row {
         environment: name.clone(),
@@ -109,6 +131,13 @@ fn row(
         detail: detail.lines().next().unwrap_or_default().to_owned(),
         next: next(name, state, &standing),
     }))
+}
+
+/// What is under way: `generation 43, by portreeve agent (pid 812, since 02:40:10 UTC)`
+fn releasing(cx: &Context<'_>, name: &EnvName) -> Option<String> {
+    let who = transaction::lock::at_work(cx, name)?;
+    let intent = transaction::Intent::find(cx, name).ok()??;
+    Some(format!("generation {}, by {who}", intent.to))
 }
 
 /// What the host itself says counts first, then what the last pass could not do.
@@ -145,7 +174,7 @@ fn state(
         Some(Left::Waiting(words) | Left::Blocked(words)) => ("blocked", aged(words)),
         Some(Left::Diverged(words)) => ("diverged", aged(words)),
         Some(Left::Stale(words)) => ("stale", aged(words)),
-        Some(Left::Held(_) | Left::Quarantined(_)) | None => ("ok", drift(&plan)),
+        Some(Left::Held(_) | Left::Quarantined(_) | Left::Busy(_) | Left::Overtaken) | None => ("ok", drift(&plan)),
     }
 }
 
@@ -219,6 +248,9 @@ fn print(app: &App, host: &Host<'_>, rows: &[Row]) {
     let what = if rows.len() == 1 { "environment answers" } else { "environments answer" };
     printer::line(format!("{}: {answering} of {} {what}{need}", app.name, rows.len()));
     printer::line(format!("repo  {}", repository(app, host, now)));
+    for line in mute(&app.context(&Quiet)) {
+        printer::line(format!("notify  {line}"));
+    }
     if rows.is_empty() {
         printer::help("portreeve reconcile makes the first pass");
         return;

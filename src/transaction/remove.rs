@@ -36,7 +36,7 @@ pub fn remove(cx: &Context<'_>, installed: &Installed) -> Result<Removed, Failur
     if installed.active != Some(0) {
         commit::activate(cx, name, 0)?;
     }
-    cx.host.front().reload().map_err(&fail)?;
+    commit::reload(cx)?;
     for slot in Slot::BOTH {
         slot::retire(cx, name, slot).map_err(&fail)?;
     }

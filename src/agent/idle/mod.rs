@@ -70,7 +70,7 @@ pub fn glance(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Glance {
         (inputs, holds, tip.join().ok(), same)
     });
     if holds && same && matches!(&tip, Some(Ok(tip)) if *tip == head.tip) {
-        Glance::Converged(Box::new(report(head)))
+        Glance::Converged(Box::new(report(head, cx.host.clock().now())))
     } else {
         Glance::Whole { inputs, tip }
     }
@@ -99,7 +99,7 @@ fn looked_at_tags(cx: &Context<'_>, now: Timestamp) {
     cx.host.files().put(&cx.layout.tags_looked(), &node).ok();
 }
 
-fn report(head: Head) -> PassReport {
+fn report(head: Head, looked: Timestamp) -> PassReport {
     let outcome = |left: Option<Left>| left.map_or(Outcome::Unchanged, Outcome::Left);
     PassReport {
         survey: Survey {
@@ -110,8 +110,10 @@ fn report(head: Head) -> PassReport {
             ports: Vec::new(),
             followed: Vec::new(),
             refs: BTreeMap::new(),
+            notify: None,
         },
         outcomes: head.environments.into_iter().map(|(name, left)| (name, outcome(left))).collect(),
+        looked,
     }
 }
 
