@@ -14,7 +14,7 @@ fn release(stage: &Stage, release: &Release) -> Result<(), String> {
 
 fn settled(outcome: Outcome) -> Result<(), String> {
     match outcome {
-        Outcome::Released { .. } | Outcome::Removed | Outcome::Repaired | Outcome::Unchanged => Ok(()),
+        Outcome::Released { .. } | Outcome::Removed(_) | Outcome::Repaired | Outcome::Unchanged => Ok(()),
         Outcome::Failed(failure) | Outcome::NotReleased { failure, .. } => Err(failure.to_string()),
         Outcome::Left(left) => Err(format!("{left:?}")),
     }
