@@ -108,6 +108,7 @@ const PURE: &[&str] = &[
     "resource",
     "source::select",
     "agent::schedule",
+    "agent::explain",
 ];
 
 /// What a pure module may not name, of this crate and of others.

@@ -11,7 +11,7 @@ use crate::transaction::{self, Context, Failure, Phase, chain};
 
 use super::pass::{PATIENCE, lock};
 use super::want::Resolver;
-use super::{App, read_standing};
+use super::{App, read_standing, standing_here};
 
 /// A plan and what it was made from.
 #[derive(Debug)]
@@ -231,7 +231,7 @@ fn environment(
     deploy: Option<&Deploy>,
 ) -> Result<EnvPlan, Failure> {
     let installed = transaction::installed(cx, name, &moment.services)?;
-    let standing = read_standing(cx, name)?;
+    let standing = standing_here(cx, read_standing(cx, name)?, &want);
     let want = descend(want, &installed, &standing, deploy);
     let foreign = match &want {
         Want::Wanted(wanted) => foreign(cx, &moment.listeners, wanted.env.ports, &wanted.env.user)?,

@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 
 use super::args::Global;
 use super::{Fault, open, printer, signals};
-use crate::agent::{App, pass, schedule};
+use crate::agent::{App, Witness, pass, schedule};
 use crate::transaction::chain;
 
 /// Runs until SIGTERM or SIGINT; a pass that is under way ends at its next safe point.
@@ -32,7 +32,7 @@ pub fn run(global: &Global) -> Result<u8, Fault> {
 
 fn one(app: &App, global: &Global) {
     let progress = printer::Progress::new(global.quiet);
-    match pass(app, &progress, &BTreeSet::new()) {
+    match pass(app, &Witness::new(app, &progress), &BTreeSet::new()) {
         Ok(report) => super::reconcile::tell_all(&report, true),
         Err(failure) => printer::error(&super::reconcile::fault(&failure)),
     }

@@ -3,8 +3,8 @@
 use comfy_table::{Table, presets};
 
 use super::args::{Global, HistoryArgs};
-use super::{Fault, open, printer};
-use crate::history::History;
+use super::{Fault, json, open, printer};
+use crate::history::{Event, History};
 
 /// Prints the latest events, newest first.
 pub fn run(args: &HistoryArgs, global: &Global) -> Result<u8, Fault> {
@@ -15,7 +15,7 @@ pub fn run(args: &HistoryArgs, global: &Global) -> Result<u8, Fault> {
         None => Vec::new(),
     };
     if global.json {
-        printer::json(&events);
+        printer::json(&events.into_iter().map(json::Event::from).collect::<Vec<_>>());
         return Ok(0);
     }
     let mut table = Table::new();
@@ -23,12 +23,20 @@ pub fn run(args: &HistoryArgs, global: &Global) -> Result<u8, Fault> {
     for event in &events {
         let env = event.env.as_ref().map(ToString::to_string).unwrap_or_default();
         let generation = event.generation.map(|number| number.to_string()).unwrap_or_default();
-        let by = event.by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
-        let why = event.why.as_ref().filter(|why| !event.summary.contains(why.as_str()));
-        let why = why.map(|why| format!(": \"{}\"", why.lines().next().unwrap_or_default())).unwrap_or_default();
         let when = event.at.strftime("%Y-%m-%d %H:%M:%S").to_string();
-        table.add_row([when, env, generation, event.kind.as_str().to_owned(), format!("{}{by}{why}", event.summary)]);
+        table.add_row([when, env, generation, event.kind.as_str().to_owned(), words(event)]);
     }
     printer::table(&table);
     Ok(0)
+}
+
+/// What happened, who ordered it, and why, each once: `back to v1.4.2, by anna: "cart broken"`.
+fn words(event: &Event) -> String {
+    let by = event.by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
+    let why = event.why.as_ref().filter(|why| !event.summary.contains(why.as_str()));
+    let why = why.map(|why| format!(": \"{}\"", why.lines().next().unwrap_or_default())).unwrap_or_default();
+    let took = event.took.map(|took| format!(" after {}", printer::took(took))).unwrap_or_default();
+    let commit =
+        event.deploy_commit.as_ref().map(|commit| format!(", deploy commit {}", commit.short())).unwrap_or_default();
+    format!("{}{took}{commit}{by}{why}", event.summary.lines().next().unwrap_or_default())
 }

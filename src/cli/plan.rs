@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::args::{Global, PlanArgs};
-use super::{Fault, open, printer, reconcile, release, since};
+use super::{Fault, json, open, printer, reconcile, release, since};
 use crate::agent::{App, Previews, Survey, preview, schedule, survey};
 use crate::model::EnvName;
 use crate::plan::{Action, EnvPlan};
@@ -141,7 +141,7 @@ fn cure(plan: &EnvPlan) -> Option<String> {
     }
 }
 
-fn as_json(plan: &EnvPlan) -> serde_json::Value {
+fn as_json(plan: &EnvPlan) -> json::Planned {
     let action = match &plan.action {
         Action::Nothing if plan.changes() => "repair",
         Action::Nothing => "nothing",
@@ -157,10 +157,11 @@ fn as_json(plan: &EnvPlan) -> serde_json::Value {
         Action::Diverged(_) => "diverged",
         Action::Stale(_) => "stale",
     };
-    serde_json::json!({
-        "environment": plan.name.to_string(), "action": action,
-        "serves": plan.serves.as_ref().map(|serving| &serving.title),
-        "wants": plan.wants.as_ref().map(|wanted| wanted.title()),
-        "repairs": plan.repairs.iter().map(ToString::to_string).collect::<Vec<_>>(),
-    })
+    json::Planned {
+        environment: plan.name.clone(),
+        action: action.to_owned(),
+        serves: plan.serves.as_ref().map(|serving| serving.title.clone()),
+        wants: plan.wants.as_ref().map(|wanted| wanted.title()),
+        repairs: plan.repairs.iter().map(ToString::to_string).collect(),
+    }
 }

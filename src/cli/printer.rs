@@ -95,17 +95,6 @@ pub fn took(time: Duration) -> String {
     }
 }
 
-/// `40s`, `18m`, `6h 12m`, `3d`
-pub fn ago(time: jiff::SignedDuration) -> String {
-    let seconds = time.as_secs().max(0);
-    match (seconds / 60, seconds / 3600) {
-        (0, _) => format!("{seconds}s"),
-        (minutes, 0) => format!("{minutes}m"),
-        (minutes, hours @ 1..48) => format!("{hours}h {}m", minutes % 60),
-        (_, hours) => format!("{}d", hours / 24),
-    }
-}
-
 /// A table, without the spaces that fill its last column.
 pub fn table(table: &comfy_table::Table) {
     table.to_string().lines().for_each(|row| line(row.trim_end().strip_prefix(' ').unwrap_or(row.trim_end())));

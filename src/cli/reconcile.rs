@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::args::{Environments, Global};
-use super::{Fault, open, printer, signals};
-use crate::agent::{App, Left, Outcome, PassReport, Survey, Trouble, pass, worst};
+use super::{Fault, json, open, printer, signals};
+use crate::agent::{App, Left, Outcome, PassReport, Survey, Trouble, Witness, pass, worst};
 use crate::model::EnvName;
 use crate::policy::FailureClass;
 use crate::transaction::{Failure, FailureKind, Phase};
@@ -14,7 +14,7 @@ pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
     let app = open::app_with(global, signals::cancelled(|| ())?)?;
     let progress = printer::Progress::new(global.quiet || global.json);
     let only: BTreeSet<EnvName> = args.environments.iter().cloned().collect();
-    let report = pass(&app, &progress, &only).map_err(|failure| fault(&failure))?;
+    let report = pass(&app, &Witness::new(&app, &progress), &only).map_err(|failure| fault(&failure))?;
     drop(progress);
     conclude(&app, &report, &only, global)
 }
@@ -57,11 +57,13 @@ pub fn mistakes(survey: &Survey, global: &Global) -> bool {
     any
 }
 
-fn summary(report: &PassReport) -> serde_json::Value {
-    let each = report.outcomes.iter().map(|(name, outcome)| {
-        serde_json::json!({ "environment": name.to_string(), "outcome": word(outcome), "exit_code": outcome.exit_code() })
+fn summary(report: &PassReport) -> json::Pass {
+    let each = report.outcomes.iter().map(|(name, outcome)| json::Reconciled {
+        environment: name.clone(),
+        outcome: word(outcome).to_owned(),
+        exit_code: outcome.exit_code(),
     });
-    serde_json::json!({ "tip": report.survey.plan.tip, "environments": each.collect::<Vec<_>>() })
+    json::Pass { tip: report.survey.plan.tip.clone(), environments: each.collect() }
 }
 
 fn word(outcome: &Outcome) -> &'static str {
@@ -103,8 +105,8 @@ fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
             printer::line(format!("{name}  {title} released after {}", printer::took(*took)));
         }
         Outcome::Removed => printer::line(format!("{name}  taken off this host; data, media, logs and backups stay")),
-        Outcome::NotReleased { title, generation, failure, seen, serves } => {
-            not_released(name, title, *generation, failure, *seen, serves.as_deref());
+        Outcome::NotReleased { title, failure, seen, serves, .. } => {
+            not_released(name, title, failure, *seen, serves.as_deref());
         }
         Outcome::Failed(failure) => {
             printer::error(&Fault { message: format!("{name}: {}", failure.cause), ..fault(failure) });
@@ -118,20 +120,19 @@ fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
 }
 
 fn trouble(name: &EnvName, left: &Left) {
-    let (state, words, next) = match left {
-        Left::Quarantined(words) => ("quarantined", words, format!("push a fix, or: portreeve retry {name}")),
-        Left::Waiting(words) => ("waiting", words, "nothing to do; it is tried again by itself".to_owned()),
-        Left::Blocked(words) => ("blocked", words, format!("portreeve status {name}")),
-        Left::Diverged(words) => ("diverged", words, format!("portreeve history {name}")),
-        Left::Held(words) | Left::Stale(words) => ("left", words, format!("portreeve status {name}")),
+    let (state, words) = match left {
+        Left::Quarantined(words) => ("quarantined", words),
+        Left::Waiting(words) => ("waiting", words),
+        Left::Blocked(words) => ("blocked", words),
+        Left::Diverged(words) => ("diverged", words),
+        Left::Held(words) | Left::Stale(words) => ("left", words),
     };
-    printer::error(&Fault::blocked(format!("{name} is {state}: {words}")));
-    printer::help(&next);
+    printer::error(&Fault::blocked(format!("{name} is {state}: {words}")).with_help(format!("portreeve why {name}")));
 }
 
 /// In the order of every message about trouble: the cause's headline, who is served by what, the evidence, what we do next, and
 /// what to type.
-fn not_released(name: &EnvName, title: &str, generation: u64, failure: &Failure, seen: bool, serves: Option<&str>) {
+fn not_released(name: &EnvName, title: &str, failure: &Failure, seen: bool, serves: Option<&str>) {
     let verb = if seen { "rolled back" } else { "not released" };
     let what = if serves == Some(title) { "changed configuration of " } else { "" };
     printer::error(&Fault::blocked(format!("{what}{title} {verb}: {}", failure.cause)));
@@ -143,7 +144,7 @@ fn not_released(name: &EnvName, title: &str, generation: u64, failure: &Failure,
     if let Some(help) = &failure.help {
         printer::help(help);
     }
-    printer::help(&format!("portreeve logs {name} --release {generation}"));
+    printer::help(&format!("portreeve why {name}"));
 }
 
 fn served(failure: &Failure, seen: bool, serves: Option<&str>) -> String {

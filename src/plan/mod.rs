@@ -1,9 +1,11 @@
 //! What to do with each environment, decided once: `plan` prints the same value that a pass executes. Pure.
 
 mod decide;
+mod differences;
 mod edits;
 
-pub use decide::{Decision, decide};
+pub use decide::{Decision, decide, intents_and_drift};
+pub use differences::differences;
 pub use edits::{Edited, edited};
 
 use crate::desired::Wanted;

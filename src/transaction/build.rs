@@ -242,17 +242,9 @@ pub fn succeed(exit: Exit, phase: Phase, cause: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let cause = if exit.timed_out { format!("{cause}: not done in time") } else { cause.to_owned() };
-    let cause = telling(&exit.tail).map_or(cause.clone(), |line| format!("{cause}: {line}"));
+    let cause = crate::policy::telling(&exit.tail).map_or(cause.clone(), |line| format!("{cause}: {line}"));
     let class = if index_unreachable(&exit.tail) { FailureClass::Transient } else { FailureClass::Release };
     Err(Failure::new(class, phase, cause).with_log(exit.tail))
-}
-
-/// The line that tells what went wrong: the last that names an error, as Python and pip write it, else the last.
-fn telling(tail: &[String]) -> Option<&str> {
-    let lines = || tail.iter().rev().map(|line| line.trim()).filter(|line| !line.is_empty());
-    let names_error =
-        |line: &&str| line.split(':').next().is_some_and(|head| head.ends_with("Error") || head == "ERROR");
-    lines().find(names_error).or_else(|| lines().next())
 }
 
 /// pip could not ask its index: the network's fault, not the release's.
