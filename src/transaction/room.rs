@@ -30,7 +30,9 @@ pub fn ensure(cx: &Context<'_>, wanted: &Wanted) -> Result<(), Failure> {
             continue;
         };
         let failure = Failure::new(FailureClass::Host, Phase::Build, format!("{} has {lacking}", place.display()));
-        return Err(failure.with_help("it is tried again when there is room; nothing is half-written"));
+        return Err(failure.with_help(
+            "make room, nothing is half-written: du -xh --max-depth=2 / | sort -h | tail says what is largest",
+        ));
     }
     Ok(())
 }
