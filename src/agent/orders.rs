@@ -12,8 +12,8 @@ use crate::policy::{Accepted, Hold, HoldKind, Standing, Until};
 use crate::source::{Ancestry, Objects};
 use crate::transaction::{self, Context, Failure, Going, Released};
 
+use super::chronicle;
 use super::pass::lock;
-use super::standing::note;
 use super::{read_last_pass, read_standing, write_standing};
 
 /// Which state to go back to.
@@ -342,5 +342,5 @@ fn record(cx: &Context<'_>, name: &EnvName, given: &Given, said: &str) {
         why: given.reason.clone(),
         ..Happened::new(now, Some(name.clone()), kind, said)
     };
-    note(cx, &event);
+    chronicle::write(cx, &event);
 }

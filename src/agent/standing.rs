@@ -3,35 +3,25 @@
 use std::path::PathBuf;
 
 use crate::desired::Wanted;
-use crate::history::{Event as Happened, EventKind, History};
+use crate::history::{Event as Happened, EventKind};
 use crate::host::HostError;
-use crate::model::{Digest, EnvName, Identity, Layout, Node};
+use crate::model::{Digest, EnvName, Identity, Node};
 use crate::plan::{Action, EnvPlan, Want};
 use crate::policy::{FailureClass, Hold, HoldKind, Standing};
-use crate::transaction::{Context, Event, Failure, Phase, chain};
+use crate::transaction::{Context, Failure, Phase, chain};
+
+use super::chronicle;
+
+pub use crate::transaction::standing as read_standing;
 
 /// Free space counts in steps of so many bytes, and inodes in steps of so many: what is written meanwhile is no change.
 const ROOM: u64 = 16 * 1024 * 1024;
 const INODES: u64 = 1_000;
 
-fn path(layout: &Layout, name: &EnvName) -> PathBuf {
-    layout.policy().join(format!("{}.json", name.flat()))
-}
-
-/// The environment's record; none is a clean one. One that can't be read keeps the environment as it is.
-pub fn read_standing(cx: &Context<'_>, name: &EnvName) -> Result<Standing, Failure> {
-    let path = path(cx.layout, name);
-    let bytes = cx.host.files().read(&path, 4 * 1024 * 1024).map_err(Failure::on_host(Phase::Recover))?;
-    let Some(bytes) = bytes else { return Ok(Standing::default()) };
-    Standing::parse(&bytes).map_err(|error| {
-        Failure::new(FailureClass::Host, Phase::Recover, format!("{}: {}", path.display(), chain(&error)))
-    })
-}
-
 /// Makes the record durable; an empty one is removed.
 pub fn write_standing(cx: &Context<'_>, name: &EnvName, standing: &Standing) -> Result<(), HostError> {
     let files = cx.host.files();
-    let path = path(cx.layout, name);
+    let path = cx.layout.standing(name);
     if *standing == Standing::default() {
         return files.remove(&path);
     }
@@ -55,7 +45,7 @@ pub fn settle(cx: &Context<'_>, plan: &EnvPlan) -> Result<(), Failure> {
     write_standing(cx, &plan.name, &settled.standing).map_err(Failure::on_host(Phase::Recover))?;
     for hold in settled.ended {
         let event = Happened::new(now, Some(plan.name.clone()), EventKind::Resumed, ended(&hold));
-        note(cx, &event);
+        chronicle::write(cx, &event);
     }
     Ok(())
 }
@@ -65,18 +55,6 @@ fn ended(hold: &Hold) -> String {
         HoldKind::RolledBack { .. } => format!("the rollback by {} ended: other content is wanted", hold.by),
         HoldKind::Suspended { .. } => format!("the suspension by {} ended: its time was over", hold.by),
         HoldKind::Stopped => format!("no longer stopped by {}", hold.by),
-    }
-}
-
-/// Writes into the history, which is never in the way of what it tells.
-pub fn note(cx: &Context<'_>, event: &Happened) {
-    let path = cx.layout.history();
-    let there = path.parent().map_or(Ok(()), |parent| cx.host.files().make_directory(parent, 0o700, Identity::ROOT));
-    let written = there.map_err(|error| chain(&error)).and_then(|()| {
-        History::open(&path, event.at).and_then(|mut history| history.append(event)).map_err(|error| chain(&error))
-    });
-    if let Err(words) = written {
-        cx.report.event(&Event::Note { text: &format!("the history was not written: {words}") });
     }
 }
 

@@ -6,7 +6,7 @@ mod edits;
 
 pub use decide::{Decision, decide, intents_and_drift};
 pub use differences::differences;
-pub use edits::{Edited, edited};
+pub use edits::{Edited, edited, masked};
 
 use crate::desired::Wanted;
 use crate::model::{CommitId, EnvName};
