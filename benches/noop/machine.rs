@@ -20,6 +20,7 @@ pub fn release(bench: &Bench) -> Vec<String> {
     let layout = Layout::new(Root::at(&bench.root));
     let cancel = Arc::default();
     let surroundings = Surroundings {
+        wait: None,
         path: "/usr/bin:/bin".to_owned(),
         installer: BTreeMap::new(),
         program: PathBuf::from(env!("CARGO_BIN_EXE_portreeve")),

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Left, Outcome, PassReport};
-use crate::host::HostError;
 use crate::model::{CommitId, Digest, EnvName, Identity, Node};
 use crate::plan::{self, EnvPlan};
-use crate::transaction::Context;
+use crate::transaction::lock::{Place, shared};
+use crate::transaction::{Context, Failure, Phase};
 
 /// No such record is larger.
 const LIMIT: u64 = 4 * 1024 * 1024;
@@ -51,10 +51,12 @@ pub fn read_last_pass(cx: &Context<'_>) -> LastPass {
 }
 
 /// Adds a pass that looked at the repository at `looked`. `whole`: it was over all environments.
-pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp, whole: bool) -> Result<(), HostError> {
+pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp, whole: bool) -> Result<(), Failure> {
+    let _record = shared(cx, Place::LastPass)?;
     let next = read_last_pass(cx).after(report, looked, whole);
     let bytes = serde_json::to_vec(&next).unwrap_or_default();
-    cx.host.files().put(&cx.layout.last_pass(), &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })
+    let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
+    cx.host.files().put(&cx.layout.last_pass(), &node).map_err(Failure::on_host(Phase::Recover))
 }
 
 /// An idle pass saw the same again. Only `status` wants to know, so that a failure here is no matter.
@@ -82,7 +84,11 @@ impl Seen {
 
 impl LastPass {
     fn after(self, report: &PassReport, looked: Timestamp, whole: bool) -> Self {
-        let seen = report.survey.plan.environments.iter().map(|plan| {
+        // A pass with a long release ends after others that looked later: of what it saw, only what it did is news.
+        let late = self.at.is_some_and(|at| at > looked);
+        let plans = report.survey.plan.environments.iter();
+        let news = plans.filter(|plan| !late || !matches!(report.outcomes.get(&plan.name), Some(Outcome::Left(_))));
+        let seen = news.map(|plan| {
             let left = match report.outcomes.get(&plan.name) {
                 Some(Outcome::Left(left)) => Some(left.clone()),
                 _ => None,
@@ -90,6 +96,11 @@ impl LastPass {
             (plan.name.clone(), Seen::of(plan, left, self.environments.get(&plan.name)))
         });
         let seen: Vec<_> = seen.collect();
+        if late {
+            let mut environments = self.environments;
+            environments.extend(seen);
+            return Self { environments, ..self };
+        }
         let mut environments = if whole { BTreeMap::new() } else { self.environments };
         environments.extend(seen);
         let tip = report.survey.plan.tip.clone();

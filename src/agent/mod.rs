@@ -15,6 +15,7 @@ pub mod schedule;
 mod standing;
 mod survey;
 mod trees;
+mod turn;
 mod want;
 
 pub use app::{App, AppError, Surroundings};

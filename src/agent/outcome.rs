@@ -61,6 +61,10 @@ pub enum Left {
     Diverged(String),
     /// What is wanted isn't known now.
     Stale(String),
+    /// Somebody else is at work on it: command, pid, since when.
+    Busy(String),
+    /// Somebody else moved it, or gave an order about it, after it had been looked at.
+    Overtaken,
 }
 
 impl Outcome {
@@ -74,7 +78,9 @@ impl Outcome {
                 FailureKind::Class(FailureClass::Transient) | FailureKind::Cancelled => 1,
             },
             Self::Failed(_) | Self::Left(Left::Waiting(_) | Left::Stale(_)) => 1,
-            Self::Left(Left::Quarantined(_) | Left::Blocked(_) | Left::Diverged(_)) => 4,
+            Self::Left(
+                Left::Quarantined(_) | Left::Blocked(_) | Left::Diverged(_) | Left::Busy(_) | Left::Overtaken,
+            ) => 4,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::desired::Wanted;
 use crate::history::{Event as Happened, EventKind};
 use crate::host::HostError;
 use crate::model::{Digest, EnvName, Identity, Node};
-use crate::plan::{Action, EnvPlan, Want};
+use crate::plan::{Action, EnvPlan};
 use crate::policy::{FailureClass, Hold, HoldKind, Standing};
 use crate::transaction::{Context, Failure, Phase, chain};
 
@@ -59,10 +59,10 @@ fn ended(hold: &Hold) -> String {
 }
 
 /// The record as it counts on this host now: what failed by the host's fault waits no longer once the host has changed.
-pub fn standing_here(cx: &Context<'_>, standing: Standing, want: &Want) -> Standing {
+pub fn standing_here(cx: &Context<'_>, standing: Standing, wanted: Option<&Wanted>) -> Standing {
     let hosts_fault = standing.retry.as_ref().is_some_and(|backoff| backoff.class == FailureClass::Host);
-    match want {
-        Want::Wanted(wanted) if hosts_fault => standing.on(host_print(cx, wanted)),
+    match wanted {
+        Some(wanted) if hosts_fault => standing.on(host_print(cx, wanted)),
         _ => standing,
     }
 }

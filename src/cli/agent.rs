@@ -1,6 +1,7 @@
 //! `portreeve agent`: passes on schedule, until told to stop.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,26 +13,41 @@ use super::{Fault, open, printer, signals};
 use crate::agent::{App, Witness, pass, schedule};
 use crate::transaction::chain;
 
+/// How late a signal is noticed between two passes.
+const GLANCE: Duration = Duration::from_millis(500);
+
 /// Runs until SIGTERM or SIGINT; a pass that is under way ends at its next safe point.
 pub fn run(global: &Global) -> Result<u8, Fault> {
     let cancel = signals::cancelled(|| notify(&[NotifyState::Watchdog]))?;
-    let app = open::app_with(global, Arc::clone(&cancel))?;
+    let mut app = open::app_with(global, Arc::clone(&cancel))?;
+    // An environment that somebody is at work on has its turn at a later pass.
+    app.wait = Some(Duration::ZERO);
     notify(&[NotifyState::Ready]);
     let offset = schedule::offset(&app.name, app.settings.jitter.duration());
-    while !cancel.load(Ordering::SeqCst) {
-        one(&app, global);
-        let now = app.host.clock().now();
-        let next = app.settings.schedule.next_after(now, offset);
-        let text = format!("next pass {}", next.strftime("%H:%M:%S UTC"));
-        notify(&[NotifyState::Status(&text)]);
-        wait(&app, next, &cancel);
-    }
+    // A pass that still has a release under way holds up no later one; all of them have ended when this does.
+    std::thread::scope(|scope| {
+        while !cancel.load(Ordering::SeqCst) {
+            scope.spawn(|| guarded(&app, global));
+            let now = app.host.clock().now();
+            let next = app.settings.schedule.next_after(now, offset);
+            let text = format!("next pass {}", next.strftime("%H:%M:%S UTC"));
+            notify(&[NotifyState::Status(&text)]);
+            wait(&app, next, &cancel);
+        }
+    });
     notify(&[NotifyState::Stopping]);
     Ok(0)
 }
 
+/// Our own mistakes end one pass, not the agent.
+fn guarded(app: &App, global: &Global) {
+    if catch_unwind(AssertUnwindSafe(|| one(app, global))).is_err() {
+        printer::error(&Fault::blocked("portreeve itself failed in this pass; the next one comes; please report this"));
+    }
+}
+
 fn one(app: &App, global: &Global) {
-    let progress = printer::Progress::new(global.quiet);
+    let progress = printer::Progress::labelled(global.quiet);
     match pass(app, &Witness::new(app, &progress), &BTreeSet::new()) {
         Ok(report) => super::reconcile::tell_all(&report, true),
         Err(failure) => printer::error(&super::reconcile::fault(&failure)),
@@ -45,7 +61,7 @@ fn wait(app: &App, next: jiff::Timestamp, cancel: &AtomicBool) {
     while !cancel.load(Ordering::SeqCst) && clock.now() < next && clock.monotonic() < longest {
         let left = next.duration_since(clock.now());
         let left = Duration::try_from(left).unwrap_or_default();
-        clock.sleep(left.min(Duration::from_secs(5)));
+        clock.sleep(left.min(GLANCE));
     }
 }
 

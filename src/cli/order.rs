@@ -59,7 +59,12 @@ fn carry(app: &App, only: &[EnvName], global: &Global, order: &Order, reason: Op
     let progress = printer::Progress::new(global.quiet || global.json);
     let witness = Witness::new(app, &progress);
     let cx = app.context(&witness);
-    let given = Given { order: order.clone(), by: open::person(), reason: reason.map(str::to_owned) };
+    let given = Given {
+        order: order.clone(),
+        by: open::person(),
+        reason: reason.map(str::to_owned),
+        wait: open::patience(global),
+    };
     let mut code = 0;
     for name in only {
         match carry_out(&cx, name, &given) {

@@ -14,9 +14,21 @@ pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
     let app = open::app_with(global, signals::cancelled(|| ())?)?;
     let progress = printer::Progress::new(global.quiet || global.json);
     let only: BTreeSet<EnvName> = args.environments.iter().cloned().collect();
-    let report = pass(&app, &Witness::new(&app, &progress), &only).map_err(|failure| fault(&failure))?;
+    let witness = Witness::new(&app, &progress);
+    let mut report = pass(&app, &witness, &only).map_err(|failure| fault(&failure))?;
+    let overtaken = overtaken(&report);
+    if !overtaken.is_empty() {
+        // Somebody else had it first; what is left to do now is another question.
+        let again = pass(&app, &witness, &overtaken).map_err(|failure| fault(&failure))?;
+        report.outcomes.extend(again.outcomes);
+    }
     drop(progress);
     conclude(&app, &report, &only, global)
+}
+
+fn overtaken(report: &PassReport) -> BTreeSet<EnvName> {
+    let overtaken = report.outcomes.iter().filter(|(_, outcome)| **outcome == Outcome::Left(Left::Overtaken));
+    overtaken.map(|(name, _)| name.clone()).collect()
 }
 
 /// A failure as the end of a command.
@@ -80,6 +92,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Left(Left::Blocked(_)) => "blocked",
         Outcome::Left(Left::Diverged(_)) => "diverged",
         Outcome::Left(Left::Stale(_)) => "stale",
+        Outcome::Left(Left::Busy(_) | Left::Overtaken) => "busy",
     }
 }
 
@@ -114,6 +127,8 @@ fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
         }
         Outcome::Left(Left::Held(words)) if !quiet => printer::line(format!("{name}  {words}")),
         Outcome::Left(Left::Stale(words)) if !quiet => printer::line(format!("{name}  stale: {words}")),
+        // The agent's next pass sees to it.
+        Outcome::Left(Left::Busy(_) | Left::Overtaken) if quiet => {}
         Outcome::Left(left) => trouble(name, left),
         Outcome::Unchanged | Outcome::Repaired | Outcome::Released { .. } => {}
     }
@@ -125,9 +140,19 @@ fn trouble(name: &EnvName, left: &Left) {
         Left::Waiting(words) => ("waiting", words),
         Left::Blocked(words) => ("blocked", words),
         Left::Diverged(words) => ("diverged", words),
+        Left::Busy(holder) => {
+            let words = format!("{holder} is at work on it");
+            return busy(name, &words);
+        }
+        Left::Overtaken => return busy(name, "others change it while this command looks"),
         Left::Held(words) | Left::Stale(words) => ("left", words),
     };
     printer::error(&Fault::blocked(format!("{name} is {state}: {words}")).with_help(format!("portreeve why {name}")));
+}
+
+fn busy(name: &EnvName, words: &str) {
+    printer::error(&Fault::blocked(format!("{name} is busy: {words}")));
+    printer::help(&format!("it goes on by itself; portreeve reconcile {name} --wait 5m waits longer for it"));
 }
 
 /// In the order of every message about trouble: the cause's headline, who is served by what, the evidence, what we do next, and

@@ -14,6 +14,7 @@ mod files;
 mod foreground;
 mod ground;
 mod handle;
+mod heeding;
 pub(crate) mod http;
 mod journal;
 mod kernel;
@@ -50,6 +51,7 @@ pub use exec::replace_with;
 pub use files::RealFiles;
 pub use foreground::{Command, Server, Surroundings, follow};
 pub use ground::{Ground, Spot};
+pub use heeding::Heeding;
 pub(crate) use http::runtime;
 pub use kernel::RealKernel;
 pub use linux::Linux;
@@ -68,8 +70,8 @@ use crate::model::{Digest, Identity, UserName};
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
 
-/// A machine.
-pub trait Host {
+/// A machine. Environments are worked on side by side.
+pub trait Host: Sync {
     /// Its files.
     fn files(&self) -> &dyn Files;
     /// Its service manager.
@@ -139,8 +141,10 @@ pub trait Files {
     fn stamp(&self, path: &Path) -> Result<String> {
         Ok(format!("{:?}", self.look(path)?))
     }
-    /// Takes an exclusive lock, waiting at most so long.
-    fn lock(&self, path: &Path, wait: Duration, holder: &str) -> Result<Box<dyn Lock>>;
+    /// Takes an exclusive lock, waiting at most so long; its text says who holds it: command, pid, since when.
+    fn lock(&self, path: &Path, wait: Duration) -> Result<Box<dyn Lock>>;
+    /// Who holds the lock at `path`, if anybody does. Somebody dead does not.
+    fn holder(&self, path: &Path) -> Result<Option<String>>;
 }
 
 /// A lock that is held until it is dropped, also by the death of its process.
@@ -275,6 +279,15 @@ impl Exit {
 pub trait Processes {
     /// Runs a program to its end. An error means that it could not be run at all.
     fn run(&self, run: &Run) -> Result<Exit>;
+    /// The same, but kills it, with its process group, soon after `stop` has become true. A machine whose programs take no
+    /// time runs them to their end.
+    fn run_until(&self, run: &Run, stop: &dyn Fn() -> bool) -> Result<Exit> {
+        if stop() {
+            Ok(Exit { code: None, timed_out: false, stdout: Vec::new(), tail: Vec::new() })
+        } else {
+            self.run(run)
+        }
+    }
     /// The first of these programs that is on the machine, as an absolute path.
     fn find(&self, names: &[&str]) -> Option<PathBuf>;
 }
@@ -330,8 +343,8 @@ pub trait Clock {
     fn now(&self) -> jiff::Timestamp;
     /// Time that only goes forward, for deadlines.
     fn monotonic(&self) -> Duration;
-    /// Waits.
+    /// Waits, all of it: whoever waits for long asks [`cancelled`](Self::cancelled) in between.
     fn sleep(&self, time: Duration);
-    /// Whether the pass should end at its next safe point (SIGTERM, or a rollback of the same environment).
+    /// Whether whatever goes by this clock should end at its next safe point (SIGTERM, or an order about the same environment).
     fn cancelled(&self) -> bool;
 }

@@ -44,9 +44,9 @@ impl Parts {
 /// A real machine.
 pub struct Machine {
     parts: Parts,
-    services: Box<dyn Services>,
-    front: Box<dyn Front>,
-    probe: Box<dyn Probe>,
+    services: Box<dyn Services + Sync>,
+    front: Box<dyn Front + Sync>,
+    probe: Box<dyn Probe + Sync>,
 }
 
 impl std::fmt::Debug for Machine {
@@ -57,7 +57,12 @@ impl std::fmt::Debug for Machine {
 
 impl Machine {
     /// A machine with this service manager, web server and HTTP client.
-    pub fn new(parts: Parts, services: Box<dyn Services>, front: Box<dyn Front>, probe: Box<dyn Probe>) -> Self {
+    pub fn new(
+        parts: Parts,
+        services: Box<dyn Services + Sync>,
+        front: Box<dyn Front + Sync>,
+        probe: Box<dyn Probe + Sync>,
+    ) -> Self {
         Self { parts, services, front, probe }
     }
 

@@ -1,10 +1,11 @@
 //! One small record for each environment with a transaction under way: written before anything runs, removed at its end.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Failure, Phase};
 use crate::host::HostError;
-use crate::model::{EnvName, GenerationNumber, Identity, Node, Slot};
+use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node, Slot};
 
 /// Why a journal was not understood.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,12 @@ pub struct Intent {
     pub slot: Slot,
     /// What that slot's link led to before.
     pub slot_before: Option<GenerationNumber>,
+    /// The content that is to serve.
+    #[serde(default)]
+    pub digest: Option<Digest>,
+    /// When it began.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
 }
 
 impl Intent {

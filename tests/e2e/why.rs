@@ -175,7 +175,7 @@ fn what_the_host_or_the_network_did_is_told_with_its_cure_and_never_quarantined(
 
 #[track_caller]
 fn the_disk_is_full(world: &World) {
-    world.host.sh("mount -t tmpfs -o size=20m tmpfs /var/lib/portreeve");
+    world.host.sh("mount -t tmpfs -o size=20m,mode=0700 tmpfs /var/lib/portreeve");
     world.release("v2", &[]).exits(4);
     let full = is(world, "blocked");
     assert_eq!((full.class.map(|class| format!("{class:?}")), full.needs_you), (Some("Host".to_owned()), true));
