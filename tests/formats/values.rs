@@ -142,13 +142,18 @@ pub fn standing() -> Standing {
         hold: Some(hold(HoldKind::Stopped, None)),
         covered: vec![
             hold(HoldKind::Suspended { until: Some(at("2026-11-21T04:00:00Z")) }, Some("db move")),
-            hold(HoldKind::RolledBack { pinned: 42, excludes, until: Until::Change }, Some("cart broken")),
+            hold(
+                HoldKind::RolledBack { pinned: 42, excludes, until: Until::Change, left: Some("v1.5.0".to_owned()) },
+                Some("cart broken"),
+            ),
         ],
         quarantine: vec![Quarantined {
             digest: digest("two"),
             generation: Some(43),
             phase: Phase::Health,
             cause: "health answered 500".to_owned(),
+            evidence: Some("ConnectionRefusedError: 127.0.0.1:6380".to_owned()),
+            help: Some("start Redis".to_owned()),
             at: at("2026-11-21T02:41:07Z"),
         }],
         retry: Some(Backoff {
@@ -158,6 +163,8 @@ pub fn standing() -> Standing {
             class: FailureClass::Transient,
             phase: Phase::Build,
             cause: "no route to the package index".to_owned(),
+            help: Some("look at the network".to_owned()),
+            host: Some(digest("the host")),
         }),
         accepted: Some(Accepted { commit: commit("c"), by: "anna".to_owned(), at: at("2026-11-21T02:45:00Z") }),
     }
@@ -177,7 +184,13 @@ pub fn intent() -> Intent {
 }
 
 pub fn last_pass() -> LastPass {
-    let seen = |left: Option<Left>| SeenThen { wants: Some("v1.4.2".to_owned()), left };
+    let seen = |left: Option<Left>| SeenThen {
+        wants: Some("v1.4.2".to_owned()),
+        digest: Some(digest("two")),
+        changed: vec!["rev v1.4.1 -> v1.4.2".to_owned()],
+        current: true,
+        left,
+    };
     let environments = ["held", "quarantined", "waiting", "blocked", "diverged", "stale", "none"].map(|state| {
         let words = "by anna".to_owned();
         let left = match state {
