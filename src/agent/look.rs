@@ -101,7 +101,6 @@ fn one(
             HoldKind::Suspended { .. } | HoldKind::Stopped => None,
         })
     });
-    let pinned = pinned.map(|generation| generation.wanted.title());
     let answer = answer(cx, &installed);
     let facts = Facts {
         installed: &installed,
@@ -111,7 +110,7 @@ fn one(
         tip,
         moving: moving.as_ref(),
         answer: answer.as_ref(),
-        pinned: pinned.as_deref(),
+        pinned: pinned.as_ref(),
         next_pass: &next_pass(app, last).to_string(),
         now: cx.host.clock().now(),
     };

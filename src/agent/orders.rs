@@ -193,16 +193,14 @@ impl Ordered<'_> {
         let resumed = self.standing.resumed();
         let stopped = resumed.hold.is_some();
         if resumed == self.standing {
-            return Ok(match stopped {
-                true => format!("it is stopped, and stays so until portreeve start {}", self.name),
-                false => "nothing held it".to_owned(),
-            });
+            let stays = format!("it is stopped, and stays so until portreeve start {}", self.name);
+            return Ok(if stopped { stays } else { "nothing held it".to_owned() });
         }
         self.write(&resumed)?;
-        Ok(match stopped {
-            true => format!("no longer held, but stopped until portreeve start {}", self.name),
-            false => format!("goes on at the next pass; portreeve reconcile {} does not wait for it", self.name),
-        })
+        if stopped {
+            return Ok(format!("no longer held, but stopped until portreeve start {}", self.name));
+        }
+        Ok(format!("goes on at the next pass; portreeve reconcile {} does not wait for it", self.name))
     }
 
     fn retry(&self) -> Result<String, OrderError> {
@@ -262,7 +260,7 @@ impl Ordered<'_> {
         transaction::permit_return(self.cx, self.name, &target, self.installed.newest)?;
         let excludes = self.excluded(&target)?;
         let (pinned, left) = (target.number, Some(self.serving()?.wanted.title()));
-        self.write(&self.standing.rolled_back(self.hold(HoldKind::RolledBack { pinned, excludes, until, left })))?;
+        self.go_back(HoldKind::RolledBack { pinned, excludes, until, left }, target.wanted.digest)?;
         let going = if transaction::fits(&self.installed, &target) {
             Going::Back(Box::new(target.clone()))
         } else {
@@ -279,6 +277,10 @@ impl Ordered<'_> {
                 Err(OrderError::Failed(*failure))
             }
         }
+    }
+
+    fn go_back(&self, kind: HoldKind, to: Digest) -> Result<(), OrderError> {
+        self.write(&self.standing.rolled_back(self.hold(kind), to))
     }
 
     /// What served, and what was tried since: neither may come back by itself.
@@ -300,7 +302,7 @@ impl Ordered<'_> {
     fn stay(&self, until: Until) -> Result<String, OrderError> {
         let serving = self.serving()?;
         let (pinned, excludes, left) = (serving.number, self.excluded(serving)?, self.left_behind()?);
-        self.write(&self.standing.rolled_back(self.hold(HoldKind::RolledBack { pinned, excludes, until, left })))?;
+        self.go_back(HoldKind::RolledBack { pinned, excludes, until, left }, serving.wanted.digest)?;
         Ok(format!("{} serves again already; later passes leave it there", serving.wanted.title()))
     }
 

@@ -14,7 +14,7 @@ pub fn rollback(args: &RollbackArgs, global: &Global) -> Result<u8, Fault> {
     };
     let until = if args.until_resume { Until::Resume } else { Until::Change };
     let only = std::slice::from_ref(&args.env);
-    carry(&open::app(global)?, only, global, &Order::Rollback { to, until }, args.reason.as_deref())
+    Ok(carry(&open::app(global)?, only, global, &Order::Rollback { to, until }, args.reason.as_deref()))
 }
 
 /// `portreeve suspend`
@@ -23,19 +23,19 @@ pub fn suspend(args: &SuspendArgs, global: &Global) -> Result<u8, Fault> {
     let until = app.host.clock().now().checked_add(args.time.duration());
     let until = until.map_err(|_| Fault::usage(format!("--for {} ends after all calendars do", args.time)))?;
     let only = chosen(&app, &args.only)?;
-    carry(&app, &only, global, &Order::Suspend { until: Some(until) }, args.reason.as_deref())
+    Ok(carry(&app, &only, global, &Order::Suspend { until: Some(until) }, args.reason.as_deref()))
 }
 
 /// `portreeve resume`
 pub fn resume(args: &Chosen, global: &Global) -> Result<u8, Fault> {
     let app = open::app(global)?;
-    carry(&app, &chosen(&app, args)?, global, &Order::Resume, None)
+    Ok(carry(&app, &chosen(&app, args)?, global, &Order::Resume, None))
 }
 
 /// `portreeve accept`
 pub fn accept(args: &AcceptArgs, global: &Global) -> Result<u8, Fault> {
     let order = Order::Accept(args.commit.clone());
-    carry(&open::app(global)?, std::slice::from_ref(&args.env), global, &order, None)
+    Ok(carry(&open::app(global)?, std::slice::from_ref(&args.env), global, &order, None))
 }
 
 /// The same order for each of these.
@@ -43,7 +43,7 @@ pub fn each(environments: &[EnvName], global: &Global, order: &Order) -> Result<
     if environments.is_empty() {
         return Err(Fault::usage("which environment? portreeve status lists them"));
     }
-    carry(&open::app(global)?, environments, global, order, None)
+    Ok(carry(&open::app(global)?, environments, global, order, None))
 }
 
 fn chosen(app: &App, chosen: &Chosen) -> Result<Vec<EnvName>, Fault> {
@@ -55,7 +55,7 @@ fn chosen(app: &App, chosen: &Chosen) -> Result<Vec<EnvName>, Fault> {
 }
 
 /// Each on its own; the worst exit code counts.
-fn carry(app: &App, only: &[EnvName], global: &Global, order: &Order, reason: Option<&str>) -> Result<u8, Fault> {
+fn carry(app: &App, only: &[EnvName], global: &Global, order: &Order, reason: Option<&str>) -> u8 {
     let progress = printer::Progress::new(global.quiet || global.json);
     let witness = Witness::new(app, &progress);
     let cx = app.context(&witness);
@@ -76,7 +76,7 @@ fn carry(app: &App, only: &[EnvName], global: &Global, order: &Order, reason: Op
             }
         }
     }
-    Ok(code)
+    code
 }
 
 fn fault(name: &EnvName, error: &OrderError) -> Fault {

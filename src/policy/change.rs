@@ -66,12 +66,13 @@ impl Standing {
         }
     }
 
-    /// A person went back; `hold.kind` is [`HoldKind::RolledBack`]. What an earlier rollback that still holds went away from
-    /// stays excluded, or a second step back would release the content that the first one left.
+    /// A person went back to the content `to`; `hold.kind` is [`HoldKind::RolledBack`]. What an earlier rollback that still holds
+    /// went away from stays excluded, or a second step back would release the content that the first one left.
     #[must_use]
-    pub fn rolled_back(&self, mut hold: Hold) -> Self {
+    pub fn rolled_back(&self, mut hold: Hold, to: Digest) -> Self {
         if let HoldKind::RolledBack { excludes, .. } = &mut hold.kind {
             excludes.extend(self.holds().flat_map(Hold::excludes).copied());
+            excludes.remove(&to);
         }
         self.held(hold)
     }
