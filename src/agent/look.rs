@@ -71,7 +71,7 @@ pub fn look(app: &App, only: &[EnvName]) -> Result<Vec<Explanation>, Failure> {
     let tip = tip(&cx, &last);
     let names = known(&cx).map_err(&on_host)?.into_iter().filter(|name| only.is_empty() || only.contains(name));
     let all = names.map(|name| one(app, &cx, &last, tip.as_ref(), &services, &name));
-    Ok(all.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    Ok(all.flatten().collect())
 }
 
 /// From this host's clone; who has lost that, or has a damaged one, is told the commit's id only.
@@ -86,14 +86,17 @@ fn one(
     tip: Option<&CommitInfo>,
     services: &BTreeMap<SlotId, Service>,
     name: &EnvName,
-) -> Result<Option<Explanation>, Failure> {
-    let installed = transaction::installed(cx, name, services)?;
+) -> Option<Explanation> {
+    // What can't be read, or is a newer portreeve's, keeps no other from being shown.
+    let (installed, standing) = match transaction::installed(cx, name, services) {
+        Ok(installed) => (installed, read_standing(cx, name)),
+        Err(failure) => (Installed::nothing(name.clone()), Err(failure)),
+    };
     let moving = moving(cx, name);
-    let standing = read_standing(cx, name);
     let spoken_of = last.environments.contains_key(name) || moving.is_some();
     let failed = standing.as_ref().map_or(true, |standing| !standing.quarantine.is_empty() || standing.retry.is_some());
     if installed.generation.is_none() && !spoken_of && (installed.active == Some(0) || !failed) {
-        return Ok(None);
+        return None;
     }
     let pinned = standing.as_ref().ok().and_then(|standing| {
         standing.holds().find_map(|hold| match hold.kind {
@@ -114,7 +117,7 @@ fn one(
         next_pass: &next_pass(app, last).to_string(),
         now: cx.host.clock().now(),
     };
-    Ok(Some(explain(&facts)))
+    Some(explain(&facts))
 }
 
 /// What its users get now, through the web server.

@@ -41,7 +41,7 @@ struct Noted {
 /// lock is held, so nobody has to take it away.
 pub struct Witness<'a> {
     app: &'a App,
-    told: &'a dyn Report,
+    told: &'a (dyn Report + Sync),
     noted: Mutex<BTreeMap<EnvName, Noted>>,
 }
 
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Witness<'_> {
 
 impl<'a> Witness<'a> {
     /// A witness that tells `told`.
-    pub fn new(app: &'a App, told: &'a dyn Report) -> Self {
+    pub fn new(app: &'a App, told: &'a (dyn Report + Sync)) -> Self {
         Self { app, told, noted: Mutex::new(BTreeMap::new()) }
     }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::host::{Listener, SlotId};
-use crate::manifest::{self, Environment, Policy, Repository, Tree};
-use crate::model::{CommitId, EnvName, PortRange, Service};
+use crate::manifest::{self, Environment, Notify, Policy, Repository, Tree};
+use crate::model::{Capability, CommitId, EnvName, PortRange, Service};
 use crate::plan::{Action, Decision, EnvPlan, Plan, Want, decide};
 use crate::source::{self, Address, CommitInfo, Mirror, Objects, Selection, SourceError, TreeEntry};
 use crate::transaction::lock::{Place, shared};
@@ -24,8 +24,10 @@ pub struct Survey {
     pub manifests: Option<(Tree, manifest::Diagnostics)>,
     /// Why the repository could not be used.
     pub trouble: Option<Trouble>,
-    /// The blocks of ports of this host's environments.
+    /// The blocks of ports of this host's environments, where the kernel can be told to keep them.
     pub ports: Vec<PortRange>,
+    /// Who is told of a change; `None` while that is not known.
+    pub notify: Option<Notify>,
 }
 
 /// Why the deploy repository as a whole could not be used; nothing on the host follows from it then.
@@ -92,6 +94,7 @@ impl Moment {
 
 /// Looks at everything and decides about `only` these environments, or about all.
 pub fn survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<Survey, Failure> {
+    cx.report.event(&super::pass::LOOKING);
     survey_at(app, cx, only, None)
 }
 
@@ -121,11 +124,12 @@ pub(super) fn survey_at(
     });
     let environments = environments.collect();
     let plan = Plan { tip: deploy.as_ref().map(|deploy| deploy.tip.clone()), environments };
+    let notify = deploy.as_ref().and_then(|deploy| Some(deploy.repository.as_ref()?.notify.clone()));
     let (commit, manifests) = match deploy {
         Some(deploy) => (deploy.info, Some((deploy.tree, deploy.diagnostics))),
         None => (None, None),
     };
-    Ok(Survey { plan, commit, manifests, trouble, ports })
+    Ok(Survey { plan, commit, manifests, trouble, ports, notify })
 }
 
 /// An environment that can't be looked at keeps no other from being.
@@ -217,7 +221,8 @@ fn wants(
         };
         wants.insert((*name).clone(), want);
     }
-    let ports = listed.iter().filter_map(|(_, env)| (*env).ok()).map(|env| env.ports).collect();
+    let kept = cx.host.capabilities().has(Capability::Kernel);
+    let ports = listed.iter().filter(|_| kept).filter_map(|(_, env)| (*env).ok()).map(|env| env.ports).collect();
     let gone: Vec<&EnvName> = installed
         .iter()
         .filter(|name| !wants.contains_key(*name) && !listed.iter().any(|(listed, _)| listed == name))

@@ -90,8 +90,20 @@ pub struct Planned {
     pub serves: Option<String>,
     /// What people call the release that is wanted.
     pub wants: Option<String>,
+    /// What the plan would need, and this host has not.
+    pub not_here: Vec<NotHere>,
     /// Drift that a pass puts right.
     pub repairs: Vec<String>,
+}
+
+/// Something that a plan would need, and the host has not.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotHere {
+    /// What.
+    pub need: String,
+    /// Why not.
+    pub reason: String,
 }
 
 /// A row of `portreeve plan --since`.
@@ -125,7 +137,7 @@ pub struct Reconciled {
     /// Which.
     pub environment: EnvName,
     /// `unchanged`, `repaired`, `released`, `not-released`, `failed`, `removed`, or what kept it: `held`, `quarantined`,
-    /// `waiting`, `blocked`, `diverged`, `stale`.
+    /// `waiting`, `blocked`, `diverged`, `stale`, `busy`.
     pub outcome: String,
     /// What the pass would end with if there were no other environment.
     pub exit_code: u8,

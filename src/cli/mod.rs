@@ -22,6 +22,7 @@ mod signals;
 mod since;
 mod ssh_trust;
 mod status;
+mod takeover;
 mod tour;
 mod wait;
 mod why;

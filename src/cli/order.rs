@@ -56,7 +56,7 @@ fn chosen(app: &App, chosen: &Chosen) -> Result<Vec<EnvName>, Fault> {
 
 /// Each on its own; the worst exit code counts.
 fn carry(app: &App, only: &[EnvName], global: &Global, order: &Order, reason: Option<&str>) -> u8 {
-    let progress = printer::Progress::new(global.quiet || global.json);
+    let progress = printer::Progress::new(global);
     let witness = Witness::new(app, &progress);
     let cx = app.context(&witness);
     let given = Given {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::args::{Global, StatusArgs};
 use super::{Fault, json, open, printer, reconcile};
 use crate::agent::explain::Explanation;
-use crate::agent::{App, LastPass, NextPass, look, next_pass, read_last_pass};
+use crate::agent::{App, LastPass, NextPass, look, mute, next_pass, read_last_pass};
 use crate::model::ago;
 use crate::transaction::Quiet;
 
@@ -58,6 +58,9 @@ fn print(app: &App, last: &LastPass, rows: &[Explanation]) {
     let what = if rows.len() == 1 { "environment answers" } else { "environments answer" };
     printer::line(format!("{}: {} of {} {what}{need}", app.name, answering(rows), rows.len()));
     printer::line(format!("repo  {}", repository(app, last, app.host.clock().now())));
+    for line in mute(&app.context(&Quiet)) {
+        printer::line(format!("notify  {line}"));
+    }
     if rows.is_empty() {
         printer::help("portreeve reconcile makes the first pass");
         return;

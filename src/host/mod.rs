@@ -24,6 +24,7 @@ mod lock;
 mod logfile;
 mod nginx;
 mod nginx_trial;
+mod post;
 mod process;
 mod real;
 mod rpc;
@@ -55,7 +56,8 @@ pub use heeding::Heeding;
 pub(crate) use http::runtime;
 pub use kernel::RealKernel;
 pub use linux::Linux;
-pub use nginx::{Nginx, Trial};
+pub use nginx::Nginx;
+pub use post::{Nowhere, RealPost};
 pub use process::RealProcesses;
 pub use real::{Machine, Parts};
 pub use scratch::Scratch;
@@ -65,13 +67,15 @@ pub use users::RealUsers;
 pub use write::Writer;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
-use crate::model::{Digest, Identity, UserName};
+use crate::model::{Capabilities, Digest, Identity, MailAddress, SecretUrl, UserName};
 
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
 
-/// A machine. Environments are worked on side by side.
-pub trait Host: Sync {
+/// A machine.
+pub trait Host {
+    /// What it can do, and why not more.
+    fn capabilities(&self) -> &Capabilities;
     /// Its files.
     fn files(&self) -> &dyn Files;
     /// Its service manager.
@@ -88,6 +92,10 @@ pub trait Host: Sync {
     fn kernel(&self) -> &dyn Kernel;
     /// Its clock.
     fn clock(&self) -> &dyn Clock;
+    /// Its way out, to tell people; none unless it has one.
+    fn post(&self) -> &dyn Post {
+        &Nowhere
+    }
 }
 
 /// Files. Paths are absolute and already below the root; every change is durable when the call returns.
@@ -102,7 +110,7 @@ pub trait Files {
     fn make_directory(&self, path: &Path, mode: u32, owner: Identity) -> Result<()>;
     /// Puts a file or link in the place of whatever file or link is there, by one rename.
     fn put(&self, path: &Path, node: &Node) -> Result<()>;
-    /// Renames a file or link over another one in the same file system.
+    /// Renames a file or link over another one in the same file system, or a directory to where nothing is.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
     /// Removes a file or link; nothing there is fine.
     fn remove(&self, path: &Path) -> Result<()>;
@@ -234,6 +242,28 @@ pub trait Probe {
     fn get(&self, request: &Request) -> Result<std::result::Result<Answer, String>>;
 }
 
+/// A mail in plain text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// To whom.
+    pub to: MailAddress,
+    /// Its own name, the same at each attempt; letters, digits and `-._`.
+    pub id: String,
+    /// Its subject, on one line.
+    pub subject: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// Ways to tell somebody outside. One attempt, of a few seconds at most; an error says why in a few words, without the secret
+/// part of an address.
+pub trait Post: Sync {
+    /// Hands a mail to this machine's mail system.
+    fn mail(&self, mail: &Mail) -> std::result::Result<(), String>;
+    /// Sends a GET request, or POSTs JSON; anything but 2xx is an error.
+    fn ask(&self, url: &SecretUrl, json: Option<&[u8]>) -> std::result::Result<(), String>;
+}
+
 /// A program to run to its end. Never through a shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
@@ -294,8 +324,8 @@ pub trait Processes {
 
 /// Users and groups.
 pub trait Users {
-    /// Whether processes and files can be given to other users: root on a whole machine.
-    fn can_change_identity(&self) -> bool;
+    /// Whose our own files are: root's, or everything is ours.
+    fn own(&self) -> Identity;
     /// A user's ids; under `--root` without privileges, our own. `None` when there is no such user.
     fn user(&self, name: &UserName) -> Result<Option<Identity>>;
     /// The group that the web server's workers run as (`www-data`); under `--root` without privileges, our own.

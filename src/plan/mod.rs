@@ -3,10 +3,12 @@
 mod decide;
 mod differences;
 mod edits;
+mod need;
 
 pub use decide::{Decision, decide, intents_and_drift};
 pub use differences::differences;
 pub use edits::{Edited, edited, masked};
+pub use need::{Need, Row};
 
 use crate::desired::Wanted;
 use crate::model::{CommitId, EnvName};

@@ -35,13 +35,16 @@ pub struct Failure {
     pub host: Option<Digest>,
 }
 
-/// The line of a log that says most of why: the last that names an error, as Python and pip write it, or the last.
+/// The line of a log that says most of why: the last that names an error, as Python, pip and uv write it, or the last.
 pub fn telling(log: &[String]) -> Option<String> {
-    let kinds = ["Error", "Exception", "ERROR"];
+    let kinds = ["Error", "Exception", "ERROR", "cause"];
     let said = || log.iter().rev().map(|line| line.trim()).filter(|line| !line.is_empty());
     let names_error =
         |line: &&str| line.split_once(':').is_some_and(|(head, _)| kinds.iter().any(|kind| head.ends_with(kind)));
-    said().find(names_error).or_else(|| said().next()).map(str::to_owned)
+    said()
+        .find(names_error)
+        .or_else(|| said().next())
+        .map(|line| line.strip_prefix("cause: ").unwrap_or(line).to_owned())
 }
 
 /// How long to wait after so many failures in a row: 5 s, doubled each time, at most 3 min.

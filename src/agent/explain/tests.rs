@@ -96,6 +96,7 @@ impl Night {
             left: None,
         };
         let last = LastPass {
+            format: 1,
             at: Some(now()),
             fetched: Some(now()),
             tip: Some(commit('8')),

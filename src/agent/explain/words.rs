@@ -66,7 +66,10 @@ pub fn said(facts: &Facts<'_>, rule: &Rule<'_>) -> Said {
 /// What the present answer means for users; nothing when all is well.
 pub fn users(facts: &Facts<'_>, rule: &Rule<'_>) -> String {
     match facts.answer {
-        _ if facts.serving().is_none() => "users get nothing of it yet".to_owned(),
+        _ if facts.serving().is_none() && matches!(rule, Rule::Unreadable(_)) => {
+            "what serves is not touched".to_owned()
+        }
+        _ if facts.serving().is_none() => "nothing of it serves yet".to_owned(),
         _ if facts.answers_well() && *rule == Rule::Fine => String::new(),
         _ if facts.answers_well() => "users are not affected".to_owned(),
         Some(Answered::Status { status, .. }) => format!("users get {status}"),
