@@ -40,10 +40,13 @@ pub struct Seen {
     /// What people call the release that was wanted when that was known last.
     pub wants: Option<String>,
     /// Its content.
+    #[serde(default)]
     pub digest: Option<Digest>,
     /// In which of its inputs it differed from what served: [`plan::differences`].
+    #[serde(default)]
     pub changed: Vec<String>,
     /// Whether it was known in that very pass.
+    #[serde(default)]
     pub current: bool,
     /// Why it was left as it is; `None` when it was not.
     pub left: Option<Left>,

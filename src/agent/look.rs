@@ -70,7 +70,8 @@ pub fn look(app: &App, only: &[EnvName]) -> Result<Vec<Explanation>, Failure> {
     let last = read_last_pass(&cx);
     let tip = tip(&cx, &last);
     let names = known(&cx).map_err(&on_host)?.into_iter().filter(|name| only.is_empty() || only.contains(name));
-    Ok(names.filter_map(|name| one(app, &cx, &last, tip.as_ref(), &services, &name)).collect())
+    let all = names.map(|name| one(app, &cx, &last, tip.as_ref(), &services, &name));
+    Ok(all.flatten().collect())
 }
 
 /// From this host's clone; who has lost that, or has a damaged one, is told the commit's id only.
@@ -86,7 +87,7 @@ fn one(
     services: &BTreeMap<SlotId, Service>,
     name: &EnvName,
 ) -> Option<Explanation> {
-    // What can't be read, or is a newer portreeve's, is told of, and hides no other environment.
+    // What can't be read, or is a newer portreeve's, keeps no other from being shown.
     let (installed, standing) = match transaction::installed(cx, name, services) {
         Ok(installed) => (installed, read_standing(cx, name)),
         Err(failure) => (Installed::nothing(name.clone()), Err(failure)),
@@ -103,7 +104,6 @@ fn one(
             HoldKind::Suspended { .. } | HoldKind::Stopped => None,
         })
     });
-    let pinned = pinned.map(|generation| generation.wanted.title());
     let answer = answer(cx, &installed);
     let facts = Facts {
         installed: &installed,
@@ -113,7 +113,7 @@ fn one(
         tip,
         moving: moving.as_ref(),
         answer: answer.as_ref(),
-        pinned: pinned.as_deref(),
+        pinned: pinned.as_ref(),
         next_pass: &next_pass(app, last).to_string(),
         now: cx.host.clock().now(),
     };

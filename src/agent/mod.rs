@@ -1,5 +1,6 @@
 //! The agent: the pass from the repository to the host, orders that people give, and the loop that repeats the pass.
 
+mod accept;
 mod app;
 mod chronicle;
 pub mod explain;

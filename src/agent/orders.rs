@@ -7,15 +7,13 @@ use crate::desired::{Generation, Why};
 use crate::history::{Event as Happened, EventKind};
 use crate::host::Lock;
 use crate::manifest::Policy;
-use crate::model::{CommitId, Digest, EnvName, GenerationNumber, Identity, Node, Slot, moment};
+use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node, Slot, moment};
 use crate::observed::Installed;
-use crate::policy::{Accepted, Hold, HoldKind, Standing, Until};
-use crate::source::{Ancestry, Objects};
+use crate::policy::{Hold, HoldKind, Standing, Until};
 use crate::transaction::lock::{LockError, Place, lock, lock_before_others};
 use crate::transaction::{self, Context, Failure, Going, Intent, Released};
 
-use super::chronicle;
-use super::{read_last_pass, read_standing, write_standing};
+use super::{accept, chronicle, read_standing, write_standing};
 
 /// Which state to go back to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,15 +191,14 @@ impl Ordered<'_> {
         let resumed = self.standing.resumed();
         let stopped = resumed.hold.is_some();
         if resumed == self.standing {
-            let stays = || format!("it is stopped, and stays so until portreeve start {}", self.name);
-            return Ok(if stopped { stays() } else { "nothing held it".to_owned() });
+            let stays = format!("it is stopped, and stays so until portreeve start {}", self.name);
+            return Ok(if stopped { stays } else { "nothing held it".to_owned() });
         }
         self.write(&resumed)?;
-        Ok(if stopped {
-            format!("no longer held, but stopped until portreeve start {}", self.name)
-        } else {
-            format!("goes on at the next pass; portreeve reconcile {} does not wait for it", self.name)
-        })
+        if stopped {
+            return Ok(format!("no longer held, but stopped until portreeve start {}", self.name));
+        }
+        Ok(format!("goes on at the next pass; portreeve reconcile {} does not wait for it", self.name))
     }
 
     fn retry(&self) -> Result<String, OrderError> {
@@ -215,33 +212,10 @@ impl Ordered<'_> {
         Ok(format!("tried again at the next pass; portreeve reconcile {} does not wait for it", self.name))
     }
 
-    /// Only the tip that the last pass refused can be let through: agreeing to any other would change nothing.
     fn accept(&self, words: &str) -> Result<String, OrderError> {
-        let serving = &self.serving()?.wanted;
-        let refuse = |words: String| Err(OrderError::Refused(words));
-        if serving.env.policy == Policy::Dev {
-            return refuse(format!("{} follows a rewritten branch by itself", self.name));
-        }
-        let clone = Objects::open(&self.cx.layout.deploy_clone());
-        let clone = clone.map_err(|error| {
-            OrderError::Refused(format!("{}; portreeve reconcile reads it", transaction::chain(&error)))
-        })?;
-        let commit = commit_named(&clone, words)?;
-        let applied = &serving.deploy_commit;
-        let ancestry =
-            clone.ancestry(applied, &commit).map_err(|error| OrderError::Refused(transaction::chain(&error)))?;
-        if matches!(ancestry, Ancestry::Same | Ancestry::Descendant) {
-            let (commit, applied) = (commit.short(), applied.short());
-            return refuse(format!("{} is not diverged: {commit} contains {applied}, which is applied", self.name));
-        }
-        let tip = read_last_pass(self.cx).tip.filter(|tip| *tip != commit);
-        if let Some(tip) = tip {
-            let (commit, tip) = (commit.short(), tip.short());
-            return refuse(format!("the branch leads to {tip}, not to {commit}; portreeve accept {} {tip}", self.name));
-        }
-        let accepted = Accepted { commit: commit.clone(), by: self.given.by.clone(), at: self.cx.host.clock().now() };
+        let (accepted, said) = accept::accepted(self.cx, self.name, &self.serving()?.wanted, self.given, words)?;
         self.write(&self.standing.accepted(accepted))?;
-        Ok(format!("{} is accepted in place of {}; the next pass goes there", commit.short(), applied.short()))
+        Ok(said)
     }
 
     fn write(&self, standing: &Standing) -> Result<(), OrderError> {
@@ -261,7 +235,7 @@ impl Ordered<'_> {
         transaction::permit_return(self.cx, self.name, &target, self.installed.newest)?;
         let excludes = self.excluded(&target)?;
         let (pinned, left) = (target.number, Some(self.serving()?.wanted.title()));
-        self.write(&self.standing.rolled_back(self.hold(HoldKind::RolledBack { pinned, excludes, until, left })))?;
+        self.go_back(HoldKind::RolledBack { pinned, excludes, until, left }, target.wanted.digest)?;
         let going = if transaction::fits(&self.installed, &target) {
             Going::Back(Box::new(target.clone()))
         } else {
@@ -274,6 +248,10 @@ impl Ordered<'_> {
                 Err(OrderError::Failed(*failure))
             }
         }
+    }
+
+    fn go_back(&self, kind: HoldKind, to: Digest) -> Result<(), OrderError> {
+        self.write(&self.standing.rolled_back(self.hold(kind), to))
     }
 
     /// What served, and what was tried since: neither may come back by itself.
@@ -295,7 +273,7 @@ impl Ordered<'_> {
     fn stay(&self, until: Until) -> Result<String, OrderError> {
         let serving = self.serving()?;
         let (pinned, excludes, left) = (serving.number, self.excluded(serving)?, self.left_behind()?);
-        self.write(&self.standing.rolled_back(self.hold(HoldKind::RolledBack { pinned, excludes, until, left })))?;
+        self.go_back(HoldKind::RolledBack { pinned, excludes, until, left }, serving.wanted.digest)?;
         Ok(format!("{} serves again already; later passes leave it there", serving.wanted.title()))
     }
 
@@ -367,21 +345,6 @@ impl Ordered<'_> {
 /// A generation that went before and ran something else.
 fn served_before(generation: &Generation, serving: &Generation) -> bool {
     generation.number < serving.number && generation.wanted.digest != serving.wanted.digest
-}
-
-/// The commit of the clone with this id, or the one that begins so.
-fn commit_named(clone: &Objects, words: &str) -> Result<CommitId, OrderError> {
-    let digits = words.to_ascii_lowercase();
-    let is_id = (7..=40).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !is_id {
-        return Err(OrderError::Refused(format!("`{words}` is no commit's id: 7 to 40 hexadecimal digits")));
-    }
-    let found = clone.rev(&digits).ok().filter(|commit| commit.as_str().starts_with(&digits));
-    found.ok_or_else(|| {
-        OrderError::Refused(format!(
-            "{words} names no commit that this host has seen, or several; portreeve reconcile fetches"
-        ))
-    })
 }
 
 /// The history is written last and never in the way.

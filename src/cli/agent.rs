@@ -56,7 +56,6 @@ fn guarded(app: &App, global: &Global) {
 
 fn one(app: &App, global: &Global) {
     let progress = printer::Progress::labelled(global);
-    let witness = Witness::new(app, &progress);
     let told = Mutex::new(BTreeSet::new());
     let hear = |name: &EnvName, outcome: &Outcome| {
         // One at a time, so that nobody's lines stand among another's.
@@ -64,7 +63,7 @@ fn one(app: &App, global: &Global) {
         super::reconcile::tell_one(name, outcome, true);
         told.insert(name.clone());
     };
-    let pass = pass_telling(app, &witness, &BTreeSet::new(), &hear);
+    let pass = pass_telling(app, &Witness::new(app, &progress), &BTreeSet::new(), &hear);
     let told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
     let notes = tell(app, pass.as_ref(), true);
     match pass {

@@ -90,19 +90,19 @@ pub struct Planned {
     pub serves: Option<String>,
     /// What people call the release that is wanted.
     pub wants: Option<String>,
-    /// What this host can't do for it, and does without.
+    /// What the plan would need, and this host has not.
     pub not_here: Vec<NotHere>,
     /// Drift that a pass puts right.
     pub repairs: Vec<String>,
 }
 
-/// Something that the environment would get on a whole host.
+/// Something that a plan would need, and the host has not.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NotHere {
     /// What.
     pub need: String,
-    /// Why it is not here.
+    /// Why not.
     pub reason: String,
 }
 
@@ -137,7 +137,7 @@ pub struct Reconciled {
     /// Which.
     pub environment: EnvName,
     /// `unchanged`, `repaired`, `released`, `not-released`, `failed`, `removed`, or what kept it: `held`, `quarantined`,
-    /// `waiting`, `blocked`, `diverged`, `stale`.
+    /// `waiting`, `blocked`, `diverged`, `stale`, `busy`.
     pub outcome: String,
     /// What the pass would end with if there were no other environment.
     pub exit_code: u8,

@@ -14,7 +14,7 @@ pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
     let app = open::app_with(global, signals::cancelled(|| ())?)?;
     let progress = printer::Progress::new(global);
     let only: BTreeSet<EnvName> = args.environments.iter().cloned().collect();
-    let report = whole(&app, &Witness::new(&app, &progress), &only);
+    let report = whole(&app, &progress, &only);
     drop(progress);
     let code = match &report {
         Ok(report) => conclude(&app, report, &only, global),
@@ -27,11 +27,12 @@ pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
 }
 
 /// A pass, and another one over what somebody else had first: what is left to do there is another question.
-fn whole(app: &App, witness: &Witness<'_>, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
-    let mut report = pass(app, witness, only)?;
+fn whole(app: &App, progress: &printer::Progress, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
+    let witness = Witness::new(app, progress);
+    let mut report = pass(app, &witness, only)?;
     let overtaken = overtaken(&report);
     if !overtaken.is_empty() {
-        report.outcomes.extend(pass(app, witness, &overtaken)?.outcomes);
+        report.outcomes.extend(pass(app, &witness, &overtaken)?.outcomes);
     }
     Ok(report)
 }
@@ -174,7 +175,7 @@ fn not_released(name: &EnvName, title: &str, failure: &Failure, seen: bool, serv
     printer::error(&Fault::blocked(format!("{what}{title} {verb}: {}", failure.cause)));
     printer::sentence(&served(failure, seen, serves));
     evidence(failure);
-    failure.schema.as_deref().into_iter().for_each(way_back);
+    failure.schema.iter().for_each(way_back);
     if failure.kind == FailureKind::Class(FailureClass::Release) {
         printer::note("quarantined; later passes leave this content alone");
     }

@@ -48,7 +48,7 @@ fn rows(label: &str, lines: &[String]) {
 fn head(explanation: &Explanation) -> String {
     let name = &explanation.environment;
     let (Some(serves), Some(generation)) = (&explanation.serves, explanation.generation) else {
-        return format!("{name} serves nothing; {}", explanation.users);
+        return format!("{name}: {}", explanation.users);
     };
     let answer = match (explanation.http, explanation.took_ms) {
         (Some(status), Some(took)) => format!(", {status} in {took}ms"),

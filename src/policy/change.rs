@@ -37,13 +37,14 @@ pub struct Failure {
 
 /// The line of a log that says most of why: the last that names an error, as Python, pip and uv write it, or the last.
 pub fn telling(log: &[String]) -> Option<String> {
-    let kinds = ["Error", "Exception", "ERROR"];
+    let kinds = ["Error", "Exception", "ERROR", "cause"];
     let said = || log.iter().rev().map(|line| line.trim()).filter(|line| !line.is_empty());
-    let names_error = |line: &&str| {
-        line.split_once(':').is_some_and(|(head, _)| head == "cause" || kinds.iter().any(|kind| head.ends_with(kind)))
-    };
-    let line = said().find(names_error).or_else(|| said().next())?;
-    Some(line.strip_prefix("cause: ").unwrap_or(line).to_owned())
+    let names_error =
+        |line: &&str| line.split_once(':').is_some_and(|(head, _)| kinds.iter().any(|kind| head.ends_with(kind)));
+    said()
+        .find(names_error)
+        .or_else(|| said().next())
+        .map(|line| line.strip_prefix("cause: ").unwrap_or(line).to_owned())
 }
 
 /// How long to wait after so many failures in a row: 5 s, doubled each time, at most 3 min.
@@ -68,12 +69,13 @@ impl Standing {
         }
     }
 
-    /// A person went back; `hold.kind` is [`HoldKind::RolledBack`]. What an earlier rollback that still holds went away from
-    /// stays excluded, or a second step back would release the content that the first one left.
+    /// A person went back to the content `to`; `hold.kind` is [`HoldKind::RolledBack`]. What an earlier rollback that still holds
+    /// went away from stays excluded, or a second step back would release the content that the first one left.
     #[must_use]
-    pub fn rolled_back(&self, mut hold: Hold) -> Self {
+    pub fn rolled_back(&self, mut hold: Hold, to: Digest) -> Self {
         if let HoldKind::RolledBack { excludes, .. } = &mut hold.kind {
             excludes.extend(self.holds().flat_map(Hold::excludes).copied());
+            excludes.remove(&to);
         }
         self.held(hold)
     }

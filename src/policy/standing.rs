@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{CommitId, Digest, GenerationNumber};
 
-/// The format that this program writes.
-const FORMAT: u32 = 1;
+/// The format that this program writes; it reads those before it too. 2: evidence, cures, the host's state, what a rollback left.
+const FORMAT: u32 = 2;
 
 /// Where an environment stands, apart from what runs: `/etc/portreeve/policy/ENV.json`. No record is [`Standing::default`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -275,8 +275,8 @@ mod tests {
 
     #[test]
     fn a_newer_record_is_refused_and_a_broken_one_is_not_taken_for_none() {
-        let newer = br#"{"format": 2, "standing": {"shape": "unknown here"}}"#;
-        assert!(matches!(Standing::parse(newer), Err(StandingError::Newer { found: 2 })));
+        let newer = br#"{"format": 3, "standing": {"shape": "unknown here"}}"#;
+        assert!(matches!(Standing::parse(newer), Err(StandingError::Newer { found: 3 })));
         let whole = Standing::default().to_bytes();
         for len in 0..whole.len() - 2 {
             assert!(matches!(Standing::parse(&whole[..len]), Err(StandingError::Corrupt(_))), "{len}");
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn the_record_on_disk_keeps_its_shape() {
         let text = r#"{
-  "format": 1,
+  "format": 2,
   "standing": {
     "hold": {
       "kind": {

@@ -36,7 +36,7 @@ fn is_held(standing: &Standing, wanted: u8) -> bool {
 
 #[test]
 fn a_rollback_holds_until_the_content_changes_and_not_longer() {
-    let standing = Standing::default().rolled_back(back_from(&[2], Until::Change));
+    let standing = Standing::default().rolled_back(back_from(&[2], Until::Change), content(1));
     assert!(is_held(&standing, 2));
     assert_eq!(standing.decide(content(3), Some(content(1)), NOON), Ruling::Proceed);
     assert_eq!(standing.decide(content(1), Some(content(1)), NOON), Ruling::Proceed);
@@ -47,22 +47,24 @@ fn a_rollback_holds_until_the_content_changes_and_not_longer() {
 
 #[test]
 fn until_resume_outlasts_new_content() {
-    let standing = Standing::default().rolled_back(back_from(&[2], Until::Resume));
+    let standing = Standing::default().rolled_back(back_from(&[2], Until::Resume), content(1));
     assert!(is_held(&standing, 3));
     assert_eq!(standing.resumed(), Standing::default());
 }
 
 #[test]
 fn a_second_step_back_does_not_release_what_the_first_one_left() {
-    let first = Standing::default().rolled_back(back_from(&[3], Until::Change));
-    let second = first.rolled_back(back_from(&[2], Until::Change));
+    let first = Standing::default().rolled_back(back_from(&[3], Until::Change), content(1));
+    let second = first.rolled_back(back_from(&[2], Until::Change), content(1));
     assert!(is_held(&second, 3) && is_held(&second, 2));
     assert!(!is_held(&second, 4));
+    let forth = second.rolled_back(back_from(&[1], Until::Change), content(2));
+    assert!(!is_held(&forth, 2) && is_held(&forth, 3), "what is gone back to is not gone away from");
 }
 
 #[test]
 fn stop_and_start_bring_back_the_rollback() {
-    let rolled_back = Standing::default().rolled_back(back_from(&[2], Until::Change));
+    let rolled_back = Standing::default().rolled_back(back_from(&[2], Until::Change), content(1));
     let stopped = rolled_back.stopped(by_anna(HoldKind::Stopped));
     let ruling = stopped.decide(content(9), None, NOON);
     assert!(matches!(ruling, Ruling::Stopped(_)) && !ruling.corrects_drift());
@@ -181,7 +183,7 @@ fn apply(standing: &Standing, happening: &Happening) -> Standing {
     match happening {
         Happening::Failed(class, n) => standing.after_failure(failure(*class, *n), NOON),
         Happening::Succeeded(n) => standing.after_success(content(*n)),
-        Happening::RolledBack(n, until) => standing.rolled_back(back_from(&[*n], *until)),
+        Happening::RolledBack(n, until) => standing.rolled_back(back_from(&[*n], *until), content(1)),
         Happening::Suspended(until) => standing.suspended(by_anna(HoldKind::Suspended { until: until.map(later) })),
         Happening::Stopped => standing.stopped(by_anna(HoldKind::Stopped)),
         Happening::Started => standing.started(),

@@ -214,7 +214,7 @@ fn a_first_release_that_failed_is_tried_again_for_a_person() {
     world.push_deploy(&[]);
     is_refused(&world, world.reconcile());
     let why = world.portreeve(&["why", "bakery/pro"]).ok();
-    assert!(why.stdout.starts_with("bakery/pro serves nothing; users get nothing of it yet\n"), "{why}");
+    assert!(why.stdout.starts_with("bakery/pro: nothing of it serves yet\n"), "{why}");
     world.portreeve(&["rollback", "bakery/pro"]).exits(4);
     world.host.sh("touch /srv/cache");
     world.portreeve(&["retry", "bakery/pro"]).ok();

@@ -16,7 +16,7 @@ const OTHER_REQUIREMENTS: Edits<'static> = &[("requirements.txt", Some("# new\nD
 
 /// A package index where nobody answers.
 const NO_INDEX: &str =
-    "[global]\nindex-url = http://127.0.0.1:9/simple\nretries = 0\ndisable-pip-version-check = true\n";
+    "[global]\nindex-url = http://127.0.0.1:9/simple\nretries = 1\ndisable-pip-version-check = true\n";
 
 fn serving_v1(name: &str) -> World {
     let world = World::new(name);

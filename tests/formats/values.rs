@@ -136,14 +136,16 @@ fn hold(kind: HoldKind, reason: Option<&str>) -> Hold {
     Hold { kind, by: "anna".to_owned(), reason: reason.map(str::to_owned), since: at("2026-11-21T02:31:00Z") }
 }
 
-pub fn standing() -> Standing {
+pub fn standing(new: bool) -> Standing {
+    // What the second format holds more than the first.
+    let more = |text: &str| new.then(|| text.to_owned());
     let excludes = BTreeSet::from([digest("one"), digest("two")]);
     Standing {
         hold: Some(hold(HoldKind::Stopped, None)),
         covered: vec![
             hold(HoldKind::Suspended { until: Some(at("2026-11-21T04:00:00Z")) }, Some("db move")),
             hold(
-                HoldKind::RolledBack { pinned: 42, excludes, until: Until::Change, left: Some("v1.5.0".to_owned()) },
+                HoldKind::RolledBack { pinned: 42, excludes, until: Until::Change, left: more("v1.5.0") },
                 Some("cart broken"),
             ),
         ],
@@ -152,8 +154,8 @@ pub fn standing() -> Standing {
             generation: Some(43),
             phase: Phase::Health,
             cause: "health answered 500".to_owned(),
-            evidence: Some("ConnectionRefusedError: 127.0.0.1:6380".to_owned()),
-            help: Some("start Redis".to_owned()),
+            evidence: more("KeyError: 'cache'"),
+            help: more("start the cache"),
             at: at("2026-11-21T02:41:07Z"),
         }],
         retry: Some(Backoff {
@@ -163,8 +165,8 @@ pub fn standing() -> Standing {
             class: FailureClass::Transient,
             phase: Phase::Build,
             cause: "no route to the package index".to_owned(),
-            help: Some("look at the network".to_owned()),
-            host: Some(digest("the host")),
+            help: more("wait"),
+            host: new.then(|| digest("host")),
         }),
         accepted: Some(Accepted { commit: commit("c"), by: "anna".to_owned(), at: at("2026-11-21T02:45:00Z") }),
     }
@@ -186,9 +188,9 @@ pub fn intent() -> Intent {
 pub fn last_pass() -> LastPass {
     let seen = |left: Option<Left>| SeenThen {
         wants: Some("v1.4.2".to_owned()),
-        digest: Some(digest("two")),
-        changed: vec!["rev v1.4.1 -> v1.4.2".to_owned()],
-        current: true,
+        digest: None,
+        changed: Vec::new(),
+        current: false,
         left,
     };
     let environments = ["held", "quarantined", "waiting", "blocked", "diverged", "stale", "none"].map(|state| {

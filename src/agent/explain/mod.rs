@@ -32,8 +32,8 @@ pub struct Facts<'a> {
     pub moving: Option<&'a Moving>,
     /// What its visitors get; `None`: nothing serves, so nothing was asked.
     pub answer: Option<&'a Answered>,
-    /// What people call the generation that a rollback went to.
-    pub pinned: Option<&'a str>,
+    /// The generation that a rollback went to.
+    pub pinned: Option<&'a Generation>,
     /// When the next pass comes, in words.
     pub next_pass: &'a str,
     /// The wall clock.

@@ -9,7 +9,7 @@ use super::*;
 use crate::agent::{Left, Moving};
 use crate::desired::{Interpreter, Wanted, WantedInput, Why};
 use crate::manifest::{self, Entry, Environment, Rev, Tree};
-use crate::model::{Activity, Service};
+use crate::model::{Activity, Digest, Service};
 use crate::policy::{self, Accepted, Hold, HoldKind, Phase, Until};
 
 fn now() -> Timestamp {
@@ -63,6 +63,7 @@ struct Night {
     last: LastPass,
     moving: Option<Moving>,
     answer: Option<Answered>,
+    pinned: Generation,
 }
 
 impl Night {
@@ -78,6 +79,7 @@ impl Night {
             why: Why::Push,
             wanted: serving.clone(),
         };
+        let pinned = generation.clone();
         let up = Service { activity: Activity::Active, pid: 7, restarts: 0, masked: false };
         let installed = Installed {
             active: Some(42),
@@ -94,15 +96,15 @@ impl Night {
             left: None,
         };
         let last = LastPass {
+            format: 1,
             at: Some(now()),
             fetched: Some(now()),
             tip: Some(commit('8')),
             trouble: None,
             environments: BTreeMap::from([(name, seen)]),
-            ..LastPass::default()
         };
         let answer = Some(Answered::Status { status: 200, took_ms: 11 });
-        Self { installed, standing: Ok(Standing::default()), last, moving: None, answer }
+        Self { installed, standing: Ok(Standing::default()), last, moving: None, answer, pinned }
     }
 
     /// v1.5.0 is wanted, and the last pass left it for this reason.
@@ -143,7 +145,7 @@ impl Night {
             tip: Some(&tip),
             moving: self.moving.as_ref(),
             answer: self.answer.as_ref(),
-            pinned: Some("v1.4.2"),
+            pinned: Some(&self.pinned),
             next_pass: "02:59:12 UTC",
             now: now(),
         })
@@ -152,9 +154,8 @@ impl Night {
     /// State, the table's words, and the story.
     fn says(&self) -> String {
         let told = self.explained();
-        let rows = |label: &str, lines: &[String]| {
-            lines.iter().fold(String::new(), |text, line| text + label + " " + line + "\n")
-        };
+        let rows =
+            |label: &str, lines: &[String]| lines.iter().flat_map(|line| [label, " ", line, "\n"]).collect::<String>();
         let mark = if told.needs_you { "!" } else { "" };
         let head = format!("{}{mark} | {} | {}", told.state.as_str(), told.detail, told.users);
         let head = format!("{}\n", head.trim_end());
@@ -167,6 +168,10 @@ impl Night {
         ]
         .concat()
     }
+}
+
+fn v1_4_2() -> Digest {
+    wanted("v1.4.2", 'a', '8').digest
 }
 
 fn v1_5_0() -> Wanted {
@@ -229,7 +234,7 @@ fn a_release_was_refused() {
 
 #[test]
 fn somebody_went_back() {
-    let held = |until| Night::wants_more(None).standing(|it| it.rolled_back(rollback(until)));
+    let held = |until| Night::wants_more(None).standing(|it| it.rolled_back(rollback(until), v1_4_2()));
     is(
         &held(Until::Change),
         "held | by anna, 2h 0m ago: \"cart broken\" | users are not affected
@@ -250,7 +255,7 @@ fn somebody_went_back() {
 
 #[test]
 fn a_rollback_died_on_its_way() {
-    let mut night = Night::wants_more(None).standing(|it| it.rolled_back(rollback(Until::Change)));
+    let mut night = Night::wants_more(None).standing(|it| it.rolled_back(rollback(Until::Change), v1_4_2()));
     night.installed.generation.as_mut().unwrap().wanted = v1_5_0();
     let told = night.explained();
     assert_eq!((told.state, told.needs_you), (State::Held, true));
@@ -383,7 +388,7 @@ fn the_git_server_is_away() {
         next tried again by each pass (02:59:12 UTC); newer pushes are unknown here
         you nothing for users; rollback and restart work without git",
     );
-    let held = night.standing(|it| it.rolled_back(rollback(Until::Change)));
+    let held = night.standing(|it| it.rolled_back(rollback(Until::Change), v1_4_2()));
     assert_eq!(held.explained().state, State::Held, "what a person decided is known without git");
 }
 
@@ -494,7 +499,7 @@ proptest! {
         let mut night = night.standing(|it| failure.map_or(it.clone(), |failure| it.after_failure(failure, before(minutes))));
         let hold = hold(order, before(minutes));
         night = night.standing(|it| match (order, hold) {
-            (1, Some(hold)) => it.rolled_back(hold),
+            (1, Some(hold)) => it.rolled_back(hold, v1_4_2()),
             (2, Some(hold)) => it.suspended(hold),
             (3, Some(hold)) => it.stopped(hold),
             _ => it,

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::rule::Rule;
 use super::{Answered, Facts, State};
 use crate::agent::Moving;
+use crate::desired::{Generation, Wanted};
 use crate::model::{ago, moment};
 use crate::policy::{Backoff, FailureClass, Hold, HoldKind, LONGEST_WAIT, Quarantined, Until};
 
@@ -65,7 +66,10 @@ pub fn said(facts: &Facts<'_>, rule: &Rule<'_>) -> Said {
 /// What the present answer means for users; nothing when all is well.
 pub fn users(facts: &Facts<'_>, rule: &Rule<'_>) -> String {
     match facts.answer {
-        _ if facts.serving().is_none() => "users get nothing of it yet".to_owned(),
+        _ if facts.serving().is_none() && matches!(rule, Rule::Unreadable(_)) => {
+            "what serves is not touched".to_owned()
+        }
+        _ if facts.serving().is_none() => "nothing of it serves yet".to_owned(),
         _ if facts.answers_well() && *rule == Rule::Fine => String::new(),
         _ if facts.answers_well() => "users are not affected".to_owned(),
         Some(Answered::Status { status, .. }) => format!("users get {status}"),
@@ -177,12 +181,14 @@ fn diverged(facts: &Facts<'_>, words: &str) -> Said {
 }
 
 fn held(facts: &Facts<'_>, hold: &Hold) -> Said {
-    let HoldKind::RolledBack { pinned, excludes, until, left } = &hold.kind else { return fine(facts) };
+    let HoldKind::RolledBack { pinned, until, left, .. } = &hold.kind else { return fine(facts) };
     let name = &facts.installed.name;
     let left = left.clone().unwrap_or_else(|| "what served before".to_owned());
-    let pinned = facts.pinned.map_or_else(|| format!("generation {pinned}"), str::to_owned);
+    let target = facts.pinned.map(|generation| &generation.wanted);
+    let pinned = target.map_or_else(|| format!("generation {pinned}"), Wanted::title);
     let done = format!("{} rolled back {left} -> {pinned}, {} ago{}", hold.by, since(hold, facts.now), reason(hold));
-    if facts.serving().is_some_and(|serving| excludes.contains(&serving.wanted.digest)) {
+    let differs = |serving: &Generation| target.is_some_and(|target| target.digest != serving.wanted.digest);
+    if facts.serving().is_some_and(differs) {
         let serving = facts.title();
         return Said::new(State::Held, format!("held: {done}"), format!("stays on {serving}, and moves neither way"))
             .in_short(format!("the rollback by {} was interrupted; {serving} still serves", hold.by))
