@@ -116,6 +116,10 @@ pub fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
             printer::line(format!("{name}  {title} released after {}", printer::took(*took)));
         }
         Outcome::Removed => printer::line(format!("{name}  taken off this host; data, media, logs and backups stay")),
+        // Nothing is wrong where nobody waits for this release.
+        Outcome::NotReleased { title, failure, .. } if quiet && failure.kind == FailureKind::Cancelled => {
+            printer::note(&format!("{name}: {title} not released: {}", failure.cause));
+        }
         Outcome::NotReleased { title, generation, failure, seen, serves } => {
             not_released(name, title, *generation, failure, *seen, serves.as_deref());
         }
