@@ -13,9 +13,14 @@ use crate::transaction::{Context, Failure, Phase};
 /// No such record is larger.
 const LIMIT: u64 = 4 * 1024 * 1024;
 
+/// The format that this program writes. A record of another one is none: it lasts no longer than the next pass.
+const FORMAT: u32 = 1;
+
 /// The record.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastPass {
+    /// Version of this record.
+    pub format: u32,
     /// When the last pass over all environments looked at the repository, or tried to.
     pub at: Option<Timestamp>,
     /// When the repository was read last.
@@ -40,7 +45,7 @@ pub struct Seen {
 /// Reads the record; none, or a damaged one, is an empty one.
 pub fn read_last_pass(cx: &Context<'_>) -> LastPass {
     let bytes = cx.host.files().read(&cx.layout.last_pass(), LIMIT).ok().flatten();
-    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    bytes.and_then(|bytes| LastPass::parse(&bytes)).unwrap_or_default()
 }
 
 /// Adds a pass that looked at the repository at `looked`. `whole`: it was over all environments.
@@ -52,17 +57,25 @@ pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp,
     cx.host.files().put(&cx.layout.last_pass(), &node).map_err(Failure::on_host(Phase::Recover))
 }
 
-/// An idle pass saw the same again. Only `status` wants to know, so that a failure here is no matter.
-pub(super) fn still(cx: &Context<'_>) {
-    let now = Some(cx.host.clock().now());
-    let again = LastPass { at: now, fetched: now, trouble: None, ..read_last_pass(cx) };
+/// An idle pass saw the same again, at the time that is returned. Only `status` wants to know, so that a failure here is no
+/// matter.
+pub(super) fn still(cx: &Context<'_>) -> Timestamp {
+    let looked = cx.host.clock().now();
+    let now = Some(looked);
+    let again = LastPass { format: FORMAT, at: now, fetched: now, trouble: None, ..read_last_pass(cx) };
     if let Ok(bytes) = serde_json::to_vec(&again) {
         let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
         cx.host.files().put(&cx.layout.last_pass(), &node).ok();
     }
+    looked
 }
 
 impl LastPass {
+    /// Reads a record; `None` for anything that this program did not write.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok().filter(|last: &Self| last.format == FORMAT)
+    }
+
     fn after(self, report: &PassReport, looked: Timestamp, whole: bool) -> Self {
         // A pass with a long release ends after others that looked later: of what it saw, only what it did is news.
         let late = self.at.is_some_and(|at| at > looked);
@@ -84,6 +97,7 @@ impl LastPass {
         environments.extend(seen);
         let tip = report.survey.plan.tip.clone();
         Self {
+            format: FORMAT,
             at: if whole { Some(looked) } else { self.at },
             fetched: if tip.is_some() { Some(looked) } else { self.fetched },
             tip: tip.or(self.tip),
@@ -113,8 +127,9 @@ mod tests {
             respected: Vec::new(),
         };
         let plan = Plan { tip: None, environments: vec![plan("bakery/dev"), plan("bakery/pro")] };
-        let survey = Survey { plan, commit: None, manifests: None, trouble: None, ports: Vec::new() };
-        PassReport { survey, outcomes: BTreeMap::from([(name("bakery/dev"), dev), (name("bakery/pro"), pro)]) }
+        let survey = Survey { plan, commit: None, manifests: None, trouble: None, ports: Vec::new(), notify: None };
+        let outcomes = BTreeMap::from([(name("bakery/dev"), dev), (name("bakery/pro"), pro)]);
+        PassReport { survey, outcomes, looked: Timestamp::UNIX_EPOCH }
     }
 
     #[test]

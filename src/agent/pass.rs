@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::desired::Why;
 use crate::history::{Event as Happened, EventKind};
 use crate::model::{EnvName, Identity, Node};
@@ -27,6 +29,8 @@ pub struct PassReport {
     pub survey: Survey,
     /// What became of each environment.
     pub outcomes: BTreeMap<EnvName, Outcome>,
+    /// When it looked; a pass with a long release ends after others that looked later.
+    pub looked: Timestamp,
 }
 
 /// Who is told what became of an environment.
@@ -48,8 +52,7 @@ pub fn pass_telling(
     let cx = app.context(report);
     let (inputs, seen) = match idle::glance(app, &cx, only) {
         Glance::Converged(converged) => {
-            last::still(&cx);
-            return Ok(*converged);
+            return Ok(PassReport { looked: last::still(&cx), ..*converged });
         }
         Glance::Whole { inputs, tip } => (inputs, tip),
     };
@@ -61,7 +64,7 @@ pub fn pass_telling(
     let plans = survey.plan.environments.iter().filter(|plan| !outcomes.contains_key(&plan.name)).collect();
     let taken = turn::all(app, report, plans, looked, told);
     outcomes.extend(taken);
-    let pass = PassReport { survey, outcomes };
+    let pass = PassReport { survey, outcomes, looked };
     if let Some(inputs) = inputs {
         idle::remember(app, &cx, &inputs, &pass);
     }

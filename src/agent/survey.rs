@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::host::{Listener, SlotId};
-use crate::manifest::{self, Environment, Policy, Repository, Tree};
+use crate::manifest::{self, Environment, Notify, Policy, Repository, Tree};
 use crate::model::{CommitId, EnvName, PortRange, Service};
 use crate::plan::{Action, Decision, EnvPlan, Plan, Want, decide};
 use crate::source::{self, Address, CommitInfo, Mirror, Objects, Selection, SourceError, TreeEntry};
@@ -26,6 +26,8 @@ pub struct Survey {
     pub trouble: Option<Trouble>,
     /// The blocks of ports of this host's environments.
     pub ports: Vec<PortRange>,
+    /// Who is told of a change; `None` while that is not known.
+    pub notify: Option<Notify>,
 }
 
 /// Why the deploy repository as a whole could not be used; nothing on the host follows from it then.
@@ -121,11 +123,12 @@ pub(super) fn survey_at(
     });
     let environments = environments.collect();
     let plan = Plan { tip: deploy.as_ref().map(|deploy| deploy.tip.clone()), environments };
+    let notify = deploy.as_ref().and_then(|deploy| Some(deploy.repository.as_ref()?.notify.clone()));
     let (commit, manifests) = match deploy {
         Some(deploy) => (deploy.info, Some((deploy.tree, deploy.diagnostics))),
         None => (None, None),
     };
-    Ok(Survey { plan, commit, manifests, trouble, ports })
+    Ok(Survey { plan, commit, manifests, trouble, ports, notify })
 }
 
 /// An environment that can't be looked at keeps no other from being.

@@ -1,4 +1,4 @@
-//! `portreeve agent`: passes on schedule, until told to stop.
+//! `portreeve agent`: passes on schedule, until told to stop, or until a new binary takes over.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,8 +9,9 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 use super::args::Global;
+use super::takeover::Installed;
 use super::{Fault, open, printer, signals};
-use crate::agent::{App, Outcome, pass_telling, schedule};
+use crate::agent::{App, Outcome, pass_telling, schedule, tell};
 use crate::model::EnvName;
 use crate::transaction::chain;
 
@@ -23,17 +24,23 @@ pub fn run(global: &Global) -> Result<u8, Fault> {
     let mut app = open::app_with(global, Arc::clone(&cancel))?;
     // An environment that somebody is at work on has its turn at a later pass.
     app.wait = Some(Duration::ZERO);
+    let mut installed = Installed::now(&app);
     notify(&[NotifyState::Ready]);
     let offset = schedule::offset(&app.name, app.settings.jitter.duration());
     // A pass that still has a release under way holds up no later one; all of them have ended when this does.
     std::thread::scope(|scope| {
+        let mut passes = Vec::new();
         while !cancel.load(Ordering::SeqCst) {
-            scope.spawn(|| guarded(&app, global));
+            passes.push(scope.spawn(|| guarded(&app, global)));
             let now = app.host.clock().now();
             let next = app.settings.schedule.next_after(now, offset);
             let text = format!("next pass {}", next.strftime("%H:%M:%S UTC"));
             notify(&[NotifyState::Status(&text)]);
             wait(&app, next, &cancel);
+            passes.retain(|pass| !pass.is_finished());
+            if passes.is_empty() {
+                installed.give_way(&app);
+            }
         }
     });
     notify(&[NotifyState::Stopping]);
@@ -50,20 +57,24 @@ fn guarded(app: &App, global: &Global) {
 fn one(app: &App, global: &Global) {
     let progress = printer::Progress::labelled(global.quiet);
     let told = Mutex::new(BTreeSet::new());
-    let tell = |name: &EnvName, outcome: &Outcome| {
+    let hear = |name: &EnvName, outcome: &Outcome| {
         // One at a time, so that nobody's lines stand among another's.
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        super::reconcile::tell(name, outcome, true);
+        super::reconcile::tell_one(name, outcome, true);
         told.insert(name.clone());
     };
-    let pass = pass_telling(app, &progress, &BTreeSet::new(), &tell);
+    let pass = pass_telling(app, &progress, &BTreeSet::new(), &hear);
     let told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let notes = tell(app, pass.as_ref(), true);
     match pass {
         Ok(mut report) => {
             report.outcomes.retain(|name, _| !told.contains(name));
             super::reconcile::tell_all(&report, true);
         }
         Err(failure) => printer::error(&super::reconcile::fault(&failure)),
+    }
+    for note in notes {
+        printer::note(&note);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::agent::{App, AppError, Surroundings};
 use crate::host::{Processes as _, Run};
 use crate::model::{Identity, Layout, Root};
 
-/// Variables that reach pip: certificates, proxies, its own.
+/// Variables that reach what installs packages: certificates, proxies, its own.
 const FOR_INSTALLER: [&str; 8] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -40,10 +40,11 @@ pub fn layout(global: &Global) -> Result<Layout, Fault> {
 
 /// What is around us.
 pub fn surroundings(wait: Option<Duration>, cancel: Arc<AtomicBool>) -> Surroundings {
-    let pip = std::env::vars().filter(|(name, _)| name.starts_with("PIP_") || FOR_INSTALLER.contains(&name.as_str()));
+    let own = |name: &str| name.starts_with("PIP_") || name.starts_with("UV_");
+    let installer = std::env::vars().filter(|(name, _)| own(name) || FOR_INSTALLER.contains(&name.as_str()));
     Surroundings {
         path: std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned()),
-        installer: pip.collect::<BTreeMap<_, _>>(),
+        installer: installer.collect::<BTreeMap<_, _>>(),
         program: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/portreeve")),
         wait,
         cancel,
@@ -121,6 +122,24 @@ fn without_host(args: impl Iterator<Item = String>) -> Vec<String> {
 /// One word for the shell that sshd runs on the other side (POSIX 2.2.2).
 fn quoted(arg: &str) -> String {
     format!("'{}'", arg.replace('\'', r"'\''"))
+}
+
+/// Our own arguments, for whoever takes our place.
+pub fn arguments() -> Vec<String> {
+    std::env::args().skip(1).collect()
+}
+
+/// Our own variables; what is no text is nobody's.
+pub fn variables() -> BTreeMap<String, String> {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// Where we run; relative arguments mean this.
+pub fn directory() -> PathBuf {
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
 }
 
 /// What a person's terminal needs.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::args::{Global, StatusArgs};
 use super::{Fault, open, printer, reconcile};
-use crate::agent::{App, LastPass, Left, read_last_pass, read_standing, schedule};
+use crate::agent::{App, LastPass, Left, mute, read_last_pass, read_standing, schedule};
 use crate::host::{Request, Target};
 use crate::model::{EnvName, SlotId};
 use crate::observed::Installed;
@@ -67,8 +67,27 @@ fn rows(cx: &Context<'_>, last: &LastPass, only: &[EnvName]) -> Result<Vec<Row>,
     let installed = transaction::installed_names(cx).map_err(&on_host)?;
     let names: BTreeSet<EnvName> = installed.into_iter().chain(last.environments.keys().cloned()).collect();
     let names = names.into_iter().filter(|name| only.is_empty() || only.contains(name));
-    let rows = names.map(|name| row(cx, last, &services, &name)).collect::<Result<Vec<_>, _>>()?;
-    Ok(rows.into_iter().flatten().collect())
+    let rows = names.map(|name| {
+        let row = row(cx, last, &services, &name);
+        row.unwrap_or_else(|failure| Some(unreadable(&name, failure)))
+    });
+    Ok(rows.flatten().collect())
+}
+
+/// What is on the host of it can't be read, or is a newer portreeve's.
+fn unreadable(name: &EnvName, failure: Failure) -> Row {
+    Row {
+        environment: name.clone(),
+        serves: None,
+        release: None,
+        generation: None,
+        slot: None,
+        http: None,
+        wants: None,
+        state: "blocked",
+        detail: failure.cause,
+        next: format!("portreeve history {name}"),
+    }
 }
 
 /// `None`: it was taken off this host.
@@ -206,6 +225,9 @@ fn print(app: &App, last: &LastPass, rows: &[Row]) {
     let what = if rows.len() == 1 { "environment answers" } else { "environments answer" };
     printer::line(format!("{}: {answering} of {} {what}{need}", app.name, rows.len()));
     printer::line(format!("repo  {}", repository(app, last, now)));
+    for line in mute(&app.context(&Quiet)) {
+        printer::line(format!("notify  {line}"));
+    }
     if rows.is_empty() {
         printer::help("portreeve reconcile makes the first pass");
         return;

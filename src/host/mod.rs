@@ -24,6 +24,7 @@ mod lock;
 mod logfile;
 mod nginx;
 mod nginx_trial;
+mod post;
 mod process;
 mod real;
 mod rpc;
@@ -56,6 +57,7 @@ pub(crate) use http::runtime;
 pub use kernel::RealKernel;
 pub use linux::Linux;
 pub use nginx::{Nginx, Trial};
+pub use post::{Nowhere, RealPost};
 pub use process::RealProcesses;
 pub use real::{Machine, Parts};
 pub use scratch::Scratch;
@@ -65,7 +67,7 @@ pub use users::RealUsers;
 pub use write::Writer;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
-use crate::model::{Digest, Identity, UserName};
+use crate::model::{Digest, Identity, MailAddress, SecretUrl, UserName};
 
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
@@ -88,6 +90,10 @@ pub trait Host {
     fn kernel(&self) -> &dyn Kernel;
     /// Its clock.
     fn clock(&self) -> &dyn Clock;
+    /// Its way out, to tell people; none unless it has one.
+    fn post(&self) -> &dyn Post {
+        &Nowhere
+    }
 }
 
 /// Files. Paths are absolute and already below the root; every change is durable when the call returns.
@@ -102,7 +108,7 @@ pub trait Files {
     fn make_directory(&self, path: &Path, mode: u32, owner: Identity) -> Result<()>;
     /// Puts a file or link in the place of whatever file or link is there, by one rename.
     fn put(&self, path: &Path, node: &Node) -> Result<()>;
-    /// Renames a file or link over another one in the same file system.
+    /// Renames a file or link over another one in the same file system, or a directory to where nothing is.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
     /// Removes a file or link; nothing there is fine.
     fn remove(&self, path: &Path) -> Result<()>;
@@ -232,6 +238,28 @@ pub struct Answer {
 pub trait Probe {
     /// Sends the request. The inner error says in a few words why there was no answer: `connection refused`, `no answer within 5s`.
     fn get(&self, request: &Request) -> Result<std::result::Result<Answer, String>>;
+}
+
+/// A mail in plain text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// To whom.
+    pub to: MailAddress,
+    /// Its own name, the same at each attempt; letters, digits and `-._`.
+    pub id: String,
+    /// Its subject, on one line.
+    pub subject: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// Ways to tell somebody outside. One attempt, of a few seconds at most; an error says why in a few words, without the secret
+/// part of an address.
+pub trait Post: Sync {
+    /// Hands a mail to this machine's mail system.
+    fn mail(&self, mail: &Mail) -> std::result::Result<(), String>;
+    /// Sends a GET request, or POSTs JSON; anything but 2xx is an error.
+    fn ask(&self, url: &SecretUrl, json: Option<&[u8]>) -> std::result::Result<(), String>;
 }
 
 /// A program to run to its end. Never through a shell.

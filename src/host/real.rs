@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{
-    Authority, Clock, Files, Front, Ground, Host, Kernel, Probe, Processes, RealClock, RealFiles, RealKernel,
-    RealProcesses, RealUsers, Result, Services, Users,
+    Authority, Clock, Files, Front, Ground, Host, Kernel, Post, Probe, Processes, RealClock, RealFiles, RealKernel,
+    RealPost, RealProcesses, RealUsers, Result, Services, Users,
 };
 use crate::model::Layout;
 
@@ -47,6 +47,7 @@ pub struct Machine {
     services: Box<dyn Services + Sync>,
     front: Box<dyn Front + Sync>,
     probe: Box<dyn Probe + Sync>,
+    post: RealPost,
 }
 
 impl std::fmt::Debug for Machine {
@@ -63,7 +64,7 @@ impl Machine {
         front: Box<dyn Front + Sync>,
         probe: Box<dyn Probe + Sync>,
     ) -> Self {
-        Self { parts, services, front, probe }
+        Self { parts, services, front, probe, post: RealPost::new() }
     }
 
     /// The parts, for what asks more of them than [`Host`] does.
@@ -103,5 +104,9 @@ impl Host for Machine {
 
     fn clock(&self) -> &dyn Clock {
         &self.parts.clock
+    }
+
+    fn post(&self) -> &dyn Post {
+        &self.post
     }
 }

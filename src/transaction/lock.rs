@@ -34,6 +34,8 @@ pub enum Place<'a> {
     Host,
     /// What the last pass saw.
     LastPass,
+    /// What people were told.
+    Notify,
     /// A place to build at. Those for pro are its own.
     Build {
         /// For pro.
@@ -75,6 +77,7 @@ impl Place<'_> {
             Self::Mirrors => "fetch".to_owned(),
             Self::Host => "host".to_owned(),
             Self::LastPass => "last-pass".to_owned(),
+            Self::Notify => "notify".to_owned(),
             Self::Build { pro: true, number } => format!("build-pro-{number}"),
             Self::Build { pro: false, number } => format!("build-{number}"),
         };
@@ -87,6 +90,7 @@ impl Place<'_> {
             Self::Mirrors => "the git mirrors".to_owned(),
             Self::Host => "nginx or the ports".to_owned(),
             Self::LastPass => "the record of the last pass".to_owned(),
+            Self::Notify => "telling people".to_owned(),
             Self::Build { .. } => "a build".to_owned(),
         }
     }
