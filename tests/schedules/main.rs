@@ -18,7 +18,7 @@ use portreeve::model::{CommitId, Digest, EnvName, Found, Identity, Layout, Manag
 use portreeve::plan::{Action, Decision, EnvPlan, Want, decide};
 use portreeve::policy::Until;
 use portreeve::transaction::{
-    self, Context, Entry as TreeEntry, Facts, Failure, FailureKind, Installer, Privilege, Quiet, Tool, Trees,
+    self, Context, Entry as TreeEntry, Facts, Failure, FailureKind, Installer, Quiet, Tool, Trees,
 };
 
 use machine::Machine;
@@ -99,7 +99,6 @@ impl World {
         let machine = Machine::new(&layout);
         let facts = Facts {
             manager: Manager::Supervisor,
-            privilege: Privilege::Own,
             web_group: "www-data".to_owned(),
             http_port: 80,
             launcher: vec!["/usr/bin/portreeve".to_owned()],
