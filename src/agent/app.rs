@@ -7,23 +7,28 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::health::HttpProbe;
-use crate::host::{Authority, Front, Host, HostError, Machine, Nginx, Parts, Services, Supervisor, Systemd, Trial};
+use crate::host::{
+    Authority, Front, Host, HostError, Machine, Nginx, Parts, Processes, Services, Supervisor, Systemd, Trial,
+};
 use crate::model::{Layout, Manager};
 use crate::settings::{self, AgentSettings};
 use crate::source::{Git, GitLimits, LocalPaths, Ssh};
-use crate::transaction::{Context, Facts, Installer, Privilege, Report};
+use crate::transaction::{Context, Facts, Installer, Privilege, Report, Tool};
 
 use super::trees::GitTrees;
 
 /// No package takes longer to install, and no command of an application to run.
 const BUILD_DEADLINE: Duration = Duration::from_mins(20);
 
+/// Where a host tells pip what to do (`pip config debug`), which `uv` does not read.
+const PIP_CONF: [&str; 2] = ["/etc/pip.conf", "/etc/xdg/pip/pip.conf"];
+
 /// What the command line found in the process's environment.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
     /// The directories of `$PATH`.
     pub path: String,
-    /// Variables that pip may need: certificates, proxies, its own.
+    /// Variables that the installer may need: certificates, proxies, its own.
     pub installer: BTreeMap<String, String>,
     /// Our own program.
     pub program: PathBuf,
@@ -68,8 +73,8 @@ pub struct App {
     pub program: PathBuf,
     /// How long to wait for whoever is at work on an environment; `None`: for a while.
     pub wait: Option<Duration>,
-    /// The machine.
-    pub host: Box<dyn Host>,
+    /// The machine. Environments are worked on side by side.
+    pub host: Box<dyn Host + Sync>,
     trees: GitTrees,
 }
 
@@ -97,7 +102,8 @@ impl App {
             None => host.kernel().hostname()?,
         };
         let git = git(&settings, surroundings)?;
-        let facts = facts(&settings, &layout, surroundings, manager, authority);
+        let mut facts = facts(&settings, &layout, surroundings, manager, authority);
+        facts.installer.tool = tool(&facts.installer, host.processes());
         let trees = GitTrees::new(layout.clone());
         let program = surroundings.program.clone();
         Ok(Self {
@@ -170,7 +176,21 @@ fn facts(
         web_group: "www-data".to_owned(),
         http_port: settings.nginx.port,
         launcher,
-        installer: Installer { wheelhouse: settings.python.wheelhouse.clone(), env: surroundings.installer.clone() },
+        installer: Installer {
+            tool: Tool::Pip,
+            wheelhouse: settings.python.wheelhouse.clone(),
+            env: surroundings.installer.clone(),
+        },
         build_deadline: BUILD_DEADLINE,
+    }
+}
+
+/// `uv` where it is, unless the host tells pip where packages come from: then another index must not be asked for them.
+fn tool(installer: &Installer, processes: &dyn Processes) -> Tool {
+    let for_pip = PIP_CONF.iter().any(|path| Path::new(path).is_file())
+        || installer.env.keys().any(|name| name.starts_with("PIP_"));
+    match processes.find(&["uv"]) {
+        Some(uv) if installer.wheelhouse.is_some() || !for_pip => Tool::Uv(uv),
+        _ => Tool::Pip,
     }
 }

@@ -8,12 +8,12 @@ use super::{Clock, Files, Front, Host, Kernel, Probe, Processes, Services, Users
 #[derive(Clone, Copy)]
 pub struct Heeding<'a> {
     host: &'a dyn Host,
-    wish: &'a (dyn Fn() -> bool + Sync),
+    wish: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Heeding<'a> {
     /// `host`, with a clock that is cancelled when `wish` says so, and only then.
-    pub fn new(host: &'a dyn Host, wish: &'a (dyn Fn() -> bool + Sync)) -> Self {
+    pub fn new(host: &'a dyn Host, wish: &'a dyn Fn() -> bool) -> Self {
         Self { host, wish }
     }
 

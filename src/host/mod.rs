@@ -72,8 +72,8 @@ use crate::model::{Digest, Identity, MailAddress, SecretUrl, UserName};
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
 
-/// A machine. Environments are worked on side by side.
-pub trait Host: Sync {
+/// A machine.
+pub trait Host {
     /// Its files.
     fn files(&self) -> &dyn Files;
     /// Its service manager.
@@ -108,7 +108,7 @@ pub trait Files {
     fn make_directory(&self, path: &Path, mode: u32, owner: Identity) -> Result<()>;
     /// Puts a file or link in the place of whatever file or link is there, by one rename.
     fn put(&self, path: &Path, node: &Node) -> Result<()>;
-    /// Renames a file or link over another one in the same file system.
+    /// Renames a file or link over another one in the same file system, or a directory to where nothing is.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
     /// Removes a file or link; nothing there is fine.
     fn remove(&self, path: &Path) -> Result<()>;

@@ -1,10 +1,9 @@
 //! What a transaction is handed.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Failure, Report};
+use super::{Failure, Installer, Report};
 use crate::desired::{Generation, Wanted};
 use crate::host::Host;
 use crate::model::{EnvLayout, EnvName, Identity, Layout, Manager, Node};
@@ -15,7 +14,7 @@ pub use crate::resource::Privilege;
 pub type Entry = crate::host::Result<(PathBuf, Node)>;
 
 /// The application's committed files.
-pub trait Trees: Sync {
+pub trait Trees {
     /// Hands the nodes of `wanted`'s commit to `take`, parents first, readable by `owner`'s group.
     fn each(
         &self,
@@ -23,15 +22,6 @@ pub trait Trees: Sync {
         owner: Identity,
         take: &mut dyn FnMut(&mut dyn Iterator<Item = Entry>) -> Result<(), Failure>,
     ) -> Result<(), Failure>;
-}
-
-/// How packages are installed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installer {
-    /// A directory of wheels to use instead of the index.
-    pub wheelhouse: Option<PathBuf>,
-    /// Environment of the installer: certificates and proxies of a machine that needs them.
-    pub env: BTreeMap<String, String>,
 }
 
 /// What is true of this host.

@@ -214,6 +214,7 @@ fn undo(cx: &Context<'_>, intent: &Intent, generation: &Generation, failure: Fai
     if let Err(error) = keep_words(cx, intent, &failure) {
         cx.report.event(&Event::Note { text: &format!("the log of this attempt is not whole: {error}") });
     }
+    let failure = with_schema(cx, intent, failure);
     let back = super::recover::back(cx, intent).and_then(|()| {
         tidy(cx, generation, &failure);
         intent.close(cx).map_err(Failure::on_host(Phase::Recover))
@@ -226,6 +227,17 @@ fn undo(cx: &Context<'_>, intent: &Intent, generation: &Generation, failure: Fai
                 FailureKind::Class(_) | FailureKind::Cancelled => failure.with_help(help),
             }
         }
+    }
+}
+
+/// Going back leaves the schema as the attempt made it, and whoever is told of the failure must be told of that.
+fn with_schema(cx: &Context<'_>, intent: &Intent, failure: Failure) -> Failure {
+    if intent.to < intent.from {
+        return failure;
+    }
+    match migrate::applied(cx, &intent.env, intent.to) {
+        Ok(schema) => Failure { schema, ..failure },
+        Err(unread) => failure.with_help(format!("whether the database was migrated can't be found out: {unread}")),
     }
 }
 

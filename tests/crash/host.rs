@@ -206,7 +206,7 @@ impl Processes for Rest {
                 storage.write(&self.paths.static_files().join(["a.css", "b.css"][half]), b"css");
             }),
             ("python", ["-c", script, ..]) if script.contains("hashlib") => format!("PORTREEVE {}", self.effective()),
-            ("python", ["-c", ..]) => "PORTREEVE []".to_owned(),
+            ("python", ["-c", ..]) => "PORTREEVE {\"migrations\": [], \"unwritten\": []}".to_owned(),
             _ => String::new(),
         };
         Ok(Exit { code: Some(0), timed_out: false, stdout: said.into_bytes(), tail: vec![] })
