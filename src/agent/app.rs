@@ -7,13 +7,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::health::HttpProbe;
-use crate::host::{
-    Authority, Front, Host, HostError, Machine, Nginx, Parts, Processes, Services, Supervisor, Systemd, Trial,
-};
+use crate::host::{Front, Host, HostError, Machine, Nginx, Parts, Processes, Services, Supervisor, Systemd};
 use crate::model::{Layout, Manager};
 use crate::settings::{self, AgentSettings};
 use crate::source::{Git, GitLimits, LocalPaths, Ssh};
-use crate::transaction::{Context, Facts, Installer, Privilege, Report, Tool};
+use crate::transaction::{Context, Facts, Installer, Report, Tool};
 
 use super::trees::GitTrees;
 
@@ -90,19 +88,18 @@ impl App {
         let parts = Parts::open(&layout, Arc::clone(&surroundings.cancel))?;
         let settings = read_settings(&parts, &layout)?;
         let manager = manager(&settings, &layout);
-        let authority = Authority::of(layout.root());
         let services: Box<dyn Services + Sync> = match manager {
             Manager::Systemd => Box::new(Systemd::new(layout.clone())?),
             Manager::Supervisor => Box::new(Supervisor::new(layout.clone(), layout.supervisor_socket())?),
         };
-        let host = Machine::new(parts, services, front(&layout, authority)?, Box::new(HttpProbe::new()?));
+        let host = Machine::new(parts, services, front(&layout)?, Box::new(HttpProbe::new()?));
         let local = if settings.allow_local_git { LocalPaths::Allowed } else { LocalPaths::Refused };
         let name = match &settings.host {
             Some(name) => name.clone(),
             None => host.kernel().hostname()?,
         };
         let git = git(&settings, surroundings)?;
-        let mut facts = facts(&settings, &layout, surroundings, manager, authority);
+        let mut facts = facts(&settings, &layout, surroundings, manager);
         facts.installer.tool = tool(&facts.installer, host.processes());
         let trees = GitTrees::new(layout.clone());
         let program = surroundings.program.clone();
@@ -142,14 +139,10 @@ fn manager(settings: &AgentSettings, layout: &Layout) -> Manager {
     }
 }
 
-fn front(layout: &Layout, authority: Authority) -> Result<Box<dyn Front + Sync>, AppError> {
+fn front(layout: &Layout) -> Result<Box<dyn Front + Sync>, AppError> {
     let program = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"].into_iter().map(PathBuf::from);
     let program = program.into_iter().find(|program| program.is_file()).ok_or(AppError::Missing("nginx"))?;
-    let trial = match authority {
-        Authority::Machine => Trial::Mount,
-        Authority::Own(_) => Trial::Copy,
-    };
-    Ok(Box::new(Nginx::new(program, layout.clone(), trial)?))
+    Ok(Box::new(Nginx::new(program, layout.clone())?))
 }
 
 fn git(settings: &AgentSettings, surroundings: &Surroundings) -> Result<Git, AppError> {
@@ -160,19 +153,12 @@ fn git(settings: &AgentSettings, surroundings: &Surroundings) -> Result<Git, App
     Ok(git.with_limits(limits).with_ssh(&ssh))
 }
 
-fn facts(
-    settings: &AgentSettings,
-    layout: &Layout,
-    surroundings: &Surroundings,
-    manager: Manager,
-    authority: Authority,
-) -> Facts {
+fn facts(settings: &AgentSettings, layout: &Layout, surroundings: &Surroundings, manager: Manager) -> Facts {
     let program = surroundings.program.to_string_lossy().into_owned();
     let root = layout.root().path().to_string_lossy().into_owned();
     let launcher = if layout.root().is_system() { vec![program] } else { vec![program, "--root".to_owned(), root] };
     Facts {
         manager,
-        privilege: if authority == Authority::Machine { Privilege::Root } else { Privilege::Own },
         web_group: "www-data".to_owned(),
         http_port: settings.nginx.port,
         launcher,

@@ -36,6 +36,9 @@ pub struct PassReport {
 /// Who is told what became of an environment.
 pub type Told<'a> = dyn Fn(&EnvName, &Outcome) + Sync + 'a;
 
+/// Said before the first look at the deploy repository: over a network it takes a while.
+pub(super) const LOOKING: Event<'_> = Event::Working { phase: Phase::Fetch, what: "the deploy repository" };
+
 /// One pass over `only` these environments, or over all. Each environment goes its own way: those that have far to go keep no
 /// other waiting, and one that fails, or that somebody else is at work on, fails or is left alone.
 pub fn pass(app: &App, report: &(dyn Report + Sync), only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
@@ -50,6 +53,7 @@ pub fn pass_telling(
     told: &Told<'_>,
 ) -> Result<PassReport, Failure> {
     let cx = app.context(report);
+    report.event(&LOOKING);
     let (inputs, seen) = match idle::glance(app, &cx, only) {
         Glance::Converged(converged) => {
             return Ok(PassReport { looked: last::still(&cx), ..*converged });
@@ -246,7 +250,7 @@ fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happe
 
 /// Keeps the kernel from handing out our ports: at once, and after a reboot by sysctl.d. Other people's entries stay.
 fn reserve_ports(cx: &Context<'_>, survey: &Survey) {
-    if survey.ports.is_empty() || !cx.host.users().can_change_identity() {
+    if survey.ports.is_empty() {
         return;
     }
     let reserved = shared(cx, Place::Host).and_then(|_host| try_reserve(cx, survey));

@@ -55,7 +55,7 @@ fn guarded(app: &App, global: &Global) {
 }
 
 fn one(app: &App, global: &Global) {
-    let progress = printer::Progress::labelled(global.quiet);
+    let progress = printer::Progress::labelled(global);
     let told = Mutex::new(BTreeSet::new());
     let hear = |name: &EnvName, outcome: &Outcome| {
         // One at a time, so that nobody's lines stand among another's.

@@ -35,7 +35,12 @@ pub fn layout(global: &Global) -> Result<Layout, Fault> {
             Root::at(whole.canonicalize().unwrap_or(whole))
         }
     };
-    Ok(Layout::for_root(root, rustix::process::geteuid().as_raw()))
+    Ok(layout_at(root))
+}
+
+/// The layout of this root, for whoever we are.
+pub fn layout_at(root: Root) -> Layout {
+    Layout::for_root(root, rustix::process::geteuid().as_raw())
 }
 
 /// What is around us.

@@ -12,7 +12,7 @@ use crate::transaction::{Applied, Failure, FailureKind};
 /// Runs a pass and says what it did.
 pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
     let app = open::app_with(global, signals::cancelled(|| ())?)?;
-    let progress = printer::Progress::new(global.quiet || global.json);
+    let progress = printer::Progress::new(global);
     let only: BTreeSet<EnvName> = args.environments.iter().cloned().collect();
     let report = whole(&app, &progress, &only);
     drop(progress);

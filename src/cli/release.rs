@@ -92,8 +92,8 @@ const KINDS: [(&str, &str); 9] = [
     ("logrotate", "logrotate"),
     ("tmpfiles.conf", "tmpfiles"),
     ("env.conf", "env.conf"),
-    ("settings_local.py", "settings_local.py"),
-    ("portreeve_settings.py", "portreeve_settings.py"),
+    ("settings_local.py", "settings"),
+    ("portreeve_settings.py", "settings"),
     ("exec.json", "launcher"),
 ];
 
@@ -102,9 +102,18 @@ fn files(preview: &Preview) -> String {
     if files.is_empty() {
         return "all new".to_owned();
     }
+    // A kind has changed when any of its files has.
+    let mut kinds: Vec<(&str, bool)> = Vec::new();
+    for (name, kind) in KINDS {
+        let Some(&changed) = files.get(name) else { continue };
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, any)) => *any |= changed,
+            None => kinds.push((kind, changed)),
+        }
+    }
     let named = |wanted: bool| {
-        let of = KINDS.iter().filter(move |(name, _)| files.get(*name) == Some(&wanted));
-        of.map(|&(_, kind)| kind).collect::<Vec<_>>().join(", ")
+        let of = kinds.iter().filter(|(_, changed)| *changed == wanted);
+        of.map(|&(kind, _)| kind).collect::<Vec<_>>().join(", ")
     };
     match (named(true), named(false)) {
         (changed, same) if changed.is_empty() => format!("{same} unchanged"),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Clock, Files, Front, Host, Kernel, Probe, Processes, Services, Users};
+use crate::model::Capabilities;
 
 /// A machine for one transaction: all of it is the machine's own, but whether the transaction should end is asked elsewhere.
 #[derive(Clone, Copy)]
@@ -48,6 +49,10 @@ impl Clock for Heeding<'_> {
 }
 
 impl Host for Heeding<'_> {
+    fn capabilities(&self) -> &Capabilities {
+        self.host.capabilities()
+    }
+
     fn files(&self) -> &dyn Files {
         self.host.files()
     }

@@ -56,7 +56,7 @@ pub use heeding::Heeding;
 pub(crate) use http::runtime;
 pub use kernel::RealKernel;
 pub use linux::Linux;
-pub use nginx::{Nginx, Trial};
+pub use nginx::Nginx;
 pub use post::{Nowhere, RealPost};
 pub use process::RealProcesses;
 pub use real::{Machine, Parts};
@@ -67,13 +67,15 @@ pub use users::RealUsers;
 pub use write::Writer;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
-use crate::model::{Digest, Identity, MailAddress, SecretUrl, UserName};
+use crate::model::{Capabilities, Digest, Identity, MailAddress, SecretUrl, UserName};
 
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
 
 /// A machine.
 pub trait Host {
+    /// What it can do, and why not more.
+    fn capabilities(&self) -> &Capabilities;
     /// Its files.
     fn files(&self) -> &dyn Files;
     /// Its service manager.
@@ -322,8 +324,8 @@ pub trait Processes {
 
 /// Users and groups.
 pub trait Users {
-    /// Whether processes and files can be given to other users: root on a whole machine.
-    fn can_change_identity(&self) -> bool;
+    /// Whose our own files are: root's, or everything is ours.
+    fn own(&self) -> Identity;
     /// A user's ids; under `--root` without privileges, our own. `None` when there is no such user.
     fn user(&self, name: &UserName) -> Result<Option<Identity>>;
     /// The group that the web server's workers run as (`www-data`); under `--root` without privileges, our own.

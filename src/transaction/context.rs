@@ -8,8 +8,6 @@ use crate::desired::{Generation, Wanted};
 use crate::host::Host;
 use crate::model::{EnvLayout, EnvName, Identity, Layout, Manager, Node};
 
-pub use crate::resource::Privilege;
-
 /// A file, link or directory on its way to the disk.
 pub type Entry = crate::host::Result<(PathBuf, Node)>;
 
@@ -29,8 +27,6 @@ pub trait Trees {
 pub struct Facts {
     /// Which service manager runs the slots.
     pub manager: Manager,
-    /// Whether users can be changed.
-    pub privilege: Privilege,
     /// The group that the web server's workers run as.
     pub web_group: String,
     /// The port of plain HTTP.

@@ -32,7 +32,7 @@ mod sweep;
 mod validate;
 
 pub use build::{GUNICORN, lacks_gunicorn};
-pub use context::{Context, Entry, Facts, Privilege, Trees};
+pub use context::{Context, Entry, Facts, Trees};
 pub use failure::{Failure, FailureKind, Phase, chain};
 pub use foresee::{Foreseen, foresee};
 pub use ground::secret_fingerprint;

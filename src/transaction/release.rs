@@ -132,6 +132,7 @@ fn phase<T>(
         return Err(Failure::cancelled(phase));
     }
     let begin = cx.host.clock().monotonic();
+    cx.report.event(&Event::Working { phase, what: "" });
     let result = work()?;
     let took = cx.host.clock().monotonic().saturating_sub(begin);
     cx.report.event(&Event::Done { phase, what: &say(&result), took });

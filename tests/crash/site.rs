@@ -11,7 +11,7 @@ use portreeve::manifest::{
 use portreeve::model::{
     CommitId, Digest, Domain, EnvLayout, EnvName, Identity, Layout, Manager, Node, PortRange, Root, Span, UserName,
 };
-use portreeve::transaction::{Context, Entry, Event, Facts, Failure, Installer, Privilege, Report, Tool, Trees};
+use portreeve::transaction::{Context, Entry, Event, Facts, Failure, Installer, Report, Tool, Trees};
 
 use crate::cell::Shared;
 use crate::front::Nginx as Front;
@@ -156,7 +156,6 @@ impl Trees for MemoryTrees {
 pub fn facts() -> Facts {
     Facts {
         manager: Manager::Systemd,
-        privilege: Privilege::Root,
         web_group: "www-data".to_owned(),
         http_port: 80,
         launcher: vec!["/usr/bin/portreeve".to_owned()],

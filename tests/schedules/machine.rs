@@ -11,7 +11,7 @@ use portreeve::host::{
     Activity, Answer, Clock, Exit, Files, Found, FreeSpace, Front, Host, HostError, Kernel, Lock, Manager, Node, Parts,
     Probe, Processes, Request, Result, Run, Service, Services, SlotId, Target, Users,
 };
-use portreeve::model::{Identity, Layout};
+use portreeve::model::{Capabilities, Identity, Layout};
 
 use crate::turns::Turns;
 
@@ -49,6 +49,9 @@ impl Machine {
 }
 
 impl Host for Machine {
+    fn capabilities(&self) -> &Capabilities {
+        &self.parts.capabilities
+    }
     fn files(&self) -> &dyn Files {
         self
     }

@@ -18,7 +18,7 @@ use portreeve::model::{CommitId, Digest, EnvName, Found, Identity, Layout, Manag
 use portreeve::plan::{Action, Decision, EnvPlan, Want, decide};
 use portreeve::policy::Until;
 use portreeve::transaction::{
-    self, Context, Entry as TreeEntry, Facts, Failure, FailureKind, Installer, Privilege, Quiet, Trees,
+    self, Context, Entry as TreeEntry, Facts, Failure, FailureKind, Installer, Quiet, Tool, Trees,
 };
 
 use machine::Machine;
@@ -99,11 +99,10 @@ impl World {
         let machine = Machine::new(&layout);
         let facts = Facts {
             manager: Manager::Supervisor,
-            privilege: Privilege::Own,
             web_group: "www-data".to_owned(),
             http_port: 80,
             launcher: vec!["/usr/bin/portreeve".to_owned()],
-            installer: Installer { wheelhouse: None, env: std::collections::BTreeMap::new() },
+            installer: Installer { tool: Tool::Pip, wheelhouse: None, env: std::collections::BTreeMap::new() },
             build_deadline: Duration::from_secs(60),
         };
         let world = Self { machine, layout, facts, _directory: directory };
