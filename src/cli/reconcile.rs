@@ -184,7 +184,9 @@ fn not_released(name: &EnvName, title: &str, failure: &Failure, seen: bool, serv
     printer::error(&Fault::blocked(format!("{what}{title} {verb}: {}", failure.cause)));
     printer::sentence(&served(failure, seen, serves));
     evidence(failure);
-    failure.schema.iter().for_each(way_back);
+    if let Some(schema) = &failure.schema {
+        way_back(schema);
+    }
     if failure.kind == FailureKind::Class(FailureClass::Release) {
         printer::note("quarantined; later passes leave this content alone");
     }
