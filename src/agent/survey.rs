@@ -14,7 +14,7 @@ use crate::transaction::{self, Context, Failure, Phase, chain};
 
 use super::floor::Floors;
 use super::want::Resolver;
-use super::{App, read_standing};
+use super::{App, read_standing, standing_here};
 
 /// A plan and what it was made from.
 #[derive(Debug)]
@@ -296,7 +296,8 @@ fn look(
     moment: &Moment,
 ) -> Result<(EnvPlan, bool), Failure> {
     let installed = transaction::installed(cx, name, &moment.services)?;
-    let standing = read_standing(cx, name)?;
+    let wanted = if let Want::Wanted(wanted) = &want { Some(&**wanted) } else { None };
+    let standing = standing_here(cx, read_standing(cx, name)?, wanted);
     let Some(judge) = judge else {
         return Ok((environment(app, cx, Seen { want, moved, installed, standing }, moment)?, false));
     };

@@ -106,7 +106,7 @@ mod tests {
     }
 
     fn pass(trouble: Option<&str>, left: Option<Left>) -> LastPass {
-        let seen = Seen { wants: None, left };
+        let seen = Seen { wants: None, digest: None, changed: Vec::new(), current: false, left };
         let environments = BTreeMap::from([(EnvName::parse("bakery/pro").unwrap(), seen)]);
         LastPass { trouble: trouble.map(str::to_owned), fetched: Some(at(5)), environments, ..LastPass::default() }
     }

@@ -131,6 +131,7 @@ fn phase<T>(
     if cx.host.clock().cancelled() {
         return Err(Failure::cancelled(phase));
     }
+    cx.report.event(&Event::Working { phase, what: "" });
     let begin = cx.host.clock().monotonic();
     cx.report.event(&Event::Working { phase, what: "" });
     let result = work()?;
@@ -237,7 +238,7 @@ fn with_schema(cx: &Context<'_>, intent: &Intent, failure: Failure) -> Failure {
         return failure;
     }
     match migrate::applied(cx, &intent.env, intent.to) {
-        Ok(schema) => Failure { schema, ..failure },
+        Ok(schema) => Failure { schema: schema.map(Box::new), ..failure },
         Err(unread) => failure.with_help(format!("whether the database was migrated can't be found out: {unread}")),
     }
 }
