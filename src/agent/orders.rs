@@ -87,7 +87,7 @@ pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Stri
     let _lock = lock(cx, &name.flat(), PATIENCE)?;
     // Whatever recovery finds is history by now; only its failure matters here.
     drop(transaction::recover(cx, name)?);
-    let services = cx.host.services().services()?;
+    let services = transaction::services_of(cx, name)?;
     let installed = transaction::installed(cx, name, &services)?;
     let Some(serving) = installed.generation.clone() else { return Err(OrderError::NotHere(name.clone())) };
     let standing = read_standing(cx, name)?;

@@ -43,13 +43,14 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
         }
         Glance::Whole { inputs, tip } => (inputs, tip),
     };
+    let mut history = None;
     let mut outcomes = recover_all(&cx)?;
     let survey = survey_at(app, &cx, only, seen)?;
     let looked = cx.host.clock().now();
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
         // Where recovery failed, nothing else may begin: the journal still says where to go back to.
-        outcomes.entry(plan.name.clone()).or_insert_with(|| unless_cancelled(&cx, plan));
+        outcomes.entry(plan.name.clone()).or_insert_with(|| unless_cancelled(&cx, &mut history, plan));
     }
     let pass = PassReport { survey, outcomes };
     if let Some(inputs) = inputs {
@@ -61,11 +62,11 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
     Ok(pass)
 }
 
-fn unless_cancelled(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
+fn unless_cancelled(cx: &Context<'_>, history: &mut Option<History>, plan: &EnvPlan) -> Outcome {
     if cx.host.clock().cancelled() {
         return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
     }
-    environment(cx, plan)
+    environment(cx, history, plan)
 }
 
 /// Takes one of our locks; its text says who holds it.
@@ -91,12 +92,15 @@ fn recover_all(cx: &Context<'_>) -> Result<BTreeMap<EnvName, Outcome>, Failure> 
 }
 
 /// One environment: its lock, its one action, its repairs.
-fn environment(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
-    if !plan.changes() && !matches!(plan.action, Action::Nothing) {
-        return Outcome::Left(left(&plan.action));
+fn environment(cx: &Context<'_>, history: &mut Option<History>, plan: &EnvPlan) -> Outcome {
+    match plan.action {
+        Action::Nothing if !plan.changes() && plan.warm.is_none() => return Outcome::Unchanged,
+        Action::Nothing => {}
+        _ if !plan.changes() => return Outcome::Left(left(&plan.action)),
+        _ => {}
     }
     let locked = lock(cx, &plan.name.flat(), PATIENCE).and_then(|lock| {
-        let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
+        let services = transaction::services_of(cx, &plan.name).map_err(Failure::on_host(Phase::Recover))?;
         Ok((lock, transaction::installed(cx, &plan.name, &services)?))
     });
     let (_lock, installed) = match locked {
@@ -107,7 +111,7 @@ fn environment(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
         return Outcome::Failed(Box::new(failure));
     }
     let outcome = act(cx, plan, &installed);
-    record(cx, plan, &outcome);
+    record(cx, history, plan, &outcome);
     outcome
 }
 
@@ -210,10 +214,14 @@ fn after(
     standing.after_failure(failure, cx.host.clock().now())
 }
 
-/// Writes what happened into the history; a history that can't be written never fails a release.
-fn record(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) {
+/// Writes what happened into the history, opened once a pass; a history that can't be written never fails a release.
+fn record(cx: &Context<'_>, history: &mut Option<History>, plan: &EnvPlan, outcome: &Outcome) {
     let Some(event) = happened(cx, plan, outcome) else { return };
-    let written = History::open(&cx.layout.history(), event.at).and_then(|mut history| history.append(&event));
+    let open = match history.take() {
+        Some(open) => Ok(open),
+        None => History::open(&cx.layout.history(), event.at),
+    };
+    let written = open.and_then(|open| history.insert(open).append(&event));
     if let Err(error) = written {
         cx.report.event(&Event::Note { text: &format!("the history was not written: {}", chain(&error)) });
     }

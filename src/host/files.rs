@@ -17,9 +17,11 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::ground::Ground;
-use super::handle::{give, is_directory, make_directory_in, open_directory, sync, sys};
+use super::handle::{give, is_directory, make_directory_in, open_directory, sys};
 use super::leftover::{Sweep, sweep};
-use super::{Authority, Clock, Files, Found, FreeSpace, HostError, Lock, Node, RealClock, Result, lock, stage, tree};
+use super::{
+    Authority, Clock, Files, Found, FreeSpace, HostError, Lock, Node, RealClock, Result, Together, lock, stage, tree,
+};
 use crate::model::{Digest, Identity, Layout};
 
 /// No file of ours is larger.
@@ -125,8 +127,8 @@ impl Files for RealFiles {
             return Ok(());
         }
         give(self.authority(), &handle, path, mode, owner)?;
-        sync(&handle, path)?;
-        spot.sync()
+        spot.sync_here(&handle)?;
+        spot.sync_name()
     }
 
     fn put(&self, path: &Path, node: &Node) -> Result<()> {
@@ -215,6 +217,16 @@ impl Files for RealFiles {
                 Ok(format!("{}.{}.{}.{times:?}", about.dev(), about.ino(), about.len()))
             }
         }
+    }
+
+    fn together(&self) -> Box<dyn Together + '_> {
+        Box::new(self.ground.gather())
+    }
+
+    fn sync_all(&self, path: &Path) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = sys("open", path, || rustix::fs::open(path, flags, Mode::empty()))?;
+        sys("sync", path, || rustix::fs::syncfs(&handle))
     }
 
     fn lock(&self, path: &Path, wait: Duration, holder: &str) -> Result<Box<dyn Lock>> {

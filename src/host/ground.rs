@@ -18,12 +18,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use nix::unistd::{Gid, Group, Uid, User};
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::handle::{give, make_directory_in, open_directory, stat_in, sync, sys};
+use super::later::{Gathering, Later};
 use super::{Authority, HostError, Result};
 use crate::model::{Identity, Layout};
 
@@ -64,6 +66,7 @@ pub struct Spot {
     parent: PathBuf,
     name: OsString,
     trust: Trust,
+    later: Arc<Later>,
 }
 
 impl Spot {
@@ -103,6 +106,16 @@ impl Spot {
     /// Makes a change in the parent outlive a power cut.
     pub fn sync(&self) -> Result<()> {
         sync(&self.directory, &self.parent)
+    }
+
+    /// The same for a new name: with others, where they are gathered.
+    pub fn sync_name(&self) -> Result<()> {
+        self.later.sync(self.directory(), &self.parent)
+    }
+
+    /// The same for the directory that is at the spot itself.
+    pub fn sync_here(&self, handle: &OwnedFd) -> Result<()> {
+        self.later.sync(handle.as_fd(), &self.path())
     }
 
     /// What is there, by `lstat`.
@@ -154,6 +167,7 @@ fn open_base(path: &Path) -> Result<OwnedFd> {
 pub struct Ground {
     bases: Vec<Base>,
     authority: Authority,
+    later: Arc<Later>,
 }
 
 impl Ground {
@@ -165,12 +179,17 @@ impl Ground {
             bases.push(Base::runtime(layout.runtime())?);
         }
         bases.push(root);
-        Ok(Self { bases, authority })
+        Ok(Self { bases, authority, later: Arc::default() })
     }
 
     /// What we may do to owners.
     pub fn authority(&self) -> Authority {
         self.authority
+    }
+
+    /// New names become durable together until what this returns ends.
+    pub(super) fn gather(&self) -> Gathering<'_> {
+        self.later.gather()
     }
 
     /// Whether `path` is the root itself, or the runtime directory that lies elsewhere.
@@ -211,7 +230,8 @@ impl Ground {
                 Err(errno) => return Err(HostError::at("open", here.path.join(parent))(errno.into())),
             };
         }
-        Ok(Some(Spot { directory: here.handle, parent: here.path, name: name.clone(), trust: here.trust }))
+        let Step { handle: directory, path: parent, trust } = here;
+        Ok(Some(Spot { directory, parent, name: name.clone(), trust, later: Arc::clone(&self.later) }))
     }
 
     fn locate(&self, path: &Path) -> Result<(&Base, Vec<OsString>)> {
@@ -236,7 +256,7 @@ impl Ground {
         let path = here.path.join(name);
         let handle = make_directory_in(here.handle.as_fd(), name, &path)?;
         give(self.authority, &handle, &path, 0o755, Identity::ROOT)?;
-        sync(&here.handle, &here.path)?;
+        self.later.sync(here.handle.as_fd(), &here.path)?;
         self.judge(handle, path)
     }
 

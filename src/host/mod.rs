@@ -16,6 +16,7 @@ mod handle;
 pub(crate) mod http;
 mod journal;
 mod kernel;
+mod later;
 mod leftover;
 mod lock;
 mod logfile;
@@ -133,8 +134,19 @@ pub trait Files {
     fn stamp(&self, path: &Path) -> Result<String> {
         Ok(format!("{:?}", self.look(path)?))
     }
+    /// Until what this returns is finished, names that are made or put become durable together at its end, whatever their order.
+    /// A file's or tree's content is durable before its name, as ever.
+    fn together(&self) -> Box<dyn Together + '_>;
+    /// Makes everything durable that was written below `path`, by whomever (`syncfs(2)`).
+    fn sync_all(&self, path: &Path) -> Result<()>;
     /// Takes an exclusive lock, waiting at most so long.
     fn lock(&self, path: &Path, wait: Duration, holder: &str) -> Result<Box<dyn Lock>>;
+}
+
+/// Names that become durable together.
+pub trait Together {
+    /// Makes them durable.
+    fn finish(self: Box<Self>) -> Result<()>;
 }
 
 /// A lock that is held until it is dropped, also by the death of its process.

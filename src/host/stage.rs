@@ -65,7 +65,7 @@ fn place(authority: Authority, stage: BorrowedFd<'_>, spot: &Spot, node: &Node) 
         discard(stage, &name);
     }
     renamed?;
-    spot.sync()
+    spot.sync_name()
 }
 
 fn make_file(

@@ -47,7 +47,7 @@ fn settle(spot: &Spot, name: &OsStr) -> Result<()> {
     sys("make", &spot.path(), || {
         rustix::fs::renameat_with(spot.directory(), name, spot.directory(), spot.name(), RenameFlags::NOREPLACE)
     })?;
-    spot.sync()
+    spot.sync_name()
 }
 
 fn grow(ground: &Ground, spot: &Spot, name: &OsStr, nodes: Nodes<'_>, mode: u32, owner: Identity) -> Result<OwnedFd> {

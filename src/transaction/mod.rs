@@ -32,7 +32,7 @@ pub use foresee::{Foreseen, foresee};
 pub use ground::secret_fingerprint;
 pub use journal::{Intent, JournalError};
 pub use migrate::permit_return;
-pub use read::{expected, installed, installed_names, listing, read_generation, was_refused};
+pub use read::{expected, installed, installed_names, listing, read_generation, services_of, was_refused};
 pub use recover::{Recovered, recover};
 pub use release::{Going, Released, fits, go};
 pub use remove::remove;

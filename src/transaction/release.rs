@@ -167,10 +167,12 @@ fn log_of(cx: &Context<'_>, name: &EnvName, number: GenerationNumber) -> PathBuf
 
 fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> Result<(), Failure> {
     let wanted = &generation.wanted;
+    let together = cx.host.files().together();
     ground::ensure_includes(cx)?;
     ground::ensure_user(cx, wanted)?;
     let owners = ground::owners(cx, wanted)?;
     ground::ensure_directories(cx, wanted, owners)?;
+    together.finish().map_err(Failure::on_host(Phase::Build))?;
     room::ensure(cx, wanted)?;
     let build = Build::new(cx, wanted, owners, attempt_log(cx, generation));
     phase(
@@ -192,10 +194,15 @@ fn assemble(
     generation: &Generation,
     owners: crate::observed::Owners,
 ) -> Result<bool, Failure> {
+    let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Build));
+    let together = files.together();
     build.tree()?;
     let rebuilt = build.venv()?;
     stage::absent(cx, &generation.name, owners)?;
+    together.finish().map_err(&fail)?;
+    let together = files.together();
     stage::permanent_links(cx, generation)?;
+    together.finish().map_err(&fail)?;
     stage::generation(cx, generation, owners)?;
     build.django(generation)?;
     Ok(rebuilt)
