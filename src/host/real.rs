@@ -47,6 +47,7 @@ pub struct Machine {
     services: Box<dyn Services>,
     front: Box<dyn Front>,
     probe: Box<dyn Probe>,
+    processes: Box<dyn Processes>,
 }
 
 impl std::fmt::Debug for Machine {
@@ -58,7 +59,14 @@ impl std::fmt::Debug for Machine {
 impl Machine {
     /// A machine with this service manager, web server and HTTP client.
     pub fn new(parts: Parts, services: Box<dyn Services>, front: Box<dyn Front>, probe: Box<dyn Probe>) -> Self {
-        Self { parts, services, front, probe }
+        let processes = Box::new(parts.processes.clone());
+        Self { parts, services, front, probe, processes }
+    }
+
+    /// The same with other programs on it.
+    #[must_use]
+    pub fn with_processes(self, processes: Box<dyn Processes>) -> Self {
+        Self { processes, ..self }
     }
 
     /// The parts, for what asks more of them than [`Host`] does.
@@ -85,7 +93,7 @@ impl Host for Machine {
     }
 
     fn processes(&self) -> &dyn Processes {
-        &self.parts.processes
+        self.processes.as_ref()
     }
 
     fn users(&self) -> &dyn Users {
