@@ -1,6 +1,7 @@
 //! The agent: the pass from the repository to the host, orders that people give, and the loop that repeats the pass.
 
 mod app;
+mod chronicle;
 mod idle;
 mod last;
 mod orders;
@@ -14,10 +15,11 @@ mod trees;
 mod want;
 
 pub use app::{App, AppError, Surroundings};
+pub use chronicle::past;
 pub use last::{LastPass, Seen, read_last_pass};
 pub use orders::{Given, Order, OrderError, Target, carry_out};
 pub use outcome::{Left, Outcome, worst};
-pub use pass::{PassReport, pass};
+pub use pass::{PassReport, environment, pass};
 pub use preview::{Commits, Preview, Previews, manifests, preview};
 pub use standing::{read_standing, write_standing};
 pub use survey::{Survey, Trouble, deploy_tree, survey};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::desired::Why;
-use crate::history::{Event as Happened, EventKind, History};
+use crate::history::{Event as Happened, EventKind};
 use crate::host::Lock;
 use crate::model::{EnvName, Identity, Node};
 use crate::observed::Installed;
@@ -15,6 +15,7 @@ use crate::transaction::{
     self, Context, Event, Failure, FailureKind, Going, Phase, Recovered, Released, Report, chain,
 };
 
+use super::chronicle;
 use super::idle::{self, Glance};
 use super::last;
 use super::outcome::{Left, Outcome};
@@ -43,14 +44,13 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
         }
         Glance::Whole { inputs, tip } => (inputs, tip),
     };
-    let mut history = None;
     let mut outcomes = recover_all(&cx)?;
     let survey = survey_at(app, &cx, only, seen)?;
     let looked = cx.host.clock().now();
     reserve_ports(&cx, &survey);
     for plan in &survey.plan.environments {
         // Where recovery failed, nothing else may begin: the journal still says where to go back to.
-        outcomes.entry(plan.name.clone()).or_insert_with(|| unless_cancelled(&cx, &mut history, plan));
+        outcomes.entry(plan.name.clone()).or_insert_with(|| unless_cancelled(&cx, plan));
     }
     let pass = PassReport { survey, outcomes };
     if let Some(inputs) = inputs {
@@ -62,11 +62,11 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
     Ok(pass)
 }
 
-fn unless_cancelled(cx: &Context<'_>, history: &mut Option<History>, plan: &EnvPlan) -> Outcome {
+fn unless_cancelled(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
     if cx.host.clock().cancelled() {
         return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
     }
-    environment(cx, history, plan)
+    environment(cx, plan)
 }
 
 /// Takes one of our locks; its text says who holds it.
@@ -92,7 +92,7 @@ fn recover_all(cx: &Context<'_>) -> Result<BTreeMap<EnvName, Outcome>, Failure> 
 }
 
 /// One environment: its lock, its one action, its repairs.
-fn environment(cx: &Context<'_>, history: &mut Option<History>, plan: &EnvPlan) -> Outcome {
+pub fn environment(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
     match plan.action {
         Action::Nothing if !plan.changes() && plan.warm.is_none() => return Outcome::Unchanged,
         Action::Nothing => {}
@@ -111,7 +111,7 @@ fn environment(cx: &Context<'_>, history: &mut Option<History>, plan: &EnvPlan) 
         return Outcome::Failed(Box::new(failure));
     }
     let outcome = act(cx, plan, &installed);
-    record(cx, history, plan, &outcome);
+    record(cx, plan, &outcome);
     outcome
 }
 
@@ -214,17 +214,10 @@ fn after(
     standing.after_failure(failure, cx.host.clock().now())
 }
 
-/// Writes what happened into the history, opened once a pass; a history that can't be written never fails a release.
-fn record(cx: &Context<'_>, history: &mut Option<History>, plan: &EnvPlan, outcome: &Outcome) {
+/// Writes what happened into the history; a history that can't be written never fails a release.
+fn record(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) {
     let Some(event) = happened(cx, plan, outcome) else { return };
-    let open = match history.take() {
-        Some(open) => Ok(open),
-        None => History::open(&cx.layout.history(), event.at),
-    };
-    let written = open.and_then(|open| history.insert(open).append(&event));
-    if let Err(error) = written {
-        cx.report.event(&Event::Note { text: &format!("the history was not written: {}", chain(&error)) });
-    }
+    chronicle::write(cx, &event);
 }
 
 fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happened> {

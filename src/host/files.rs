@@ -1,6 +1,6 @@
 //! The machine's files.
 //!
-//! Looking is one system call and trusts nothing; writing goes through [`Ground`].
+//! Looking is one system call and trusts nothing; writing goes through [`Writer`].
 #![expect(clippy::disallowed_methods, reason = "this is where files are looked at")]
 
 use std::fs::File;
@@ -9,19 +9,18 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::ground::Ground;
-use super::handle::{give, is_directory, make_directory_in, open_directory, sys};
-use super::leftover::{Sweep, sweep};
-use super::{
-    Authority, Clock, Files, Found, FreeSpace, HostError, Lock, Node, RealClock, Result, Together, lock, stage, tree,
-};
+use super::handle::sys;
+use super::tree::Nodes;
+use super::write::Writer;
+use super::{Authority, Clock, Files, Found, FreeSpace, HostError, Lock, Node, RealClock, Result, Together, lock};
 use crate::model::{Digest, Identity, Layout};
 
 /// No file of ours is larger.
@@ -30,33 +29,24 @@ const LARGEST: usize = 8 * 1024 * 1024;
 /// The real files. Clones share the handles of root and runtime directory, and nothing else is kept.
 #[derive(Debug, Clone)]
 pub struct RealFiles {
-    ground: Arc<Ground>,
-    staging: PathBuf,
+    writer: Writer,
     clock: RealClock,
 }
 
 impl RealFiles {
     /// Files below `ground`, staged in `layout`'s staging directory.
     pub fn new(ground: Arc<Ground>, layout: &Layout, clock: RealClock) -> Self {
-        Self { ground, staging: layout.staging(), clock }
+        Self { writer: Writer::new(ground, layout), clock }
     }
 
     /// What may be done to owners.
     pub fn authority(&self) -> Authority {
-        self.ground.authority()
+        self.writer.ground().authority()
     }
 
     /// Removes from `directory` (and from staging) what killed processes left half-made or half-removed there.
     pub fn sweep(&self, directory: &Path) -> Result<()> {
-        for directory in [directory, &self.staging] {
-            let Some(spot) = self.ground.find(directory)? else { continue };
-            match open_directory(spot.directory(), spot.name()) {
-                Ok(handle) => sweep(std::os::fd::AsFd::as_fd(&handle), &spot.path(), Sweep::All)?,
-                Err(Errno::NOENT) => {}
-                Err(errno) => return Err(HostError::at("open", directory)(errno.into())),
-            }
-        }
-        Ok(())
+        self.writer.sweep(directory)
     }
 }
 
@@ -107,66 +97,31 @@ impl Files for RealFiles {
     }
 
     fn make_directory(&self, path: &Path, mode: u32, owner: Identity) -> Result<()> {
-        if self.ground.is_base(path) {
-            // Made when the ground was opened: a runtime directory in everybody's /tmp stays its owner's alone.
-            return Ok(());
-        }
-        let spot = self.ground.make_parents(path)?;
-        let there = spot.stat()?;
-        if there.as_ref().is_some_and(is_directory) && spot.is_shared() {
-            // Its group could have put another of root's directories here: what is there is not changed.
-            return Ok(());
-        }
-        let spot = if owner == Identity::ROOT { spot } else { spot.ours()? };
-        let handle = make_directory_in(spot.directory(), spot.name(), path)?;
-        let is_as_told = there.is_some_and(|stat| {
-            let owner = self.authority().give(owner).unwrap_or(Identity { uid: stat.st_uid, gid: stat.st_gid });
-            is_directory(&stat) && stat.st_mode & 0o7777 == mode && stat.st_uid == owner.uid && stat.st_gid == owner.gid
-        });
-        if is_as_told {
-            return Ok(());
-        }
-        give(self.authority(), &handle, path, mode, owner)?;
-        spot.sync_here(&handle)?;
-        spot.sync_name()
+        self.writer.make_directory(path, mode, owner)
     }
 
     fn put(&self, path: &Path, node: &Node) -> Result<()> {
-        stage::put(&self.ground, &self.staging, path, node)
+        self.writer.put(path, node)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        let (source, target) = (self.ground.spot(from)?.ours()?, self.ground.spot(to)?.ours()?);
-        sys("rename", from, || {
-            rustix::fs::renameat(source.directory(), source.name(), target.directory(), target.name())
-        })?;
-        target.sync()?;
-        if source.parent() == target.parent() { Ok(()) } else { source.sync() }
+        self.writer.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
-        let Some(spot) = self.ground.find(path)? else { return Ok(()) };
-        let spot = spot.ours()?;
-        match rustix::io::retry_on_intr(|| rustix::fs::unlinkat(spot.directory(), spot.name(), AtFlags::empty())) {
-            Ok(()) => spot.sync(),
-            Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(HostError::at("remove", path)(errno.into())),
-        }
+        self.writer.remove(path)
     }
 
-    fn make_tree(&self, path: &Path, mode: u32, owner: Identity, nodes: tree::Nodes<'_>) -> Result<()> {
-        tree::make(&self.ground, path, mode, owner, nodes)
+    fn make_tree(&self, path: &Path, mode: u32, owner: Identity, nodes: Nodes<'_>) -> Result<()> {
+        self.writer.make_tree(path, mode, owner, nodes)
     }
 
     fn remove_tree(&self, path: &Path) -> Result<()> {
-        tree::remove(&self.ground, path)
+        self.writer.remove_tree(path)
     }
 
     fn raise_flag(&self, path: &Path) -> Result<()> {
-        let spot = self.ground.spot(path)?.ours()?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = sys("make", path, || rustix::fs::openat(spot.directory(), spot.name(), flags, Mode::RUSR))?;
-        sys("change the mode of", path, || rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644)))
+        self.writer.raise_flag(path)
     }
 
     fn free_space(&self, path: &Path) -> Result<FreeSpace> {
@@ -220,17 +175,15 @@ impl Files for RealFiles {
     }
 
     fn together(&self) -> Box<dyn Together + '_> {
-        Box::new(self.ground.gather())
+        Box::new(self.writer.together())
     }
 
     fn sync_all(&self, path: &Path) -> Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = sys("open", path, || rustix::fs::open(path, flags, Mode::empty()))?;
-        sys("sync", path, || rustix::fs::syncfs(&handle))
+        self.writer.sync_all(path)
     }
 
     fn lock(&self, path: &Path, wait: Duration, holder: &str) -> Result<Box<dyn Lock>> {
-        lock::take(&self.ground, &self.clock as &dyn Clock, path, wait, holder)
+        lock::take(self.writer.ground(), &self.clock as &dyn Clock, path, wait, holder)
     }
 }
 

@@ -13,19 +13,16 @@
 //! The directories above `--root DIR` are not judged: who typed the path trusts it.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::DirBuilder;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use nix::unistd::{Gid, Group, Uid, User};
-use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::handle::{give, make_directory_in, open_directory, stat_in, sync, sys};
+use super::disk::{About, Disk};
+use super::handle::{about_in, give, make_directory_in, open_directory, sync, sys};
 use super::later::{Gathering, Later};
+use super::linux::Linux;
 use super::{Authority, HostError, Result};
 use crate::model::{Identity, Layout};
 
@@ -53,26 +50,32 @@ enum Missing {
 
 /// An opened and judged directory.
 #[derive(Debug)]
-struct Step {
-    handle: OwnedFd,
+struct Step<D: Disk> {
+    handle: D::Handle,
     path: PathBuf,
     trust: Trust,
 }
 
 /// A name in a directory in which we may write.
 #[derive(Debug)]
-pub struct Spot {
-    directory: OwnedFd,
+pub struct Spot<D: Disk = Linux> {
+    disk: D,
+    directory: D::Handle,
     parent: PathBuf,
     name: OsString,
     trust: Trust,
-    later: Arc<Later>,
+    later: Arc<Later<D::Handle>>,
 }
 
-impl Spot {
+impl<D: Disk> Spot<D> {
+    /// The disk that it is on.
+    pub fn disk(&self) -> &D {
+        &self.disk
+    }
+
     /// The parent directory.
-    pub fn directory(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
+    pub fn directory(&self) -> &D::Handle {
+        &self.directory
     }
 
     /// The last component.
@@ -105,51 +108,45 @@ impl Spot {
 
     /// Makes a change in the parent outlive a power cut.
     pub fn sync(&self) -> Result<()> {
-        sync(&self.directory, &self.parent)
+        sync(&self.disk, &self.directory, &self.parent)
     }
 
     /// The same for a new name: with others, where they are gathered.
     pub fn sync_name(&self) -> Result<()> {
-        self.later.sync(self.directory(), &self.parent)
+        self.later.sync(&self.disk, &self.directory, &self.parent)
     }
 
     /// The same for the directory that is at the spot itself.
-    pub fn sync_here(&self, handle: &OwnedFd) -> Result<()> {
-        self.later.sync(handle.as_fd(), &self.path())
+    pub fn sync_here(&self, handle: &D::Handle) -> Result<()> {
+        self.later.sync(&self.disk, handle, &self.path())
     }
 
     /// What is there, by `lstat`.
-    pub fn stat(&self) -> Result<Option<Stat>> {
-        stat_in(self.directory(), &self.name, &self.path())
+    pub fn about(&self) -> Result<Option<About>> {
+        about_in(&self.disk, &self.directory, &self.name, &self.path())
     }
 }
 
 /// A directory that paths begin with.
 #[derive(Debug)]
-struct Base {
+struct Base<D: Disk> {
     given: PathBuf,
     real: PathBuf,
-    handle: OwnedFd,
+    handle: D::Handle,
 }
 
-impl Base {
+impl<D: Disk> Base<D> {
     /// Opens the root, which may be reached through links; makes it when it is missing.
-    fn root(path: &Path) -> Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(HostError::at("make", path))?;
-        let real = path.canonicalize().map_err(HostError::at("open", path))?;
-        let handle = open_base(&real)?;
+    fn root(disk: &D, path: &Path) -> Result<Self> {
+        let (real, handle) = disk.root(path).map_err(HostError::at("open", path))?;
         Ok(Self { given: path.to_owned(), real, handle })
     }
 
     /// Opens a runtime directory that lies elsewhere than the root. In a `/tmp` that is everybody's its name could have been
     /// taken by somebody else; the judgement at each use finds that out.
-    fn runtime(path: &Path) -> Result<Self> {
-        let made = DirBuilder::new().mode(0o700).create(path);
-        match made {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(HostError::at("make", path)(e)),
-            _ => {}
-        }
-        Ok(Self { given: path.to_owned(), real: path.to_owned(), handle: open_base(path)? })
+    fn runtime(disk: &D, path: &Path) -> Result<Self> {
+        let handle = disk.runtime(path).map_err(HostError::at("open", path))?;
+        Ok(Self { given: path.to_owned(), real: path.to_owned(), handle })
     }
 
     fn strip<'a>(&self, path: &'a Path) -> Option<&'a Path> {
@@ -157,29 +154,37 @@ impl Base {
     }
 }
 
-fn open_base(path: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    sys("open", path, || rustix::fs::open(path, flags, Mode::empty()))
-}
-
 /// The directories below which this host lies.
 #[derive(Debug)]
-pub struct Ground {
-    bases: Vec<Base>,
+pub struct Ground<D: Disk = Linux> {
+    disk: D,
+    bases: Vec<Base<D>>,
     authority: Authority,
-    later: Arc<Later>,
+    later: Arc<Later<D::Handle>>,
 }
 
 impl Ground {
     /// Opens the root (made when it is missing) and, when it lies elsewhere, the runtime directory.
     pub fn open(layout: &Layout, authority: Authority) -> Result<Self> {
-        let root = Base::root(layout.root().path())?;
+        Self::on(Linux, layout, authority)
+    }
+}
+
+impl<D: Disk> Ground<D> {
+    /// The same on another disk.
+    pub fn on(disk: D, layout: &Layout, authority: Authority) -> Result<Self> {
+        let root = Base::root(&disk, layout.root().path())?;
         let mut bases = Vec::with_capacity(2);
         if root.strip(layout.runtime()).is_none() {
-            bases.push(Base::runtime(layout.runtime())?);
+            bases.push(Base::runtime(&disk, layout.runtime())?);
         }
         bases.push(root);
-        Ok(Self { bases, authority, later: Arc::default() })
+        Ok(Self { disk, bases, authority, later: Arc::default() })
+    }
+
+    /// The disk.
+    pub fn disk(&self) -> &D {
+        &self.disk
     }
 
     /// What we may do to owners.
@@ -188,8 +193,8 @@ impl Ground {
     }
 
     /// New names become durable together until what this returns ends.
-    pub(super) fn gather(&self) -> Gathering<'_> {
-        self.later.gather()
+    pub fn gather(&self) -> Gathering<'_, D> {
+        self.later.gather(&self.disk)
     }
 
     /// Whether `path` is the root itself, or the runtime directory that lies elsewhere.
@@ -198,43 +203,49 @@ impl Ground {
     }
 
     /// The spot of `path`; `None` when its parent is missing.
-    pub fn find(&self, path: &Path) -> Result<Option<Spot>> {
+    pub fn find(&self, path: &Path) -> Result<Option<Spot<D>>> {
         self.walk(path, Missing::Report, 0)
     }
 
     /// The spot of `path`, whose parent must be there.
-    pub fn spot(&self, path: &Path) -> Result<Spot> {
+    pub fn spot(&self, path: &Path) -> Result<Spot<D>> {
         self.find(path)?.ok_or_else(|| HostError::at("write", path)(Errno::NOENT.into()))
     }
 
     /// The spot of `path`; missing parents are made, `root:root 0755`.
-    pub fn make_parents(&self, path: &Path) -> Result<Spot> {
+    pub fn make_parents(&self, path: &Path) -> Result<Spot<D>> {
         self.walk(path, Missing::Make, 0)?.ok_or_else(|| HostError::at("make", path)(Errno::NOENT.into()))
     }
 
-    fn walk(&self, path: &Path, missing: Missing, links: u8) -> Result<Option<Spot>> {
+    fn walk(&self, path: &Path, missing: Missing, links: u8) -> Result<Option<Spot<D>>> {
         let (base, names) = self.locate(path)?;
         let Some((name, parents)) = names.split_last() else {
             return Err(refused(path, "the root itself is not written"));
         };
         let mut here = self.begin(base)?;
         for (index, parent) in parents.iter().enumerate() {
-            here = match open_directory(here.handle.as_fd(), parent) {
+            here = match open_directory(&self.disk, &here.handle, parent) {
                 Ok(handle) => self.judge(handle, here.path.join(parent))?,
                 Err(Errno::NOENT) if missing == Missing::Report => return Ok(None),
                 Err(Errno::NOENT) => self.make(&here, parent)?,
                 Err(Errno::LOOP) if links < MOST_LINKS => {
                     let rest: PathBuf = names.iter().skip(index + 1).collect();
-                    return self.walk(&link_target(&here, parent)?.join(rest), missing, links + 1);
+                    return self.walk(&self.link_target(&here, parent)?.join(rest), missing, links + 1);
                 }
                 Err(errno) => return Err(HostError::at("open", here.path.join(parent))(errno.into())),
             };
         }
-        let Step { handle: directory, path: parent, trust } = here;
-        Ok(Some(Spot { directory, parent, name: name.clone(), trust, later: Arc::clone(&self.later) }))
+        Ok(Some(Spot {
+            disk: self.disk.clone(),
+            directory: here.handle,
+            parent: here.path,
+            name: name.clone(),
+            trust: here.trust,
+            later: Arc::clone(&self.later),
+        }))
     }
 
-    fn locate(&self, path: &Path) -> Result<(&Base, Vec<OsString>)> {
+    fn locate(&self, path: &Path) -> Result<(&Base<D>, Vec<OsString>)> {
         let (base, rest) = self
             .bases
             .iter()
@@ -247,50 +258,49 @@ impl Ground {
         Ok((base, names.collect::<Result<_>>()?))
     }
 
-    fn begin(&self, base: &Base) -> Result<Step> {
-        let handle = base.handle.try_clone().map_err(HostError::at("open", &base.real))?;
+    fn begin(&self, base: &Base<D>) -> Result<Step<D>> {
+        let handle = sys("open", &base.real, || self.disk.again(&base.handle))?;
         self.judge(handle, base.real.clone())
     }
 
-    fn make(&self, here: &Step, name: &OsStr) -> Result<Step> {
+    fn make(&self, here: &Step<D>, name: &OsStr) -> Result<Step<D>> {
         let path = here.path.join(name);
-        let handle = make_directory_in(here.handle.as_fd(), name, &path)?;
-        give(self.authority, &handle, &path, 0o755, Identity::ROOT)?;
-        self.later.sync(here.handle.as_fd(), &here.path)?;
+        let handle = make_directory_in(&self.disk, &here.handle, name, &path)?;
+        give(&self.disk, self.authority, &handle, &path, 0o755, Identity::ROOT)?;
+        self.later.sync(&self.disk, &here.handle, &here.path)?;
         self.judge(handle, path)
     }
 
-    fn judge(&self, handle: OwnedFd, path: PathBuf) -> Result<Step> {
-        let stat = sys("look at", &path, || rustix::fs::fstat(&handle))?;
+    fn judge(&self, handle: D::Handle, path: PathBuf) -> Result<Step<D>> {
+        let about = sys("look at", &path, || self.disk.about(&handle))?;
         let own = self.authority.own();
-        if stat.st_uid != 0 && stat.st_uid != own.uid {
-            return Err(foreign(&path, stat.st_uid));
+        if about.owner.uid != 0 && about.owner.uid != own.uid {
+            return Err(foreign(&path, about.owner.uid));
         }
-        if stat.st_mode & 0o002 != 0 {
+        if about.mode & 0o002 != 0 {
             return Err(refused(&path, &format!("everybody may write there: chmod o-w {}", path.display())));
         }
-        let trust = match stat.st_mode & 0o020 {
+        let trust = match about.mode & 0o020 {
             0 => Trust::Ours,
             // Many distributions give each person a group of his own, and umask 002.
-            _ if self.authority != Authority::Machine && stat.st_gid == own.gid => Trust::Ours,
+            _ if self.authority != Authority::Machine && about.owner.gid == own.gid => Trust::Ours,
             // Group 0 too: where an access list (acl(5)) lets others in, these bits are its mask.
-            _ if stat.st_gid < FIRST_USER_GROUP => Trust::Shared(stat.st_gid),
-            _ => return Err(group_writable(&path, stat.st_gid)),
+            _ if about.owner.gid < FIRST_USER_GROUP => Trust::Shared(about.owner.gid),
+            _ => return Err(group_writable(&path, about.owner.gid)),
         };
         Ok(Step { handle, path, trust })
     }
-}
 
-/// Where the link `name` leads, when only root could have made it.
-fn link_target(here: &Step, name: &OsStr) -> Result<PathBuf> {
-    let path = here.path.join(name);
-    if let Trust::Shared(_) = here.trust {
-        return Err(refused(&path, "a symbolic link where a system group may write; put a directory in its place"));
+    /// Where the link `name` leads, when only root could have made it.
+    fn link_target(&self, here: &Step<D>, name: &OsStr) -> Result<PathBuf> {
+        let path = here.path.join(name);
+        if let Trust::Shared(_) = here.trust {
+            return Err(refused(&path, "a symbolic link where a system group may write; put a directory in its place"));
+        }
+        let text = sys("read", &path, || self.disk.read_link(&here.handle, name))?;
+        // The steps so far went through no link, so `..` may be taken by the text.
+        Ok(normal(&here.path.join(text)))
     }
-    let text = sys("read", &path, || rustix::fs::readlinkat(&here.handle, name, Vec::new()))?;
-    let text = PathBuf::from(OsString::from_vec(text.into_bytes()));
-    // The steps so far went through no link, so `..` may be taken by the text.
-    Ok(normal(&here.path.join(text)))
 }
 
 fn normal(path: &Path) -> PathBuf {

@@ -5,16 +5,15 @@
 #![expect(clippy::disallowed_methods, reason = "this is host/: a leftover link is told by its age")]
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::handle::{open_directory, stat_in, sys};
+use super::disk::{Answer, Disk, Kind, Open};
+use super::handle::{about_in, sys};
 use super::tree::remove_entry;
 use super::{HostError, Result};
 
@@ -54,8 +53,8 @@ pub(super) fn temporary(target: &OsStr, purpose: Purpose) -> OsString {
 pub(super) fn with_temporary<T>(
     target: &OsStr,
     purpose: Purpose,
-    mut make: impl FnMut(&OsStr) -> rustix::io::Result<T>,
-) -> rustix::io::Result<(OsString, T)> {
+    mut make: impl FnMut(&OsStr) -> Answer<T>,
+) -> Answer<(OsString, T)> {
     loop {
         let name = temporary(target, purpose);
         match rustix::io::retry_on_intr(|| make(&name)) {
@@ -75,8 +74,8 @@ fn prefix(target: &OsStr, purpose: Purpose) -> OsString {
 }
 
 /// Says that what `handle` holds is in use until it is closed. A file system without locks is no reason to stop.
-pub(super) fn hold(handle: impl AsFd) {
-    let _unsupported = rustix::fs::flock(handle, FlockOperation::NonBlockingLockExclusive);
+pub(super) fn hold<D: Disk>(disk: &D, handle: &D::Handle) {
+    let _unsupported = disk.try_lock(handle);
 }
 
 /// Which names in a directory to sweep.
@@ -111,27 +110,22 @@ fn is_number_pair(bytes: &[u8]) -> bool {
 }
 
 /// Removes what killed processes left in `directory`.
-pub(super) fn sweep(directory: BorrowedFd<'_>, path: &Path, which: Sweep<'_>) -> Result<()> {
-    for name in names(directory, path)? {
-        if which.takes(&name) && is_abandoned(directory, &name, path)? {
-            remove_entry(directory, &name, &path.join(&name))?;
+pub(super) fn sweep<D: Disk>(disk: &D, directory: &D::Handle, path: &Path, which: Sweep<'_>) -> Result<()> {
+    for name in sys("list", path, || disk.names(directory))? {
+        if which.takes(&name) && is_abandoned(disk, directory, &name, path)? {
+            remove_entry(disk, directory, &name, &path.join(&name))?;
         }
     }
     Ok(())
 }
 
-fn is_abandoned(directory: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<bool> {
-    let Some(stat) = stat_in(directory, name, path)? else { return Ok(false) };
-    let handle = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => open_directory(directory, name),
-        FileType::RegularFile => {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            rustix::fs::openat(directory, name, flags, Mode::empty())
-        }
-        _ => return Ok(age(stat.st_ctime) > LINK_LIFE),
-    };
-    match handle {
-        Ok(handle) => Ok(rustix::fs::flock(&handle, FlockOperation::NonBlockingLockExclusive).is_ok()),
+fn is_abandoned<D: Disk>(disk: &D, directory: &D::Handle, name: &OsStr, path: &Path) -> Result<bool> {
+    let Some(about) = about_in(disk, directory, name, path)? else { return Ok(false) };
+    if !matches!(about.kind, Kind::Directory | Kind::File) {
+        return Ok(age(about.changed) > LINK_LIFE);
+    }
+    match rustix::io::retry_on_intr(|| disk.open(directory, Path::new(name), Open::Any)) {
+        Ok(handle) => Ok(matches!(disk.try_lock(&handle), Ok(true))),
         Err(Errno::NOENT) => Ok(false),
         Err(errno) => Err(HostError::at("open", path.join(name))(errno.into())),
     }
@@ -142,23 +136,9 @@ fn age(changed: i64) -> Duration {
     now.saturating_sub(Duration::from_secs(changed.try_into().unwrap_or(0)))
 }
 
-/// Names in a directory, without `.` and `..`, read whole before anything is done to them.
-pub(super) fn names(directory: BorrowedFd<'_>, path: &Path) -> Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    let entries = sys("list", path, || rustix::fs::Dir::read_from(directory))?;
-    for entry in entries {
-        let entry = entry.map_err(|errno| HostError::at("list", path)(errno.into()))?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(OsString::from_vec(name.to_vec()));
-        }
-    }
-    Ok(names)
-}
-
 /// Takes away a temporary name after a failure; the failure is what is told.
-pub(super) fn discard(directory: BorrowedFd<'_>, name: &OsStr) {
-    let _first_failure_counts = rustix::fs::unlinkat(directory, name, AtFlags::empty());
+pub(super) fn discard<D: Disk>(disk: &D, directory: &D::Handle, name: &OsStr) {
+    let _first_failure_counts = disk.remove(directory, name);
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ fn open(spot: &Spot, path: &Path) -> Result<File> {
 
 fn is_still_there(file: &File, spot: &Spot) -> Result<bool> {
     let held = file.metadata().map_err(HostError::at("look at", spot.path()))?;
-    Ok(spot.stat()?.is_some_and(|there| there.st_ino == held.ino() && there.st_dev == held.dev()))
+    Ok(spot.about()?.is_some_and(|there| there.inode == held.ino() && there.device == held.dev()))
 }
 
 fn write_holder(file: &mut File, holder: &str) -> std::io::Result<()> {

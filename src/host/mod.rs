@@ -7,6 +7,7 @@ mod authority;
 mod bus;
 mod capture;
 mod clock;
+mod disk;
 mod error;
 mod exec;
 mod files;
@@ -18,6 +19,7 @@ mod journal;
 mod kernel;
 mod later;
 mod leftover;
+mod linux;
 mod lock;
 mod logfile;
 mod nginx;
@@ -34,6 +36,7 @@ mod tmpfiles;
 mod tool;
 mod tree;
 mod users;
+mod write;
 mod xmlrpc;
 
 use std::collections::BTreeMap;
@@ -42,6 +45,7 @@ use std::time::Duration;
 
 pub use authority::Authority;
 pub use clock::RealClock;
+pub use disk::{About, Answer as DiskAnswer, Disk, Kind, Onto, Open};
 pub use error::HostError;
 pub use exec::replace_with;
 pub use files::RealFiles;
@@ -49,6 +53,7 @@ pub use foreground::{Command, Server, Surroundings, follow};
 pub use ground::{Ground, Spot};
 pub(crate) use http::runtime;
 pub use kernel::RealKernel;
+pub use linux::Linux;
 pub use nginx::{Nginx, Trial};
 pub use process::RealProcesses;
 pub use real::{Machine, Parts};
@@ -56,6 +61,7 @@ pub use scratch::Scratch;
 pub use supervisor::Supervisor;
 pub use systemd::Systemd;
 pub use users::RealUsers;
+pub use write::Writer;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
 use crate::model::{Digest, Identity, UserName};
@@ -137,7 +143,7 @@ pub trait Files {
     /// Until what this returns is finished, names that are made or put become durable together at its end, whatever their order.
     /// A file's or tree's content is durable before its name, as ever.
     fn together(&self) -> Box<dyn Together + '_>;
-    /// Makes everything durable that was written below `path`, by whomever (`syncfs(2)`).
+    /// Makes everything durable that was written on the file system of `path`'s parent, by whomever (`syncfs(2)`).
     fn sync_all(&self, path: &Path) -> Result<()>;
     /// Takes an exclusive lock, waiting at most so long.
     fn lock(&self, path: &Path, wait: Duration, holder: &str) -> Result<Box<dyn Lock>>;

@@ -1,0 +1,169 @@
+//! Whether everything on a machine belongs to one generation. Nothing here asks the program.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use portreeve::desired::{Generation, Listed, Listing};
+use portreeve::model::{Digest, Layout, Slot, SlotId};
+
+use crate::front::visit;
+use crate::machine::State;
+use crate::site::{MemoryTrees, SITE, layout, name, paths};
+use crate::storage::{Body, Storage};
+
+/// What is wrong.
+pub type Judgement<T> = Result<T, String>;
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, wanted: &T) -> Judgement<()> {
+    if found == wanted { Ok(()) } else { Err(format!("{what} is {found:?}, not {wanted:?}")) }
+}
+
+/// What visitors get, whole: the title of the release that answers; `None`: nothing of ours answers.
+///
+/// It holds at every moment: with the program dead, after a reboot, before any recovery.
+pub fn serving(state: &State) -> Judgement<Option<String>> {
+    same("nginx runs", &state.front.running, &true)?;
+    crate::front::Nginx::configuration(&state.storage, &layout())
+        .map_err(|why| format!("nginx would not start: {why}"))?;
+    same("the neighbour is served", &state.front.vhost("neighbour.example").is_some(), &true)?;
+    let (status, process) = visit(state, SITE);
+    let Some(process) = process else { return Ok(None) };
+    if status != 200 {
+        return Err(format!("visitors of {} get {status}", process.code.release));
+    }
+    let generation = record(&state.storage, &process.generation)?;
+    same("the process's code", &process.code.release, &generation.wanted.title())?;
+    same("the process's unit", &process.unit, &file(&state.storage, &process.generation.join("unit"))?)?;
+    same("the process's variables", &process.env, &file(&state.storage, &process.generation.join("env.conf"))?)?;
+    Ok(Some(process.code.release.clone()))
+}
+
+fn file(storage: &Storage, path: &Path) -> Judgement<Arc<Vec<u8>>> {
+    storage.read(path).ok_or_else(|| format!("{} is not there", path.display()))
+}
+
+fn record(storage: &Storage, directory: &Path) -> Judgement<Generation> {
+    let bytes = file(storage, &directory.join(Generation::FILE))?;
+    Generation::parse(&bytes).map_err(|error| format!("{}: {error}", directory.display()))
+}
+
+/// Everything at rest belongs to one generation, nothing is half, and nothing is under way. The title of what serves.
+pub fn at_rest(state: &State) -> Judgement<Option<String>> {
+    let (layout, storage) = (layout(), &state.storage);
+    same("the journal", &storage.names(&layout.journal()), &Vec::new())?;
+    leftovers(storage)?;
+    let served = serving(state)?;
+    let active = layout.active_link(&name());
+    match storage.link_text(&active) {
+        None => absent(state, &layout)?,
+        Some(text) if text.ends_with("0") => absent_vhost(state)?,
+        Some(_) => one_generation(state, &layout)?,
+    }
+    Ok(served)
+}
+
+fn leftovers(storage: &Storage) -> Judgement<()> {
+    let temporary = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.starts_with('.') && (name.contains(".new-") || name.contains(".gone-"))
+    };
+    let left: Vec<PathBuf> = storage.paths().into_iter().filter(temporary).collect();
+    same("what killed programs left", &left, &Vec::new())
+}
+
+fn absent(state: &State, layout: &Layout) -> Judgement<()> {
+    absent_vhost(state)?;
+    let (storage, name) = (&state.storage, name());
+    let mut links = vec![layout.nginx_link(&name), layout.logrotate_link(&name), layout.tmpfiles_link(&name)];
+    for slot in Slot::BOTH {
+        links.extend([layout.unit_file(&name, slot), layout.wants_link(&name, slot), layout.slot_link(&name, slot)]);
+    }
+    let there: Vec<_> = links.into_iter().filter(|path| storage.find(path, false).is_some()).collect();
+    same("what is left of it", &there, &Vec::new())
+}
+
+fn absent_vhost(state: &State) -> Judgement<()> {
+    same("its vhost", &state.front.vhost(SITE).is_some(), &false)?;
+    same("what runs", &state.services.running().collect::<Vec<_>>(), &Vec::new())
+}
+
+fn one_generation(state: &State, layout: &Layout) -> Judgement<()> {
+    let (storage, name) = (&state.storage, name());
+    let active = layout.active_link(&name);
+    let directory = storage.real(&active).ok_or("active leads nowhere")?;
+    whole(storage, &directory)?;
+    let generation = record(storage, &directory)?;
+    let slot = generation.slot;
+    same("the slot's marker", &storage.exists(&directory.join(format!("slot-{slot}"))), &true)?;
+    same("the slot's link", &storage.real(&layout.slot_link(&name, slot)).as_ref(), &Some(&directory))?;
+    for (link, file) in [
+        (layout.nginx_link(&name), "nginx.conf"),
+        (layout.logrotate_link(&name), "logrotate"),
+        (layout.tmpfiles_link(&name), "tmpfiles.conf"),
+    ] {
+        same(file, &storage.link_text(&link), &Some(active.join(file).as_path()))?;
+    }
+    release(storage, &directory, &generation)?;
+    unit(state, layout, &directory, slot)?;
+    front(state, layout, &directory, slot)
+}
+
+/// Every file of the generation has the bytes that it was made with.
+fn whole(storage: &Storage, directory: &Path) -> Judgement<()> {
+    let listing: Listing = serde_json::from_slice(&file(storage, &directory.join(Listing::FILE))?)
+        .map_err(|error| format!("{} has a broken listing: {error}", directory.display()))?;
+    for (name, listed) in &listing.0 {
+        let path = directory.join(name);
+        let found = storage.find(&path, false).map(|id| &storage.inode(id).live);
+        let found = found.ok_or_else(|| format!("{} is not there", path.display()))?;
+        let as_made = match (listed, &found.body) {
+            (Listed::File { sha256, mode, owner }, Body::File(bytes)) => {
+                Digest::of(bytes) == *sha256 && found.mode == *mode && found.owner == *owner
+            }
+            (Listed::Link(text), Body::Link(found)) => text == found,
+            _ => false,
+        };
+        same(&path.display().to_string(), &as_made, &true)?;
+    }
+    Ok(())
+}
+
+/// The release's tree and its packages are all there.
+fn release(storage: &Storage, directory: &Path, generation: &Generation) -> Judgement<()> {
+    let tree = storage.real(&directory.join("release")).ok_or("the release is not there")?;
+    let behaves = file(storage, &tree.join("code"))?;
+    for (path, bytes) in MemoryTrees::files(&code(&behaves)?) {
+        same(&path.display().to_string(), &*file(storage, &tree.join(&path))?, &bytes)?;
+    }
+    let bin = paths().venvs().join(&generation.wanted.venv).join("bin");
+    for program in ["python", "pip", "gunicorn", "django-admin"] {
+        same(program, &*file(storage, &bin.join(program))?, &b"program".to_vec())?;
+    }
+    for asset in ["a.css", "b.css"] {
+        same(asset, &*file(storage, &paths().static_files().join(asset))?, &b"css".to_vec())?;
+    }
+    Ok(())
+}
+
+fn code(bytes: &[u8]) -> Judgement<crate::services::Code> {
+    crate::services::Code::read(&String::from_utf8_lossy(bytes)).ok_or_else(|| "its code is half".to_owned())
+}
+
+fn unit(state: &State, layout: &Layout, directory: &Path, slot: Slot) -> Judgement<()> {
+    let (storage, name) = (&state.storage, name());
+    let wanted = file(storage, &directory.join("unit"))?;
+    same("the unit's file", &file(storage, &layout.unit_file(&name, slot))?, &wanted)?;
+    same("the boot link", &storage.exists(&layout.wants_link(&name, slot)), &true)?;
+    let id = SlotId { env: name, slot };
+    same("the unit that systemd knows", &state.services.unit(&id), &Some(&wanted))?;
+    let process = state.services.process(&id).ok_or("the slot does not run")?;
+    same("what the process runs", &process.generation.as_path(), &directory)
+}
+
+fn front(state: &State, layout: &Layout, directory: &Path, slot: Slot) -> Judgement<()> {
+    let (storage, name) = (&state.storage, name());
+    let wanted = file(storage, &directory.join("nginx.conf"))?;
+    same("the vhost that nginx serves", &state.front.vhost(SITE), &Some(&wanted))?;
+    let socket = PathBuf::from(format!("{slot}/s"));
+    same("where nginx is led", &storage.link_text(&layout.web_socket(&name)), &Some(socket.as_path()))
+}

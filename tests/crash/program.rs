@@ -1,0 +1,59 @@
+//! What the program does on a machine: a pass, and orders of people.
+
+use portreeve::agent::{Given, Order, Outcome, Target, carry_out, environment, read_standing};
+use portreeve::host::Host as _;
+use portreeve::plan::{Decision, Want, decide};
+use portreeve::policy::Until;
+use portreeve::transaction::{self, Failure};
+
+use crate::site::{Release, Stage, name};
+
+/// What the deploy repository asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    Release(Release),
+    Removed,
+}
+
+impl Wish {
+    pub fn want(&self) -> Want {
+        match self {
+            Self::Release(release) => Want::Wanted(Box::new(release.wanted())),
+            Self::Removed => Want::Absent { tombstone: true },
+        }
+    }
+}
+
+/// One pass over the environment: recover, look, decide, act.
+pub fn pass(stage: &Stage, wish: &Wish) -> Outcome {
+    recover(stage).and_then(|()| act(stage, wish)).unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)))
+}
+
+/// Its first step.
+pub fn recover(stage: &Stage) -> Result<(), Failure> {
+    transaction::recover(&stage.cx(), &name()).map(drop)
+}
+
+fn act(stage: &Stage, wish: &Wish) -> Result<Outcome, Failure> {
+    let cx = stage.cx();
+    let services = cx.host.services().services().expect("they answer");
+    let installed = transaction::installed(&cx, &name(), &services)?;
+    let standing = read_standing(&cx, &name())?;
+    let want = wish.want();
+    let renders_differently = match (&want, &installed.generation) {
+        (Want::Wanted(wanted), Some(generation)) if wanted.digest == generation.wanted.digest => {
+            transaction::renders_differently(&cx, generation)?
+        }
+        _ => false,
+    };
+    let (foreign, now) = (None, stage.host.clock().now());
+    let decision = Decision { want, installed: &installed, standing: &standing, foreign, renders_differently, now };
+    Ok(environment(&cx, &decide(decision)))
+}
+
+/// `portreeve rollback`
+pub fn rollback(stage: &Stage) -> Result<String, String> {
+    let order = Order::Rollback { to: Target::Previous, until: Until::Change };
+    let given = Given { order, by: "anna".to_owned(), reason: None };
+    carry_out(&stage.cx(), &name(), &given).map_err(|error| transaction::chain(&error))
+}

@@ -1,0 +1,364 @@
+//! What a disk holds, twice: as programs see it, and as it is after a power cut.
+//!
+//! A directory (its names, owner and mode) and a file's content become durable only by a sync of their own. Until then each of
+//! them, independently of all others, may or may not be what is found after the cut.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use portreeve::model::Identity;
+use rustix::io::Errno;
+
+/// A number of an inode.
+pub type Id = usize;
+
+/// The root directory.
+pub const ROOT: Id = 0;
+
+/// What an inode is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Body {
+    File(Arc<Vec<u8>>),
+    Directory(BTreeMap<OsString, Id>),
+    Link(PathBuf),
+}
+
+/// One state of an inode.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Face {
+    pub body: Body,
+    pub mode: u32,
+    pub owner: Identity,
+}
+
+/// An inode: what programs see and what a power cut leaves.
+#[derive(Debug, Clone)]
+pub struct Inode {
+    pub live: Face,
+    durable: Face,
+    /// 0: the disk. 1: `/run`, which is gone at a boot.
+    pub device: u64,
+}
+
+/// All inodes of a machine. Copies are cheap.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    inodes: Vec<Arc<Inode>>,
+    /// Those whose two faces differ.
+    unsynced: BTreeSet<Id>,
+}
+
+const MOST_LINKS: usize = 16;
+
+impl Storage {
+    /// An empty root.
+    pub fn new() -> Self {
+        let mut storage = Self { inodes: Vec::new(), unsynced: BTreeSet::new() };
+        storage.make(Body::Directory(BTreeMap::new()), 0o755, 0);
+        storage
+    }
+
+    pub fn inode(&self, id: Id) -> &Inode {
+        &self.inodes[id]
+    }
+
+    /// Changes what programs see.
+    pub fn change(&mut self, id: Id, change: impl FnOnce(&mut Face)) {
+        let inode = Arc::make_mut(&mut self.inodes[id]);
+        change(&mut inode.live);
+        // A link has no content of its own: it comes and goes with its name.
+        if inode.device == 0 && !matches!(inode.live.body, Body::Link(_)) {
+            self.unsynced.insert(id);
+        }
+    }
+
+    /// A new inode without a name. Nothing of it is durable but that it is there.
+    pub fn make(&mut self, body: Body, mode: u32, device: u64) -> Id {
+        let live = Face { body, mode, owner: Identity::ROOT };
+        let nothing = match &live.body {
+            Body::File(_) => Body::File(Arc::default()),
+            Body::Directory(_) => Body::Directory(BTreeMap::new()),
+            Body::Link(text) => Body::Link(text.clone()),
+        };
+        let durable = Face { body: nothing, ..live.clone() };
+        if live != durable && device == 0 {
+            self.unsynced.insert(self.inodes.len());
+        }
+        self.inodes.push(Arc::new(Inode { live, durable, device }));
+        self.inodes.len() - 1
+    }
+
+    /// Makes what is seen of one inode durable.
+    pub fn sync(&mut self, id: Id) {
+        let inode = Arc::make_mut(&mut self.inodes[id]);
+        inode.durable = inode.live.clone();
+        self.unsynced.remove(&id);
+    }
+
+    pub fn sync_all(&mut self) {
+        for id in std::mem::take(&mut self.unsynced) {
+            self.sync(id);
+        }
+    }
+
+    pub fn entries(&self, id: Id) -> Result<&BTreeMap<OsString, Id>, Errno> {
+        match &self.inodes[id].live.body {
+            Body::Directory(entries) => Ok(entries),
+            Body::File(_) | Body::Link(_) => Err(Errno::NOTDIR),
+        }
+    }
+
+    pub fn child(&self, directory: Id, name: &OsStr) -> Result<Id, Errno> {
+        self.entries(directory)?.get(name).copied().ok_or(Errno::NOENT)
+    }
+
+    /// Gives an inode a name, or takes one away.
+    pub fn name(&mut self, directory: Id, name: &OsStr, id: Option<Id>) {
+        self.change(directory, |face| {
+            if let Body::Directory(entries) = &mut face.body {
+                match id {
+                    Some(id) => entries.insert(name.to_owned(), id),
+                    None => entries.remove(name),
+                };
+            }
+        });
+    }
+
+    /// What is at `path`, links in its parents followed, and at its end only if `last`.
+    pub fn find(&self, path: &Path, last: bool) -> Option<Id> {
+        self.walk(path, last, 0).map(|(id, _)| id)
+    }
+
+    /// The path without links, when something is there.
+    pub fn real(&self, path: &Path) -> Option<PathBuf> {
+        self.walk(path, true, 0).map(|(_, path)| path)
+    }
+
+    fn walk(&self, path: &Path, last: bool, links: usize) -> Option<(Id, PathBuf)> {
+        let (mut trail, mut real) = (vec![ROOT], PathBuf::from("/"));
+        let components: Vec<Component<'_>> = path.components().collect();
+        for (index, component) in components.iter().enumerate() {
+            let here = *trail.last()?;
+            match component {
+                Component::Normal(name) => {
+                    let id = self.child(here, name).ok()?;
+                    let at_end = index + 1 == components.len();
+                    if let (Body::Link(text), true) = (&self.inodes[id].live.body, !at_end || last) {
+                        let rest: PathBuf = components[index + 1..].iter().collect();
+                        let target = real.join(text).join(rest);
+                        return if links < MOST_LINKS { self.walk(&target, last, links + 1) } else { None };
+                    }
+                    trail.push(id);
+                    real.push(name);
+                }
+                Component::ParentDir => {
+                    trail.pop();
+                    real.pop();
+                    if trail.is_empty() {
+                        trail.push(ROOT);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some((*trail.last()?, real))
+    }
+
+    /// A file's bytes, links followed.
+    pub fn read(&self, path: &Path) -> Option<Arc<Vec<u8>>> {
+        match &self.inodes[self.find(path, true)?].live.body {
+            Body::File(bytes) => Some(Arc::clone(bytes)),
+            Body::Directory(_) | Body::Link(_) => None,
+        }
+    }
+
+    pub fn link_text(&self, path: &Path) -> Option<&Path> {
+        match &self.inodes[self.find(path, false)?].live.body {
+            Body::Link(text) => Some(text),
+            Body::File(_) | Body::Directory(_) => None,
+        }
+    }
+
+    pub fn exists(&self, path: &Path) -> bool {
+        self.find(path, true).is_some()
+    }
+
+    pub fn names(&self, path: &Path) -> Vec<OsString> {
+        let entries = self.find(path, true).and_then(|id| self.entries(id).ok());
+        entries.map(|entries| entries.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Makes a directory and those above it, as a program would that syncs nothing.
+    pub fn make_directories(&mut self, path: &Path, device: u64) -> Id {
+        let mut here = ROOT;
+        for component in path.components() {
+            let Component::Normal(name) = component else { continue };
+            here = match self.child(here, name) {
+                Ok(id) => id,
+                Err(_) => {
+                    let id = self.make(Body::Directory(BTreeMap::new()), 0o755, device);
+                    self.name(here, name, Some(id));
+                    id
+                }
+            };
+        }
+        here
+    }
+
+    /// Writes a file as a program would that syncs nothing.
+    pub fn write(&mut self, path: &Path, bytes: &[u8]) {
+        let parent = path.parent().and_then(|parent| self.find(parent, true)).expect("its directory is there");
+        let device = self.inodes[parent].device;
+        let id = self.make(Body::File(Arc::new(bytes.to_vec())), 0o644, device);
+        self.name(parent, path.file_name().expect("a name"), Some(id));
+    }
+
+    /// All that is below a directory is gone, and may come back after a power cut.
+    pub fn clear(&mut self, path: &Path) {
+        if let Some(id) = self.find(path, true) {
+            self.change(id, |face| face.body = Body::Directory(BTreeMap::new()));
+        }
+    }
+
+    /// What may be lost in a power cut: each of these on its own. What has no name, live or durable, matters to nobody.
+    pub fn at_risk(&self) -> Vec<Id> {
+        let named = self.reachable(true);
+        self.unsynced
+            .iter()
+            .copied()
+            .filter(|id| named.contains(id) && self.inodes[*id].live != self.inodes[*id].durable)
+            .collect()
+    }
+
+    /// The disk after a power cut that took these, and `/run` with all that is in it.
+    pub fn after_power_cut(&self, lost: &BTreeSet<Id>) -> Self {
+        let mut next = self.clone();
+        for id in &self.unsynced {
+            let inode = Arc::make_mut(&mut next.inodes[*id]);
+            if lost.contains(id) {
+                inode.live = inode.durable.clone();
+            } else {
+                inode.durable = inode.live.clone();
+            }
+        }
+        next.unsynced.clear();
+        let runs: Vec<Id> = (0..next.inodes.len()).filter(|id| next.is_mount(*id)).collect();
+        for id in runs {
+            Arc::make_mut(&mut next.inodes[id]).live.body = Body::Directory(BTreeMap::new());
+        }
+        next
+    }
+
+    fn is_mount(&self, id: Id) -> bool {
+        self.inodes[id].device == 1 && self.inodes[id].live.mode & 0o1000 != 0
+    }
+
+    /// Makes `path` the top of `/run`.
+    pub fn mount_run(&mut self, path: &Path) {
+        let id = self.make_directories(path, 0);
+        let inode = Arc::make_mut(&mut self.inodes[id]);
+        inode.device = 1;
+        // The sticky bit marks it; nothing else here has one.
+        inode.live.mode = 0o1755;
+    }
+
+    fn reachable(&self, also_durable: bool) -> BTreeSet<Id> {
+        let (mut seen, mut todo) = (BTreeSet::new(), vec![ROOT]);
+        while let Some(id) = todo.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            let inode = &self.inodes[id];
+            let faces = [Some(&inode.live), also_durable.then_some(&inode.durable)];
+            for face in faces.into_iter().flatten() {
+                if let Body::Directory(entries) = &face.body {
+                    todo.extend(entries.values());
+                }
+            }
+        }
+        seen
+    }
+
+    /// Frees what no name leads to, so that copies stay small.
+    pub fn collect(&mut self) {
+        let named = self.reachable(true);
+        let nothing = Arc::new(Inode {
+            live: Face { body: Body::Link(PathBuf::new()), mode: 0, owner: Identity::ROOT },
+            durable: Face { body: Body::Link(PathBuf::new()), mode: 0, owner: Identity::ROOT },
+            device: 0,
+        });
+        for (id, inode) in self.inodes.iter_mut().enumerate() {
+            if !named.contains(&id) {
+                *inode = Arc::clone(&nothing);
+                self.unsynced.remove(&id);
+            }
+        }
+    }
+
+    /// Every path with its kind, for messages and comparisons.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        self.visit(ROOT, &mut PathBuf::from("/"), &mut |path, _| paths.push(path.to_owned()));
+        paths
+    }
+
+    fn visit(&self, id: Id, path: &mut PathBuf, see: &mut impl FnMut(&Path, &Inode)) {
+        see(path, &self.inodes[id]);
+        if let Body::Directory(entries) = &self.inodes[id].live.body {
+            for (name, child) in entries {
+                path.push(name);
+                self.visit(*child, path, see);
+                path.pop();
+            }
+        }
+    }
+
+    /// The same for two disks that hold the same, live and durable, whatever their inodes' numbers are.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let mut seen = BTreeMap::new();
+        self.hash_inode(ROOT, &mut seen, &mut hasher);
+        hasher.finish()
+    }
+
+    fn hash_inode(&self, id: Id, seen: &mut BTreeMap<Id, usize>, hasher: &mut DefaultHasher) {
+        let count = seen.len();
+        if let Some(number) = seen.insert(id, count) {
+            seen.insert(id, number);
+            return number.hash(hasher);
+        }
+        let inode = &self.inodes[id];
+        inode.device.hash(hasher);
+        self.hash_face(&inode.live, seen, hasher);
+        if self.unsynced.contains(&id) && inode.live != inode.durable {
+            self.hash_face(&inode.durable, seen, hasher);
+        }
+    }
+
+    fn hash_face(&self, face: &Face, seen: &mut BTreeMap<Id, usize>, hasher: &mut DefaultHasher) {
+        (face.mode, face.owner).hash(hasher);
+        match &face.body {
+            Body::Directory(entries) => {
+                entries.len().hash(hasher);
+                for (name, child) in entries {
+                    steady(name).hash(hasher);
+                    self.hash_inode(*child, seen, hasher);
+                }
+            }
+            Body::File(bytes) => bytes.hash(hasher),
+            Body::Link(text) => text.hash(hasher),
+        }
+    }
+}
+
+/// Temporary names hold numbers that differ from run to run.
+fn steady(name: &OsStr) -> String {
+    let text = name.to_string_lossy();
+    match (text.strip_prefix('.'), text.rfind(".new-").or_else(|| text.rfind(".gone-"))) {
+        (Some(_), Some(at)) => text[..at + 5].to_owned(),
+        _ => text.into_owned(),
+    }
+}

@@ -1,0 +1,271 @@
+//! Kills a program at each point of its work, loses what a disk may lose, and lets the next passes put things right.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use portreeve::agent::Outcome;
+use rustix::io::Errno;
+
+use crate::host::boot;
+use crate::machine::{Flaw, Point, Refusal, State};
+use crate::oracle::{Judgement, at_rest, serving};
+use crate::program::{Wish, pass, recover};
+use crate::site::{Stage, layout};
+use crate::storage::Id;
+
+/// A program's work on a machine, and what may be true after it.
+pub struct Scenario {
+    pub name: &'static str,
+    /// The machine before.
+    pub before: State,
+    /// The work. An error is in words that a person would see.
+    pub work: Box<dyn Fn(&Stage) -> Result<(), String> + Sync>,
+    /// What the deploy repository asks for.
+    pub wish: Wish,
+    /// What may serve while nothing has put things right: titles, `None` for nothing.
+    pub meanwhile: Vec<Option<&'static str>>,
+    /// What may serve at rest.
+    pub finally: Vec<Option<&'static str>>,
+    /// What else must be true at rest.
+    pub also: fn(&State) -> Judgement<()>,
+}
+
+/// How much was tried, and what was found.
+#[derive(Debug, Default, Clone)]
+pub struct Tally {
+    pub kills: usize,
+    pub images: usize,
+    pub errors: usize,
+    pub pairs: usize,
+    pub half_applied: Vec<String>,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: Self) {
+        self.kills += other.kills;
+        self.images += other.images;
+        self.errors += other.errors;
+        self.pairs += other.pairs;
+        self.half_applied.extend(other.half_applied);
+    }
+}
+
+/// With so many inodes at risk, all combinations of them are tried.
+const ALL_COMBINATIONS: usize = 4;
+
+/// An hour goes by until somebody looks again.
+const LATER: Duration = Duration::from_secs(3600);
+
+/// What a machine may look like after a kill, and after a power cut.
+fn images(point: &State) -> Vec<(String, State)> {
+    let mut images = vec![("the program was killed".to_owned(), point.clone())];
+    let risk = point.storage.at_risk();
+    let losses: Vec<BTreeSet<Id>> = if risk.len() <= ALL_COMBINATIONS {
+        (0..1_usize << risk.len())
+            .map(|bits| risk.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, id)| *id).collect())
+            .collect()
+    } else {
+        let all: BTreeSet<Id> = risk.iter().copied().collect();
+        let alone_kept = risk.iter().map(|id| all.iter().copied().filter(|other| other != id).collect());
+        let alone_lost = risk.iter().map(|id| BTreeSet::from([*id]));
+        [BTreeSet::new(), all.clone()].into_iter().chain(alone_lost).chain(alone_kept).collect()
+    };
+    for lost in losses {
+        let mut state = State { storage: point.storage.after_power_cut(&lost), ..point.clone() };
+        state.storage.collect();
+        boot(&mut state, &layout());
+        let of = risk.len();
+        images.push((format!("power cut, {} of {of} unsynced lost: {lost:?}", lost.len()), state));
+    }
+    images
+}
+
+fn key(state: &State) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    state.storage.fingerprint().hash(&mut hasher);
+    state.services.key().hash(&mut hasher);
+    state.front.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Judges machines once, however often they come up.
+struct Judge<'a> {
+    scenario: &'a Scenario,
+    flaw: Flaw,
+    known: Mutex<HashMap<u64, Option<String>>>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(scenario: &'a Scenario, flaw: Flaw) -> Self {
+        Self { scenario, flaw, known: Mutex::new(HashMap::new()) }
+    }
+
+    fn stage(&self, state: &State) -> Stage {
+        let stage = Stage::new(state.clone());
+        stage.host.machine.flaw.set(self.flaw);
+        stage
+    }
+
+    fn once(&self, state: &State, judge: impl FnOnce(&State) -> Judgement<()>) -> Option<String> {
+        let key = key(state);
+        if let Some(known) = self.known.lock().expect("no panic").get(&key) {
+            return known.clone();
+        }
+        let verdict = judge(state).err();
+        self.known.lock().expect("no panic").insert(key, verdict.clone());
+        verdict
+    }
+
+    fn one_of(allowed: &[Option<&str>], found: &Option<String>) -> Judgement<()> {
+        let fits = allowed.iter().any(|title| *title == found.as_deref());
+        if fits { Ok(()) } else { Err(format!("{found:?} serves, not one of {allowed:?}")) }
+    }
+
+    /// The machine as it was found, and then what passes make of it.
+    fn state(&self, state: &State) -> Judgement<()> {
+        Self::one_of(&self.scenario.meanwhile, &serving(state)?).map_err(|why| format!("before recovery: {why}"))?;
+        self.converges(state)
+    }
+
+    /// One pass puts everything right, and the next has nothing to do.
+    fn converges(&self, state: &State) -> Judgement<()> {
+        let stage = self.stage(state);
+        let first = pass(&stage, &self.scenario.wish);
+        if let Outcome::Failed(failure) = &first {
+            return Err(format!("a pass fails: {failure}"));
+        }
+        let rest = stage.state();
+        self.rests(&rest).map_err(|why| format!("after a pass ({first:?}): {why}"))?;
+        let stage = self.stage(&rest);
+        stage.host.machine.watch();
+        let second = pass(&stage, &self.scenario.wish);
+        match stage.host.machine.points().first() {
+            Some(point) => Err(format!("the second pass ({second:?}) does something: {}", point.what)),
+            None => Ok(()),
+        }
+    }
+
+    fn rests(&self, state: &State) -> Judgement<()> {
+        Self::one_of(&self.scenario.finally, &at_rest(state)?)?;
+        (self.scenario.also)(state)
+    }
+}
+
+/// Runs the work, and hands back every point at which it could have been killed.
+fn points(scenario: &Scenario, flaw: Flaw) -> Vec<Point> {
+    let stage = Stage::new(scenario.before.clone());
+    stage.host.machine.flaw.set(flaw);
+    stage.host.machine.watch();
+    let done = (scenario.work)(&stage);
+    assert!(flaw != Flaw::None || done.is_ok(), "{}: {done:?}", scenario.name);
+    stage.host.machine.points()
+}
+
+/// Kills at every point; with `pairs`, also at every point of each recovery.
+pub fn kills(scenario: &Scenario, flaw: Flaw, pairs: bool) -> Tally {
+    let points = points(scenario, flaw);
+    let (once, twice) = (Judge::new(scenario, flaw), Judge::new(scenario, flaw));
+    let tried = Mutex::new(BTreeMap::new());
+    let halves = in_parallel(&points, |point| {
+        let mut tally = Tally { kills: 1, ..Tally::default() };
+        for (image, mut state) in images(&point.state) {
+            tally.images += 1;
+            state.clock += LATER;
+            state.clock = Duration::from_secs(state.clock.as_secs() / LATER.as_secs() * LATER.as_secs());
+            let told = |why: String| format!("{}: killed {}; {image}: {why}", scenario.name, point.what);
+            tally.half_applied.extend(once.once(&state, |state| once.state(state)).map(told));
+            if pairs {
+                let known = tried.lock().expect("no panic").get(&key(&state)).copied();
+                let (count, wrong) = match known {
+                    Some(count) => (count, Vec::new()),
+                    None => second_kills(&twice, &state),
+                };
+                tried.lock().expect("no panic").insert(key(&state), count);
+                tally.pairs += count;
+                tally.half_applied.extend(wrong.into_iter().map(told));
+            }
+        }
+        tally
+    });
+    let mut all = Tally::default();
+    halves.into_iter().for_each(|half| all.add(half));
+    all
+}
+
+/// Kills the recovery of a killed program, at each of its points.
+fn second_kills(judge: &Judge<'_>, state: &State) -> (usize, Vec<String>) {
+    let stage = judge.stage(state);
+    stage.host.machine.watch();
+    drop(recover(&stage));
+    let (mut count, mut wrong) = (0, Vec::new());
+    for point in stage.host.machine.points() {
+        for (image, mut state) in images(&point.state) {
+            count += 1;
+            state.clock = LATER * 3;
+            let told = |why: String| format!("recovery killed {}; {image}: {why}", point.what);
+            wrong.extend(judge.once(&state, |state| judge.state(state)).map(told));
+        }
+    }
+    (count, wrong)
+}
+
+/// What a disk answers when it is full, broken, protected, or when the program has too many files open.
+pub const ERRNOS: [Errno; 5] = [Errno::NOSPC, Errno::IO, Errno::ROFS, Errno::MFILE, Errno::DQUOT];
+
+/// Lets every changing call fail once with each error.
+pub fn errors(scenario: &Scenario) -> Tally {
+    let calls = {
+        let stage = Stage::new(scenario.before.clone());
+        (scenario.work)(&stage).expect("it works on a sound disk");
+        stage.host.machine.calls()
+    };
+    let refusals: Vec<Refusal> = (0..calls).flat_map(|call| ERRNOS.map(|errno| Refusal { call, errno })).collect();
+    let judge = Judge::new(scenario, Flaw::None);
+    let halves = in_parallel(&refusals, |refusal| {
+        let wrong = refused(&judge, *refusal).err();
+        Tally { errors: 1, half_applied: wrong.into_iter().collect(), ..Tally::default() }
+    });
+    let mut all = Tally::default();
+    halves.into_iter().for_each(|half| all.add(half));
+    all
+}
+
+fn refused(judge: &Judge<'_>, refusal: Refusal) -> Judgement<()> {
+    let scenario = judge.scenario;
+    let stage = Stage::new(scenario.before.clone());
+    stage.host.machine.refusal.set(Some(refusal));
+    let done = (scenario.work)(&stage);
+    stage.host.machine.refusal.set(None);
+    let what = stage.host.machine.refused.borrow().clone().unwrap_or_default();
+    let told = |why: String| format!("{}: {} at {what}: {why} ({done:?})", scenario.name, refusal.errno);
+    let mut state = stage.state();
+    Judge::one_of(&scenario.meanwhile, &serving(&state).map_err(told)?).map_err(told)?;
+    if let Err(words) = &done {
+        let names_it = words.contains(layout().root().path().to_string_lossy().as_ref());
+        if !names_it {
+            return Err(told("the message names no path".to_owned()));
+        }
+    }
+    state.clock += LATER;
+    judge.once(&state, |state| judge.converges(state)).map_or(Ok(()), |why| Err(told(why)))
+}
+
+/// On both cores.
+fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Tally + Sync) -> Vec<Tally> {
+    const THREADS: usize = 2;
+    let work = &work;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                scope.spawn(move || {
+                    let mut tally = Tally::default();
+                    items.iter().skip(thread).step_by(THREADS).for_each(|item| tally.add(work(item)));
+                    tally
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    })
+}
