@@ -14,7 +14,9 @@ const RUNS: usize = 5;
 
 /// The table.
 pub fn print(counts: &[usize]) {
-    println!("\na first pass without venvs and applications' starts, beside a clone, a write and a syncfs of the same bytes");
+    println!(
+        "\na first pass without venvs and applications' starts, beside a clone, a write and a syncfs of the same bytes"
+    );
     println!("(quietest of {RUNS} runs; pip, nginx, gunicorn and the service manager are stood in for)");
     println!("{:>5}  {:<24} {:>8} {:>9}", "envs", "", "wall ms", "(median)");
     for &count in counts {

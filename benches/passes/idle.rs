@@ -9,13 +9,16 @@ use super::measure::{Cost, Line, cost, floor};
 use super::repositories::{Bench, make};
 use super::{machine, supervisor};
 
-const RUNS: usize = 15;
+const RUNS: usize = 25;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_portreeve");
 
 /// The table, and what each further environment costs.
 pub fn print(counts: &[usize]) {
     println!("\nan idle pass, beside its floors (quietest of {RUNS} runs)");
-    println!("{:>5} {:>6}  {:<16} {:>8} {:>9} {:>8} {:>8}", "envs", "paths", "", "wall ms", "(median)", "cpu ms", "rss MiB");
+    println!(
+        "{:>5} {:>6}  {:<16} {:>8} {:>9} {:>8} {:>8}",
+        "envs", "paths", "", "wall ms", "(median)", "cpu ms", "rss MiB"
+    );
     let walls: Vec<(usize, f64)> = counts.iter().map(|&count| (count, one(count))).collect();
     for pair in walls.windows(2) {
         let [(few, quick), (many, slow)] = pair else { continue };
@@ -47,7 +50,8 @@ fn one(count: usize) -> f64 {
         let Cost { wall, median, cpu, rss } = cost;
         println!("{count:>5} {:>6}  {what:<16} {wall:>8.2} {median:>9.2} {cpu:>8.2} {rss:>8.1} {end}", paths.len());
     };
-    row("idle pass", idle, format!(" {:.2} x the floors ({floors:.2} ms)", idle.wall / floors));
+    let share = idle.cpu / (look.cpu + files.cpu);
+    row("idle pass", idle, format!(" {:.2} x the floors ({floors:.2} ms); processor {share:.2} x", idle.wall / floors));
     row("git ls-remote", look, String::new());
     row("lstat + SHA-256", files, String::new());
     host.notices(&paths);

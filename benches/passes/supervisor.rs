@@ -26,22 +26,29 @@ fn answer(mut stream: UnixStream, all: &str) {
         all.to_owned()
     } else if asked("reloadConfig") {
         let nothing = "<value><array><data></data></array></value>".repeat(3);
-        response(&format!("<value><array><data><value><array><data>{nothing}</data></array></value></data></array></value>"))
+        response(&format!(
+            "<value><array><data><value><array><data>{nothing}</data></array></value></data></array></value>"
+        ))
     } else {
         let program = request.split_once("<string>").and_then(|(_, rest)| rest.split_once('<')).unwrap().0;
         if program.ends_with("-a") { response(&info(program)) } else { unknown() }
     };
-    write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        .unwrap();
 }
 
 fn response(value: &str) -> String {
-    format!("<?xml version='1.0'?>\n<methodResponse>\n<params>\n<param>\n{value}</param>\n</params>\n</methodResponse>\n")
+    format!(
+        "<?xml version='1.0'?>\n<methodResponse>\n<params>\n<param>\n{value}</param>\n</params>\n</methodResponse>\n"
+    )
 }
 
 /// `BAD_NAME`.
 fn unknown() -> String {
     let members = int("faultCode", 10) + &text("faultString", "BAD_NAME");
-    format!("<?xml version='1.0'?>\n<methodResponse>\n<fault>\n<value><struct>\n{members}</struct></value>\n</fault>\n</methodResponse>\n")
+    format!(
+        "<?xml version='1.0'?>\n<methodResponse>\n<fault>\n<value><struct>\n{members}</struct></value>\n</fault>\n</methodResponse>\n"
+    )
 }
 
 /// As Supervisor 4.2 writes `getAllProcessInfo`, member by member.
@@ -62,8 +69,14 @@ fn info(program: &str) -> String {
         ("stderr_logfile", ""),
         ("description", "pid 4711, uptime 3 days, 1:02:03"),
     ];
-    let numbers =
-        [("start", 1_700_000_000), ("stop", 0), ("now", 1_700_000_100), ("state", 20), ("exitstatus", 0), ("pid", 4711)];
+    let numbers = [
+        ("start", 1_700_000_000),
+        ("stop", 0),
+        ("now", 1_700_000_100),
+        ("state", 20),
+        ("exitstatus", 0),
+        ("pid", 4711),
+    ];
     let texts: String = texts.iter().map(|(name, value)| text(name, value)).collect();
     let numbers: String = numbers.iter().map(|(name, value)| int(name, *value)).collect();
     format!("<value><struct>\n{texts}{numbers}</struct></value>\n")

@@ -40,7 +40,8 @@ impl Site {
         git(&tour.directory, &["clone", "--quiet", "deploy.git", "wish"]);
         let settings = root.join("etc/portreeve/agent.toml");
         let text = fs::read_to_string(&settings).unwrap();
-        let ours = text.replace(&tour.directory.join("deploy.git").display().to_string(), &deploy.display().to_string());
+        let ours =
+            text.replace(&tour.directory.join("deploy.git").display().to_string(), &deploy.display().to_string());
         assert_ne!(text, ours);
         fs::write(&settings, ours).unwrap();
         let watch = Stopwatch::default();
