@@ -25,6 +25,7 @@ pub fn open(bench: &Bench) -> Stood {
     let layout = Layout::new(Root::at(&bench.root));
     let cancel = Arc::default();
     let surroundings = Surroundings {
+        wait: None,
         path: "/usr/bin:/bin".to_owned(),
         installer: BTreeMap::new(),
         program: PathBuf::from(env!("CARGO_BIN_EXE_portreeve")),

@@ -91,7 +91,7 @@ impl Site {
     /// A rollback in this process.
     pub fn roll(&self, number: u64) {
         let order = Order::Rollback { to: Target::Generation(number), until: Until::Change };
-        let given = Given { order, by: "bench".to_owned(), reason: None };
+        let given = Given { order, by: "bench".to_owned(), reason: None, wait: None };
         carry_out(&self.app.context(&self.watch), &name(), &given).unwrap();
     }
 }
@@ -103,6 +103,7 @@ fn name() -> EnvName {
 fn open(layout: Layout, watch: &Stopwatch) -> App {
     let cancel = Arc::default();
     let surroundings = Surroundings {
+        wait: None,
         path: "/usr/bin:/bin".to_owned(),
         installer: BTreeMap::new(),
         program: PathBuf::from(PROGRAM),

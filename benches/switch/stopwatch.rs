@@ -1,8 +1,7 @@
 //! Who was told what, and when.
 
-use std::cell::RefCell;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use portreeve::host::{Exit, Processes, RealProcesses, Result, Run};
@@ -17,27 +16,27 @@ struct Notes {
 
 /// Notes phases as they are reported, and the application's programs as they run.
 #[derive(Clone, Default)]
-pub struct Stopwatch(Rc<RefCell<Notes>>);
+pub struct Stopwatch(Arc<Mutex<Notes>>);
 
 impl Stopwatch {
     /// Begins anew.
     pub fn forget(&self) {
-        *self.0.borrow_mut() = Notes::default();
+        *self.0.lock().unwrap() = Notes::default();
     }
 
     /// How long a phase took.
     pub fn phase(&self, phase: Phase) -> Duration {
-        self.0.borrow().phases.iter().filter(|(ended, ..)| *ended == phase).map(|(.., took)| took).sum()
+        self.0.lock().unwrap().phases.iter().filter(|(ended, ..)| *ended == phase).map(|(.., took)| took).sum()
     }
 
     /// When a phase began.
     pub fn begin(&self, phase: Phase) -> Instant {
-        self.0.borrow().phases.iter().find(|(ended, ..)| *ended == phase).unwrap().1
+        self.0.lock().unwrap().phases.iter().find(|(ended, ..)| *ended == phase).unwrap().1
     }
 
     /// How long the application's own programs ran, but for those in one phase.
     pub fn programs(&self, but: Option<Phase>) -> Duration {
-        let notes = self.0.borrow();
+        let notes = self.0.lock().unwrap();
         let inside = |begun: &Instant| {
             let mut phases = notes.phases.iter().filter(|(phase, ..)| Some(*phase) == but);
             phases.any(|(_, begin, took)| begin <= begun && *begun <= *begin + *took)
@@ -49,7 +48,7 @@ impl Stopwatch {
 impl Report for Stopwatch {
     fn event(&self, event: &Event<'_>) {
         if let Event::Done { phase, took, .. } = event {
-            self.0.borrow_mut().phases.push((*phase, Instant::now().checked_sub(*took).unwrap(), *took));
+            self.0.lock().unwrap().phases.push((*phase, Instant::now().checked_sub(*took).unwrap(), *took));
         }
     }
 }
@@ -67,7 +66,7 @@ impl Processes for Watched {
         let begun = Instant::now();
         let exit = self.programs.run(run);
         if run.program.ends_with("bin/python") {
-            self.watch.0.borrow_mut().programs.push((begun, begun.elapsed()));
+            self.watch.0.lock().unwrap().programs.push((begun, begun.elapsed()));
         }
         exit
     }

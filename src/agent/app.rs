@@ -27,6 +27,8 @@ pub struct Surroundings {
     pub installer: BTreeMap<String, String>,
     /// Our own program.
     pub program: PathBuf,
+    /// How long to wait for whoever is at work on an environment.
+    pub wait: Option<Duration>,
     /// Set when the pass should end at its next safe point.
     pub cancel: Arc<AtomicBool>,
 }
@@ -64,6 +66,8 @@ pub struct App {
     pub facts: Facts,
     /// Our own program.
     pub program: PathBuf,
+    /// How long to wait for whoever is at work on an environment; `None`: for a while.
+    pub wait: Option<Duration>,
     /// The machine.
     pub host: Box<dyn Host>,
     trees: GitTrees,
@@ -82,7 +86,7 @@ impl App {
         let settings = read_settings(&parts, &layout)?;
         let manager = manager(&settings, &layout);
         let authority = Authority::of(layout.root());
-        let services: Box<dyn Services> = match manager {
+        let services: Box<dyn Services + Sync> = match manager {
             Manager::Systemd => Box::new(Systemd::new(layout.clone())?),
             Manager::Supervisor => Box::new(Supervisor::new(layout.clone(), layout.supervisor_socket())?),
         };
@@ -96,7 +100,18 @@ impl App {
         let facts = facts(&settings, &layout, surroundings, manager, authority);
         let trees = GitTrees::new(layout.clone());
         let program = surroundings.program.clone();
-        Ok(Self { layout, settings, name, git, local, facts, program, host: Box::new(host), trees })
+        Ok(Self {
+            layout,
+            settings,
+            name,
+            git,
+            local,
+            facts,
+            program,
+            wait: surroundings.wait,
+            host: Box::new(host),
+            trees,
+        })
     }
 
     /// What transactions are handed.
@@ -121,7 +136,7 @@ fn manager(settings: &AgentSettings, layout: &Layout) -> Manager {
     }
 }
 
-fn front(layout: &Layout, authority: Authority) -> Result<Box<dyn Front>, AppError> {
+fn front(layout: &Layout, authority: Authority) -> Result<Box<dyn Front + Sync>, AppError> {
     let program = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"].into_iter().map(PathBuf::from);
     let program = program.into_iter().find(|program| program.is_file()).ok_or(AppError::Missing("nginx"))?;
     let trial = match authority {

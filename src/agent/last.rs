@@ -10,16 +10,21 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Left, Outcome, PassReport};
-use crate::host::HostError;
 use crate::model::{CommitId, EnvName, Identity, Node};
-use crate::transaction::Context;
+use crate::transaction::lock::{Place, shared};
+use crate::transaction::{Context, Failure, Phase};
 
 /// No such record is larger.
 const LIMIT: u64 = 4 * 1024 * 1024;
 
+/// The format that this program writes. A record of another one is none: it lasts no longer than the next pass.
+const FORMAT: u32 = 1;
+
 /// The record.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastPass {
+    /// Version of this record.
+    pub format: u32,
     /// When the last pass over all environments looked at the repository, or tried to.
     pub at: Option<Timestamp>,
     /// When the repository was read last.
@@ -44,7 +49,7 @@ pub struct Seen {
 /// Reads the record; none, or a damaged one, is an empty one.
 pub fn read_last_pass(cx: &Context<'_>) -> LastPass {
     let read = |path: &Path| cx.host.files().read(path, LIMIT).ok().flatten();
-    let last = read(&cx.layout.last_pass()).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let last = read(&cx.layout.last_pass()).and_then(|bytes| LastPass::parse(&bytes)).unwrap_or_default();
     let look = read(&cx.layout.last_look()).and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
     match look {
         Some(look) => again(last, look),
@@ -62,32 +67,51 @@ fn again(last: LastPass, look: Timestamp) -> LastPass {
 }
 
 /// Adds a pass that looked at the repository at `looked`. `whole`: it was over all environments.
-pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp, whole: bool) -> Result<(), HostError> {
+pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp, whole: bool) -> Result<(), Failure> {
+    let _record = shared(cx, Place::LastPass)?;
     let next = read_last_pass(cx).after(report, looked, whole);
     let bytes = serde_json::to_vec(&next).unwrap_or_default();
-    cx.host.files().put(&cx.layout.last_pass(), &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })
+    let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
+    cx.host.files().put(&cx.layout.last_pass(), &node).map_err(Failure::on_host(Phase::Recover))
 }
 
-/// An idle pass saw the same again. Only `status` wants to know, so that a failure here is no matter.
-pub(super) fn still(cx: &Context<'_>) {
-    let bytes = cx.host.clock().now().to_string().into_bytes();
-    let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
+/// An idle pass saw the same again, at the time that is returned. Only `status` wants to know, so that a failure here is no
+/// matter.
+pub(super) fn still(cx: &Context<'_>) -> Timestamp {
+    let looked = cx.host.clock().now();
+    let node = Node::File { bytes: looked.to_string().into_bytes(), mode: 0o600, owner: Identity::ROOT };
     cx.host.files().put(&cx.layout.last_look(), &node).ok();
+    looked
 }
 
 impl LastPass {
+    /// Reads a record; `None` for anything that this program did not write.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok().filter(|last: &Self| last.format == FORMAT)
+    }
+
     fn after(self, report: &PassReport, looked: Timestamp, whole: bool) -> Self {
-        let seen = report.survey.plan.environments.iter().map(|plan| {
+        // A pass with a long release ends after others that looked later: of what it saw, only what it did is news.
+        let late = self.at.is_some_and(|at| at > looked);
+        let plans = report.survey.plan.environments.iter();
+        let news = plans.filter(|plan| !late || !matches!(report.outcomes.get(&plan.name), Some(Outcome::Left(_))));
+        let seen = news.map(|plan| {
             let left = match report.outcomes.get(&plan.name) {
                 Some(Outcome::Left(left)) => Some(left.clone()),
                 _ => None,
             };
             (plan.name.clone(), Seen { wants: plan.wants.as_ref().map(|wanted| wanted.title()), left })
         });
+        if late {
+            let mut environments = self.environments;
+            environments.extend(seen);
+            return Self { environments, ..self };
+        }
         let mut environments = if whole { BTreeMap::new() } else { self.environments };
         environments.extend(seen);
         let tip = report.survey.plan.tip.clone();
         Self {
+            format: FORMAT,
             at: if whole { Some(looked) } else { self.at },
             fetched: if tip.is_some() { Some(looked) } else { self.fetched },
             tip: tip.or(self.tip),

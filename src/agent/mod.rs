@@ -11,7 +11,9 @@ mod preview;
 pub mod schedule;
 mod standing;
 mod survey;
+mod tell;
 mod trees;
+mod turn;
 mod want;
 
 pub use app::{App, AppError, Surroundings};
@@ -23,3 +25,4 @@ pub use pass::{PassReport, environment, pass};
 pub use preview::{Commits, Preview, Previews, manifests, preview};
 pub use standing::{read_standing, write_standing};
 pub use survey::{Survey, Trouble, deploy_tree, survey};
+pub use tell::{mute, tell};

@@ -3,24 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::desired::Why;
 use crate::history::{Event as Happened, EventKind};
-use crate::host::Lock;
 use crate::model::{EnvName, Identity, Node};
 use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
 use crate::policy;
 use crate::resource;
-use crate::transaction::{
-    self, Context, Event, Failure, FailureKind, Going, Phase, Recovered, Released, Report, chain,
-};
+use crate::transaction::lock::{LockError, Place, lock, shared};
+use crate::transaction::{self, Context, Event, Failure, FailureKind, Going, Phase, Released, Report, chain};
 
 use super::chronicle;
 use super::idle::{self, Glance};
 use super::last;
 use super::outcome::{Left, Outcome};
 use super::survey::survey_at;
-use super::{App, Survey, read_standing, write_standing};
+use super::{App, Survey, read_standing, turn, write_standing};
 
 /// What a pass found and did.
 #[derive(Debug)]
@@ -29,88 +29,63 @@ pub struct PassReport {
     pub survey: Survey,
     /// What became of each environment.
     pub outcomes: BTreeMap<EnvName, Outcome>,
+    /// When it looked; a pass with a long release ends after others that looked later.
+    pub looked: Timestamp,
 }
 
-/// How long a pass waits for another program's transaction of the same environment.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// One pass over `only` these environments, or over all.
+/// One pass over `only` these environments, or over all. Each environment goes its own way: those that have far to go keep no
+/// other waiting, and one that fails, or that somebody else is at work on, fails or is left alone.
 pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
     let cx = app.context(report);
     let (inputs, seen) = match idle::glance(app, &cx, only) {
         Glance::Converged(converged) => {
-            last::still(&cx);
-            return Ok(*converged);
+            return Ok(PassReport { looked: last::still(&cx), ..*converged });
         }
         Glance::Whole { inputs, tip } => (inputs, tip),
     };
     let mut outcomes = recover_all(&cx)?;
-    let survey = survey_at(app, &cx, only, seen)?;
     let looked = cx.host.clock().now();
+    let survey = survey_at(app, &cx, only, seen)?;
     reserve_ports(&cx, &survey);
-    for plan in &survey.plan.environments {
-        // Where recovery failed, nothing else may begin: the journal still says where to go back to.
-        outcomes.entry(plan.name.clone()).or_insert_with(|| unless_cancelled(&cx, plan));
-    }
-    let pass = PassReport { survey, outcomes };
+    // Where recovery failed, nothing else may begin: the journal still says where to go back to.
+    let plans = survey.plan.environments.iter().filter(|plan| !outcomes.contains_key(&plan.name)).collect();
+    let taken = turn::all(app, &cx, plans, looked);
+    outcomes.extend(taken);
+    let pass = PassReport { survey, outcomes, looked };
     if let Some(inputs) = inputs {
         idle::remember(app, &cx, &inputs, &pass);
     }
-    if let Err(error) = last::remember(&cx, &pass, looked, only.is_empty()) {
-        report.event(&Event::Note { text: &format!("what this pass saw is not kept for status: {}", chain(&error)) });
+    if let Err(failure) = last::remember(&cx, &pass, looked, only.is_empty()) {
+        report.event(&Event::Note { text: &format!("what this pass saw is not kept for status: {failure}") });
     }
     Ok(pass)
 }
 
-fn unless_cancelled(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
-    if cx.host.clock().cancelled() {
-        return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
-    }
-    environment(cx, plan)
-}
-
-/// Takes one of our locks; its text says who holds it.
-pub(super) fn lock(cx: &Context<'_>, name: &str, wait: Duration) -> Result<Box<dyn Lock>, Failure> {
-    let path = cx.layout.locks().join(format!("{name}.lock"));
-    let holder = format!("portreeve (pid {})", std::process::id());
-    cx.host.files().lock(&path, wait, &holder).map_err(Failure::on_host(Phase::Recover))
-}
-
+/// Ends what killed programs left. What somebody is at work on was not left.
 fn recover_all(cx: &Context<'_>) -> Result<BTreeMap<EnvName, Outcome>, Failure> {
-    let mut outcomes = BTreeMap::new();
     let names = cx.host.files().list(&cx.layout.journal()).map_err(Failure::on_host(Phase::Recover))?;
-    for name in names.iter().filter_map(|name| EnvName::parse_flat(name.strip_suffix(".json")?).ok()) {
-        let _lock = lock(cx, &name.flat(), PATIENCE)?;
-        match transaction::recover(cx, &name) {
-            Ok(Recovered::Clean | Recovered::Finished(_) | Recovered::Undone(_)) => {}
-            Err(failure) => {
-                outcomes.insert(name, Outcome::Failed(Box::new(failure)));
-            }
-        }
-    }
-    Ok(outcomes)
+    let names = names.iter().filter_map(|name| EnvName::parse_flat(name.strip_suffix(".json")?).ok());
+    Ok(turn::side_by_side(
+        names.collect(),
+        |name| name,
+        |name| {
+            let _lock = match lock(cx, Place::Environment(name), Duration::ZERO) {
+                Ok(lock) => lock,
+                Err(LockError::Busy { .. }) => return None,
+                Err(error) => return Some(Outcome::Failed(Box::new(error.into()))),
+            };
+            let recovered = turn::heeding(cx, name, |cx| transaction::recover(cx, name));
+            recovered.err().map(|failure| Outcome::Failed(Box::new(failure)))
+        },
+    ))
 }
 
-/// One environment: its lock, its one action, its repairs.
-pub fn environment(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
-    match plan.action {
-        Action::Nothing if !plan.changes() && plan.warm.is_none() => return Outcome::Unchanged,
-        Action::Nothing => {}
-        _ if !plan.changes() => return Outcome::Left(left(&plan.action)),
-        _ => {}
-    }
-    let locked = lock(cx, &plan.name.flat(), PATIENCE).and_then(|lock| {
-        let services = transaction::services_of(cx, &plan.name).map_err(Failure::on_host(Phase::Recover))?;
-        Ok((lock, transaction::installed(cx, &plan.name, &services)?))
-    });
-    let (_lock, installed) = match locked {
-        Ok(locked) => locked,
-        Err(failure) => return Outcome::Failed(Box::new(failure)),
-    };
-    if let Err(failure) = repair(cx, plan, &installed) {
+/// One environment, whose lock is held: its repairs, its one action.
+pub fn environment(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
+    if let Err(failure) = repair(cx, plan, installed) {
         return Outcome::Failed(Box::new(failure));
     }
-    let outcome = act(cx, plan, &installed);
+    let outcome = act(cx, plan, installed);
     record(cx, plan, &outcome);
     outcome
 }
@@ -139,7 +114,8 @@ fn act(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
     }
 }
 
-fn left(action: &Action) -> Left {
+/// Why an environment with this action is left alone.
+pub(super) fn left(action: &Action) -> Left {
     match action {
         Action::Held(words) => Left::Held(format!("held {words}")),
         Action::Stopped(words) => Left::Held(format!("stopped {words}")),
@@ -181,7 +157,10 @@ fn conclude(
             let outcome = Outcome::Released { title, generation: generation.number, took };
             (standing.after_success(generation.wanted.digest), outcome)
         }
-        Released::Refused { number, failure, seen } => {
+        Released::Refused { number, mut failure, seen } => {
+            if failure.kind == FailureKind::Cancelled {
+                failure.cause = turn::given_way(cx, &plan.name).unwrap_or(failure.cause);
+            }
             let next = after(standing, wanted, number, &failure, cx);
             let serves = plan.serves.as_ref().map(|serving| serving.title.clone());
             (next, Outcome::NotReleased { title, generation: number, failure, seen, serves })
@@ -235,6 +214,8 @@ fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happe
             let event = about(event(EventKind::Released, format!("released {title}")), *generation);
             Happened { took: Some(*took), ..event }
         }
+        // A cancelled attempt is not a failed one; whoever cancelled it is in the history himself.
+        Outcome::NotReleased { failure, .. } if failure.kind == FailureKind::Cancelled => return None,
         Outcome::NotReleased { title, generation, failure, seen, .. } => {
             let kind = if *seen { EventKind::RolledBack } else { EventKind::NotReleased };
             let event = about(event(kind, format!("{title} not released: {}", failure.cause)), *generation);
@@ -253,7 +234,8 @@ fn reserve_ports(cx: &Context<'_>, survey: &Survey) {
     if survey.ports.is_empty() || !cx.host.users().can_change_identity() {
         return;
     }
-    if let Err(failure) = try_reserve(cx, survey) {
+    let reserved = shared(cx, Place::Host).and_then(|_host| try_reserve(cx, survey));
+    if let Err(failure) = reserved {
         cx.report.event(&Event::Note { text: &format!("ports are not reserved in the kernel: {failure}") });
     }
 }

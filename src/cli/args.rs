@@ -37,6 +37,9 @@ pub struct Global {
     /// Tables and results as JSON
     #[arg(long, global = true)]
     pub json: bool,
+    /// How long to wait for whoever is at work on the environment
+    #[arg(long, global = true, value_name = "30s")]
+    pub wait: Option<crate::model::Span>,
     /// Say less
     #[arg(short, long, global = true)]
     pub quiet: bool,

@@ -115,13 +115,46 @@ pub fn table(table: &comfy_table::Table) {
 #[derive(Debug)]
 pub struct Progress {
     quiet: bool,
+    labelled: bool,
     spinner: Mutex<Option<ProgressBar>>,
 }
 
 impl Progress {
     /// Tells nothing but trouble when `quiet`.
     pub fn new(quiet: bool) -> Self {
-        Self { quiet, spinner: Mutex::new(None) }
+        Self { quiet, labelled: false, spinner: Mutex::new(None) }
+    }
+
+    /// Says at each line whose it is: several passes may be under way.
+    pub fn labelled(quiet: bool) -> Self {
+        Self { quiet, labelled: true, spinner: Mutex::new(None) }
+    }
+
+    /// One event; `label` says whose it is where that isn't clear from the line before.
+    fn tell(&self, label: &str, event: &Event<'_>) {
+        match event {
+            Event::Working { phase, what } => {
+                self.spin(format!("{label} {phase:<8} {}", safe(what)).trim_start().to_owned());
+            }
+            Event::Begin { env, from, to, generation } => {
+                let change = match from {
+                    Some(from) if *from == *to => format!("{to}, with other configuration"),
+                    Some(from) => format!("{from} -> {to}"),
+                    None => (*to).to_owned(),
+                };
+                line(format!("{env}  {change} (generation {generation})"));
+            }
+            Event::Done { phase, what, took: time } | Event::Failed { phase, what, took: time } => {
+                self.clear();
+                line(format!("{label}  {:<8} {what:<40} {:>7}", phase.to_string(), took(*time)));
+            }
+            Event::Repaired { env, what } => anstream::println!("{GREEN}repaired{GREEN:#} {env}: {}", safe(what)),
+            Event::Note { text } => {
+                self.clear();
+                note(&if label.is_empty() { (*text).to_owned() } else { format!("{label}: {text}") });
+            }
+            Event::Of { event, .. } => self.tell(label, event),
+        }
     }
 
     fn spin(&self, text: String) {
@@ -150,28 +183,11 @@ impl Progress {
 
 impl Report for Progress {
     fn event(&self, event: &Event<'_>) {
-        if self.quiet {
-            return;
-        }
         match event {
-            Event::Working { phase, what } => self.spin(format!("{phase:<8} {}", safe(what))),
-            Event::Begin { env, from, to, generation } => {
-                let change = match from {
-                    Some(from) if *from == *to => format!("{to}, with other configuration"),
-                    Some(from) => format!("{from} -> {to}"),
-                    None => (*to).to_owned(),
-                };
-                line(format!("{env}  {change} (generation {generation})"));
-            }
-            Event::Done { phase, what, took: time } | Event::Failed { phase, what, took: time } => {
-                self.clear();
-                line(format!("  {:<8} {what:<40} {:>7}", phase.to_string(), took(*time)));
-            }
-            Event::Repaired { env, what } => anstream::println!("{GREEN}repaired{GREEN:#} {env}: {}", safe(what)),
-            Event::Note { text } => {
-                self.clear();
-                note(text);
-            }
+            _ if self.quiet => {}
+            Event::Of { env, alone, event } if self.labelled || !alone => self.tell(&env.to_string(), event),
+            Event::Of { event, .. } => self.event(event),
+            event => self.tell("", event),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::args::{Environments, Global};
 use super::{Fault, open, printer, signals};
-use crate::agent::{App, Left, Outcome, PassReport, Survey, Trouble, pass, worst};
+use crate::agent::{App, Left, Outcome, PassReport, Survey, Trouble, pass, tell, worst};
 use crate::model::EnvName;
 use crate::policy::FailureClass;
 use crate::transaction::{Failure, FailureKind, Phase};
@@ -14,9 +14,31 @@ pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
     let app = open::app_with(global, signals::cancelled(|| ())?)?;
     let progress = printer::Progress::new(global.quiet || global.json);
     let only: BTreeSet<EnvName> = args.environments.iter().cloned().collect();
-    let report = pass(&app, &progress, &only).map_err(|failure| fault(&failure))?;
+    let report = whole(&app, &progress, &only);
     drop(progress);
-    conclude(&app, &report, &only, global)
+    let code = match &report {
+        Ok(report) => conclude(&app, report, &only, global),
+        Err(failure) => Err(fault(failure)),
+    };
+    for note in tell(&app, report.as_ref(), only.is_empty()) {
+        printer::note(&note);
+    }
+    code
+}
+
+/// A pass, and another one over what somebody else had first: what is left to do there is another question.
+fn whole(app: &App, progress: &printer::Progress, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
+    let mut report = pass(app, progress, only)?;
+    let overtaken = overtaken(&report);
+    if !overtaken.is_empty() {
+        report.outcomes.extend(pass(app, progress, &overtaken)?.outcomes);
+    }
+    Ok(report)
+}
+
+fn overtaken(report: &PassReport) -> BTreeSet<EnvName> {
+    let overtaken = report.outcomes.iter().filter(|(_, outcome)| **outcome == Outcome::Left(Left::Overtaken));
+    overtaken.map(|(name, _)| name.clone()).collect()
 }
 
 /// A failure as the end of a command.
@@ -78,6 +100,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Left(Left::Blocked(_)) => "blocked",
         Outcome::Left(Left::Diverged(_)) => "diverged",
         Outcome::Left(Left::Stale(_)) => "stale",
+        Outcome::Left(Left::Busy(_) | Left::Overtaken) => "busy",
     }
 }
 
@@ -89,14 +112,14 @@ pub fn tell_all(report: &PassReport, quiet: bool) {
         _ => false,
     };
     for (name, outcome) in report.outcomes.iter().filter(|(_, outcome)| !said(outcome)) {
-        tell(name, outcome, quiet);
+        tell_one(name, outcome, quiet);
     }
     if let Some(trouble) = trouble {
         printer::error(&Fault::usage(trouble.words()));
     }
 }
 
-fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
+fn tell_one(name: &EnvName, outcome: &Outcome, quiet: bool) {
     match outcome {
         Outcome::Unchanged if !quiet => printer::line(format!("{name}  unchanged")),
         Outcome::Released { title, took, .. } if !quiet => {
@@ -112,6 +135,8 @@ fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
         }
         Outcome::Left(Left::Held(words)) if !quiet => printer::line(format!("{name}  {words}")),
         Outcome::Left(Left::Stale(words)) if !quiet => printer::line(format!("{name}  stale: {words}")),
+        // The agent's next pass sees to it.
+        Outcome::Left(Left::Busy(_) | Left::Overtaken) if quiet => {}
         Outcome::Left(left) => trouble(name, left),
         Outcome::Unchanged | Outcome::Repaired | Outcome::Released { .. } => {}
     }
@@ -123,10 +148,20 @@ fn trouble(name: &EnvName, left: &Left) {
         Left::Waiting(words) => ("waiting", words, "nothing to do; it is tried again by itself".to_owned()),
         Left::Blocked(words) => ("blocked", words, format!("portreeve status {name}")),
         Left::Diverged(words) => ("diverged", words, format!("portreeve history {name}")),
+        Left::Busy(holder) => {
+            let words = format!("{holder} is at work on it");
+            return busy(name, &words);
+        }
+        Left::Overtaken => return busy(name, "others change it while this command looks"),
         Left::Held(words) | Left::Stale(words) => ("left", words, format!("portreeve status {name}")),
     };
     printer::error(&Fault::blocked(format!("{name} is {state}: {words}")));
     printer::help(&next);
+}
+
+fn busy(name: &EnvName, words: &str) {
+    printer::error(&Fault::blocked(format!("{name} is busy: {words}")));
+    printer::help(&format!("it goes on by itself; portreeve reconcile {name} --wait 5m waits longer for it"));
 }
 
 /// In the order of every message about trouble: the cause's headline, who is served by what, the evidence, what we do next, and

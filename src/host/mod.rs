@@ -14,6 +14,7 @@ mod files;
 mod foreground;
 mod ground;
 mod handle;
+mod heeding;
 pub(crate) mod http;
 mod journal;
 mod kernel;
@@ -24,6 +25,7 @@ mod lock;
 mod logfile;
 mod nginx;
 mod nginx_trial;
+mod post;
 mod process;
 mod real;
 mod rpc;
@@ -51,10 +53,12 @@ pub use exec::replace_with;
 pub use files::RealFiles;
 pub use foreground::{Command, Server, Surroundings, follow};
 pub use ground::{Ground, Spot};
+pub use heeding::Heeding;
 pub(crate) use http::runtime;
 pub use kernel::RealKernel;
 pub use linux::Linux;
 pub use nginx::{Nginx, Trial};
+pub use post::{Nowhere, RealPost};
 pub use process::RealProcesses;
 pub use real::{Machine, Parts};
 pub use scratch::Scratch;
@@ -64,13 +68,13 @@ pub use users::RealUsers;
 pub use write::Writer;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
-use crate::model::{Digest, Identity, UserName};
+use crate::model::{Digest, Identity, MailAddress, SecretUrl, UserName};
 
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
 
-/// A machine.
-pub trait Host {
+/// A machine. Environments are worked on side by side.
+pub trait Host: Sync {
     /// Its files.
     fn files(&self) -> &dyn Files;
     /// Its service manager.
@@ -87,6 +91,10 @@ pub trait Host {
     fn kernel(&self) -> &dyn Kernel;
     /// Its clock.
     fn clock(&self) -> &dyn Clock;
+    /// Its way out, to tell people; none unless it has one.
+    fn post(&self) -> &dyn Post {
+        &Nowhere
+    }
 }
 
 /// Files. Paths are absolute and already below the root; every change is durable when the call returns.
@@ -140,13 +148,15 @@ pub trait Files {
     fn stamp(&self, path: &Path) -> Result<String> {
         Ok(format!("{:?}", self.look(path)?))
     }
-    /// Until what this returns is finished, names that are made or put become durable together at its end, whatever their order.
-    /// A file's or tree's content is durable before its name, as ever.
+    /// Until what this returns is finished, names that this thread makes or puts become durable together at its end, whatever
+    /// their order. A file's or tree's content is durable before its name, as ever.
     fn together(&self) -> Box<dyn Together + '_>;
     /// Makes everything durable that was written on the file system of `path`'s parent, by whomever (`syncfs(2)`).
     fn sync_all(&self, path: &Path) -> Result<()>;
-    /// Takes an exclusive lock, waiting at most so long.
-    fn lock(&self, path: &Path, wait: Duration, holder: &str) -> Result<Box<dyn Lock>>;
+    /// Takes an exclusive lock, waiting at most so long; its text says who holds it: command, pid, since when.
+    fn lock(&self, path: &Path, wait: Duration) -> Result<Box<dyn Lock>>;
+    /// Who holds the lock at `path`, if anybody does. Somebody dead does not.
+    fn holder(&self, path: &Path) -> Result<Option<String>>;
 }
 
 /// Names that become durable together.
@@ -242,6 +252,28 @@ pub trait Probe {
     fn get(&self, request: &Request) -> Result<std::result::Result<Answer, String>>;
 }
 
+/// A mail in plain text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// To whom.
+    pub to: MailAddress,
+    /// Its own name, the same at each attempt; letters, digits and `-._`.
+    pub id: String,
+    /// Its subject, on one line.
+    pub subject: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// Ways to tell somebody outside. One attempt, of a few seconds at most; an error says why in a few words, without the secret
+/// part of an address.
+pub trait Post: Sync {
+    /// Hands a mail to this machine's mail system.
+    fn mail(&self, mail: &Mail) -> std::result::Result<(), String>;
+    /// Sends a GET request, or POSTs JSON; anything but 2xx is an error.
+    fn ask(&self, url: &SecretUrl, json: Option<&[u8]>) -> std::result::Result<(), String>;
+}
+
 /// A program to run to its end. Never through a shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
@@ -287,6 +319,15 @@ impl Exit {
 pub trait Processes {
     /// Runs a program to its end. An error means that it could not be run at all.
     fn run(&self, run: &Run) -> Result<Exit>;
+    /// The same, but kills it, with its process group, soon after `stop` has become true. A machine whose programs take no
+    /// time runs them to their end.
+    fn run_until(&self, run: &Run, stop: &dyn Fn() -> bool) -> Result<Exit> {
+        if stop() {
+            Ok(Exit { code: None, timed_out: false, stdout: Vec::new(), tail: Vec::new() })
+        } else {
+            self.run(run)
+        }
+    }
     /// The first of these programs that is on the machine, as an absolute path.
     fn find(&self, names: &[&str]) -> Option<PathBuf>;
 }
@@ -342,8 +383,8 @@ pub trait Clock {
     fn now(&self) -> jiff::Timestamp;
     /// Time that only goes forward, for deadlines.
     fn monotonic(&self) -> Duration;
-    /// Waits.
+    /// Waits, all of it: whoever waits for long asks [`cancelled`](Self::cancelled) in between.
     fn sleep(&self, time: Duration);
-    /// Whether the pass should end at its next safe point (SIGTERM, or a rollback of the same environment).
+    /// Whether whatever goes by this clock should end at its next safe point (SIGTERM, or an order about the same environment).
     fn cancelled(&self) -> bool;
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{
-    Authority, Clock, Files, Front, Ground, Host, Kernel, Probe, Processes, RealClock, RealFiles, RealKernel,
-    RealProcesses, RealUsers, Result, Services, Users,
+    Authority, Clock, Files, Front, Ground, Host, Kernel, Post, Probe, Processes, RealClock, RealFiles, RealKernel,
+    RealPost, RealProcesses, RealUsers, Result, Services, Users,
 };
 use crate::model::Layout;
 
@@ -44,10 +44,11 @@ impl Parts {
 /// A real machine.
 pub struct Machine {
     parts: Parts,
-    services: Box<dyn Services>,
-    front: Box<dyn Front>,
-    probe: Box<dyn Probe>,
-    processes: Box<dyn Processes>,
+    services: Box<dyn Services + Sync>,
+    front: Box<dyn Front + Sync>,
+    probe: Box<dyn Probe + Sync>,
+    processes: Box<dyn Processes + Sync>,
+    post: RealPost,
 }
 
 impl std::fmt::Debug for Machine {
@@ -58,14 +59,19 @@ impl std::fmt::Debug for Machine {
 
 impl Machine {
     /// A machine with this service manager, web server and HTTP client.
-    pub fn new(parts: Parts, services: Box<dyn Services>, front: Box<dyn Front>, probe: Box<dyn Probe>) -> Self {
+    pub fn new(
+        parts: Parts,
+        services: Box<dyn Services + Sync>,
+        front: Box<dyn Front + Sync>,
+        probe: Box<dyn Probe + Sync>,
+    ) -> Self {
         let processes = Box::new(parts.processes.clone());
-        Self { parts, services, front, probe, processes }
+        Self { parts, services, front, probe, processes, post: RealPost::new() }
     }
 
     /// The same with other programs on it.
     #[must_use]
-    pub fn with_processes(self, processes: Box<dyn Processes>) -> Self {
+    pub fn with_processes(self, processes: Box<dyn Processes + Sync>) -> Self {
         Self { processes, ..self }
     }
 
@@ -106,5 +112,9 @@ impl Host for Machine {
 
     fn clock(&self) -> &dyn Clock {
         &self.parts.clock
+    }
+
+    fn post(&self) -> &dyn Post {
+        &self.post
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::context::Entry;
 use super::{Context, Event, Failure, Phase, statics, sweep};
 use crate::desired::{Generation, Wanted};
-use crate::host::{Exit, Run};
+use crate::host::{Exit, Heeding, Run};
 use crate::model::{EnvLayout, Found, Identity, Node};
 use crate::observed::Owners;
 use crate::policy::FailureClass;
@@ -36,6 +36,12 @@ impl<'a> Build<'a> {
     /// A builder that writes what its programs say to the attempt's log.
     pub fn new(cx: &'a Context<'a>, wanted: &'a Wanted, owners: Owners, log: PathBuf) -> Self {
         Self { cx, wanted, owners, paths: cx.paths(wanted), log }
+    }
+
+    /// The same, on another machine's terms.
+    #[must_use]
+    pub fn on(&self, cx: &'a Context<'a>) -> Self {
+        Self { cx, paths: self.paths.clone(), log: self.log.clone(), ..*self }
     }
 
     /// The application's tree at its final place; reused when it is there.
@@ -75,9 +81,10 @@ impl<'a> Build<'a> {
         Ok(true)
     }
 
-    /// Removes what a killed build left.
+    /// Removes what a killed build left, also when this build was stopped on request.
     fn clear(&self, venv: &Path) -> Result<(), Failure> {
-        sweep::remove(self.cx, Some(self.owners.app), venv, &["-mindepth", "1"])
+        let host = Heeding::nobody(self.cx.host);
+        sweep::remove(&self.cx.on(&host), Some(self.owners.app), venv, &["-mindepth", "1"])
     }
 
     fn install(&self, venv: &Path) -> Result<(), Failure> {
@@ -182,7 +189,10 @@ impl<'a> Build<'a> {
             log: Some(self.log.clone()),
             interactive: false,
         };
-        self.cx.host.processes().run(&run).map_err(Failure::on_host(Phase::Build))
+        let clock = self.cx.host.clock();
+        let exit = self.cx.host.processes().run_until(&run, &|| clock.cancelled());
+        let exit = exit.map_err(Failure::on_host(Phase::Build))?;
+        if !exit.ok() && clock.cancelled() { Err(Failure::cancelled(Phase::Build)) } else { Ok(exit) }
     }
 }
 

@@ -15,7 +15,7 @@ pub use crate::resource::Privilege;
 pub type Entry = crate::host::Result<(PathBuf, Node)>;
 
 /// The application's committed files.
-pub trait Trees {
+pub trait Trees: Sync {
     /// Hands the nodes of `wanted`'s commit to `take`, parents first, readable by `owner`'s group.
     fn each(
         &self,
@@ -74,7 +74,16 @@ impl std::fmt::Debug for Context<'_> {
     }
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// The same on a machine that heeds other wishes.
+    #[must_use]
+    pub fn on<'b>(&self, host: &'b dyn Host) -> Context<'b>
+    where
+        'a: 'b,
+    {
+        Context { host, ..*self }
+    }
+
     /// The directories of the environment that `wanted` describes.
     pub fn paths(&self, wanted: &Wanted) -> EnvLayout {
         self.layout.env(&wanted.env.name, &wanted.env.user, &wanted.env.base_dir)

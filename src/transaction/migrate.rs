@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::build::{Build, succeed};
 use super::{Context, Event, Failure, Phase, render};
 use crate::desired::Generation;
+use crate::host::Heeding;
 use crate::manifest::{Migrations, Policy};
 use crate::model::{EnvName, Found, GenerationNumber, Identity, Node};
 use crate::observed::Installed;
@@ -53,6 +54,10 @@ pub fn migrate(
     if generation.wanted.env.django.is_none() {
         return Ok("no Django".to_owned());
     }
+    // A schema half changed is no safe point, and a database without transactions for it keeps what went before.
+    let host = Heeding::nobody(cx.host);
+    let cx = &cx.on(&host);
+    let build = &build.on(cx);
     let env = render::command_env(cx, generation)?;
     let exit = build.python(&env, &["-c", include_str!("pending.py")])?;
     let said = String::from_utf8_lossy(&exit.stdout).into_owned();

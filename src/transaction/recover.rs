@@ -1,6 +1,7 @@
 //! Ends what a killed program left: forward when it had committed, back when it had not.
 
-use super::{Context, Event, Failure, Intent, JournalError, Phase, commit, read, slot};
+use super::{Context, Event, Failure, FailureKind, Intent, JournalError, Phase, commit, read, slot};
+use crate::host::Heeding;
 use crate::model::{EnvName, Found, GenerationNumber, Identity, Node};
 use crate::observed::Installed;
 use crate::policy::FailureClass;
@@ -53,13 +54,27 @@ fn finish(cx: &Context<'_>, intent: &Intent, installed: &Installed) -> Result<Re
         back(cx, intent)?;
         return Ok(Recovered::Undone(intent.to));
     };
-    if let Ok(()) = resume(cx, generation) {
-        super::retire::after_release(cx, generation, installed);
-        Ok(Recovered::Finished(intent.to))
-    } else {
-        back(cx, intent)?;
-        Ok(Recovered::Undone(intent.to))
+    match resume(cx, generation) {
+        Ok(()) => {
+            super::retire::after_release(cx, generation, installed);
+            Ok(Recovered::Finished(intent.to))
+        }
+        // Nothing is known of it yet; the journal stays open.
+        Err(failure) if failure.kind == FailureKind::Cancelled => Err(failure),
+        Err(_) => {
+            back(cx, intent)?;
+            Ok(Recovered::Undone(intent.to))
+        }
     }
+}
+
+/// Whether a transaction is open whose generation serves already. Somebody who is about to leave it need not wait for its
+/// verdict.
+pub fn committed(cx: &Context<'_>, name: &EnvName) -> Result<bool, Failure> {
+    let Some(intent) = Intent::find(cx, name)? else { return Ok(false) };
+    let target = Found::Link(Context::active_target(name, intent.to));
+    let active = cx.host.files().look(&cx.layout.active_link(name)).map_err(Failure::on_host(Phase::Recover))?;
+    Ok(intent.to > intent.from && active == target)
 }
 
 /// Issues the effects of an active generation again. Each of them does nothing where it is true already.
@@ -74,8 +89,11 @@ pub fn resume(cx: &Context<'_>, generation: &crate::desired::Generation) -> Resu
 }
 
 /// Goes back to where the transaction began: `active`, the socket, the effects, and only then the candidate's processes, which
-/// may still be answering. The same for a failed check, a crash, and a release that was stopped on request.
+/// may still be answering. The same for a failed check, a crash, and a release that was stopped on request; going back is not
+/// stopped by anybody.
 pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
+    let host = Heeding::nobody(cx.host);
+    let cx = &cx.on(&host);
     let installed = read::installed(cx, &intent.env, &std::collections::BTreeMap::new())?;
     let earlier = match intent.from {
         0 => None,
@@ -97,10 +115,8 @@ pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
     if intent.to > intent.from {
         refuse(cx, intent)?;
     }
-    if earlier.is_none() {
-        reload_without(cx)?;
-    }
-    Ok(())
+    // The environment is absent again: nginx forgets its vhost.
+    if earlier.is_none() { commit::reload(cx) } else { Ok(()) }
 }
 
 /// Marks a generation that never held: nobody can go back to it, and it takes no good one's place among those that are kept.
@@ -126,11 +142,6 @@ fn restore(cx: &Context<'_>, generation: &crate::desired::Generation) -> Result<
     }
     commit::move_socket(cx, &generation.name, generation.slot)?;
     commit::front(cx, generation)
-}
-
-/// The environment is absent again: nginx forgets its vhost.
-fn reload_without(cx: &Context<'_>) -> Result<(), Failure> {
-    cx.host.front().reload().map_err(Failure::on_host(Phase::Recover))
 }
 
 fn lost(intent: &Intent) -> Failure {

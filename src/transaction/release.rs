@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use super::build::Build;
 use super::{
-    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, migrate, prune, room, slot, stage, validate,
+    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, lock, migrate, prune, room, slot, stage,
+    validate,
 };
 use crate::desired::{Generation, Wanted, Why};
 use crate::host::HostError;
+use crate::manifest::Policy;
 use crate::model::{GenerationNumber, Identity, Node, Slot};
 use crate::observed::Installed;
 use crate::policy::FailureClass;
@@ -57,7 +59,7 @@ pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
         Going::Forward { wanted, why } => numbered(cx, installed, wanted, why.clone()),
         Going::Back(generation) => (**generation).clone(),
     };
-    let intent = intent(installed, &generation);
+    let intent = intent(cx, installed, &generation);
     let refused =
         |failure: Failure, seen| Released::Refused { number: generation.number, failure: Box::new(failure), seen };
     announce(cx, installed, &generation);
@@ -95,7 +97,7 @@ fn numbered(cx: &Context<'_>, installed: &Installed, wanted: &Wanted, why: Why) 
     Generation { format, name, number, slot, at, why, wanted: wanted.clone() }
 }
 
-fn intent(installed: &Installed, generation: &Generation) -> Intent {
+fn intent(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> Intent {
     Intent {
         format: Intent::FORMAT,
         env: generation.name.clone(),
@@ -103,6 +105,8 @@ fn intent(installed: &Installed, generation: &Generation) -> Intent {
         to: generation.number,
         slot: generation.slot,
         slot_before: installed.slots.get(&generation.slot).copied(),
+        digest: Some(generation.wanted.digest),
+        at: Some(cx.host.clock().now()),
     }
 }
 
@@ -185,6 +189,7 @@ fn assemble(
     generation: &Generation,
     owners: crate::observed::Owners,
 ) -> Result<bool, Failure> {
+    let _place = lock::build(cx, generation.wanted.env.policy == Policy::Pro)?;
     let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Build));
     let together = files.together();
     build.tree()?;

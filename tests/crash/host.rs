@@ -1,7 +1,7 @@
 //! The rest of a host in memory: users, kernel, clock, and programs that a build runs.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portreeve::host::{
@@ -25,7 +25,7 @@ const BEGIN: i64 = 1_790_000_000;
 /// A host in memory.
 #[derive(Debug)]
 pub struct MemoryHost {
-    pub machine: Rc<Machine>,
+    pub machine: Arc<Machine>,
     files: MemoryFiles,
     services: MemoryServices,
     front: MemoryFront,
@@ -36,7 +36,7 @@ pub struct MemoryHost {
 /// What needs no type of its own.
 #[derive(Debug)]
 struct Rest {
-    machine: Rc<Machine>,
+    machine: Arc<Machine>,
     layout: Layout,
     paths: EnvLayout,
 }
@@ -48,10 +48,10 @@ impl MemoryHost {
         let (m, l) = (&machine, || layout.clone());
         Self {
             files: MemoryFiles::new(m, layout),
-            services: MemoryServices { machine: Rc::clone(m), layout: l() },
-            front: MemoryFront { machine: Rc::clone(m), layout: l() },
-            probe: MemoryProbe { machine: Rc::clone(m) },
-            rest: Rest { machine: Rc::clone(m), layout: l(), paths: paths.clone() },
+            services: MemoryServices { machine: Arc::clone(m), layout: l() },
+            front: MemoryFront { machine: Arc::clone(m), layout: l() },
+            probe: MemoryProbe { machine: Arc::clone(m) },
+            rest: Rest { machine: Arc::clone(m), layout: l(), paths: paths.clone() },
             machine,
         }
     }

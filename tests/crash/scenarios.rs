@@ -4,8 +4,7 @@ use portreeve::agent::Outcome;
 
 use crate::machine::State;
 use crate::oracle::{Judgement, at_rest};
-use crate::program::{Wish, pass, rollback};
-use crate::services::Behaviour;
+use crate::program::{Wish, pass};
 use crate::site::{Release, Stage, bare};
 use crate::sweep::Scenario;
 

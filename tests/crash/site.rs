@@ -1,12 +1,10 @@
 //! The site that all of it is about: one environment, its releases, and the files of each.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portreeve::desired::{Interpreter, Wanted, WantedInput};
-use portreeve::host::Files as _;
 use portreeve::manifest::{
     Django, Environment, Expect, Gunicorn, Health, Logs, Migrations, Nginx, Policy, Python, Rev, Web,
 };
@@ -15,6 +13,7 @@ use portreeve::model::{
 };
 use portreeve::transaction::{Context, Entry, Event, Facts, Failure, Installer, Privilege, Report, Trees};
 
+use crate::cell::Shared;
 use crate::front::Nginx as Front;
 use crate::machine::State;
 use crate::services::{Behaviour, Code, Manager as Services};
@@ -168,7 +167,7 @@ pub fn facts() -> Facts {
 
 /// Keeps the notes.
 #[derive(Debug, Default)]
-pub struct Notes(pub RefCell<Vec<String>>);
+pub struct Notes(pub Shared<Vec<String>>);
 
 impl Report for Notes {
     fn event(&self, event: &Event<'_>) {

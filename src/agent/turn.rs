@@ -1,0 +1,164 @@
+//! Environments side by side: each has a thread, a lock, and a turn of its own.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::outcome::{Left, Outcome};
+use super::pass::{environment, left};
+use super::{App, read_standing};
+use crate::host::{Heeding, Lock};
+use crate::manifest::Policy;
+use crate::model::{Digest, EnvName};
+use crate::observed::Installed;
+use crate::plan::{Action, EnvPlan};
+use crate::policy::{FailureClass, Ruling};
+use crate::transaction::lock::{self, LockError, Place, lock, lock_before_others};
+use crate::transaction::{self, About, Context, Failure, Intent, Phase};
+
+/// So many environments are moved at a time. Their builds, which are what costs, are bounded on their own.
+const WORKERS: usize = 32;
+
+/// How long a command waits for another program's transaction of the same environment.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long an older release may take to its next safe point: systemd's longest start of a slot, and a little.
+const GIVES_WAY: Duration = Duration::from_mins(2);
+
+/// Carries out these plans: those that move side by side, pro first, and meanwhile the others one after the other.
+pub fn all(app: &App, cx: &Context<'_>, plans: Vec<&EnvPlan>, looked: Timestamp) -> BTreeMap<EnvName, Outcome> {
+    let (mut moving, still): (Vec<&EnvPlan>, Vec<&EnvPlan>) = plans.into_iter().partition(|plan| plan.changes());
+    moving.sort_by_key(|plan| !is_pro(plan));
+    let alone = moving.len() < 2;
+    let turn = |plan: &&EnvPlan| {
+        let about = About { report: cx.report, env: &plan.name, alone };
+        Some(take(app, &Context { report: &about, ..*cx }, plan, looked))
+    };
+    std::thread::scope(|scope| {
+        let moved = scope.spawn(|| side_by_side(moving, |plan| &plan.name, turn));
+        let mut outcomes: BTreeMap<EnvName, Outcome> =
+            still.iter().filter_map(|plan| Some((plan.name.clone(), guarded(|| turn(plan))?))).collect();
+        outcomes.extend(moved.join().unwrap_or_default());
+        outcomes
+    })
+}
+
+fn is_pro(plan: &EnvPlan) -> bool {
+    plan.wants.as_ref().is_some_and(|wanted| wanted.env.policy == Policy::Pro)
+}
+
+/// Does `work` for each item in threads of their own, at most [`WORKERS`] at a time. One that panics fails alone.
+pub fn side_by_side<T: Send + Sync>(
+    items: Vec<T>,
+    name: impl Fn(&T) -> &EnvName + Sync,
+    work: impl Fn(&T) -> Option<Outcome> + Sync,
+) -> BTreeMap<EnvName, Outcome> {
+    let workers = items.len().min(WORKERS);
+    let queue = Mutex::new(items.into_iter());
+    let outcomes = Mutex::new(BTreeMap::new());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let worker = || {
+        while let Some(item) = next() {
+            if let Some(outcome) = guarded(|| work(&item)) {
+                outcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(name(&item).clone(), outcome);
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(worker))));
+    outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A panic is our own fault, and that of one environment; its journal says what the next pass has to end.
+fn guarded(work: impl FnOnce() -> Option<Outcome>) -> Option<Outcome> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let cause = format!("portreeve itself failed: {}", words(&*panic));
+        let failure = Failure::new(FailureClass::Host, Phase::Recover, cause);
+        Some(Outcome::Failed(Box::new(failure.with_help("the next pass takes it up again; please report this"))))
+    })
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given")
+}
+
+/// One environment's turn: its lock, another look at what the plan was made from, and then the plan.
+fn take(app: &App, cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> Outcome {
+    let name = &plan.name;
+    if cx.host.clock().cancelled() {
+        return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
+    }
+    match plan.action {
+        Action::Nothing if !plan.changes() && plan.warm.is_none() => return Outcome::Unchanged,
+        Action::Nothing => {}
+        _ if !plan.changes() => return Outcome::Left(left(&plan.action)),
+        _ => {}
+    }
+    let _lock = match enter(app, cx, plan, looked) {
+        Ok(lock) => lock,
+        Err(LockError::Busy { holder, .. }) => return Outcome::Left(Left::Busy(holder)),
+        Err(error) => return Outcome::Failed(Box::new(error.into())),
+    };
+    heeding(cx, name, |cx| match before(cx, plan) {
+        Ok(Some(installed)) => environment(cx, plan, &installed),
+        Ok(None) => Outcome::Left(Left::Overtaken),
+        Err(failure) => Outcome::Failed(Box::new(failure)),
+    })
+}
+
+/// Takes the environment's lock. A running release of something older gives way; anybody else is waited for.
+fn enter(app: &App, cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> Result<Box<dyn Lock>, LockError> {
+    let place = Place::Environment(&plan.name);
+    let wait = app.wait.unwrap_or(PATIENCE);
+    match lock(cx, place, Duration::ZERO) {
+        Err(LockError::Busy { .. }) if is_newer(cx, plan, looked) => lock_before_others(cx, &plan.name, GIVES_WAY),
+        Err(LockError::Busy { .. }) if !wait.is_zero() => lock(cx, place, wait),
+        taken => taken,
+    }
+}
+
+/// Whether what is under way is a release of other content, begun before we looked at the repository. By the wall clock: one
+/// that was set back makes us wait for the end of it.
+fn is_newer(cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> bool {
+    let (Action::Release, Some(wanted)) = (&plan.action, &plan.wants) else { return false };
+    let Ok(Some(Intent { digest: Some(digest), at: Some(at), .. })) = Intent::find(cx, &plan.name) else {
+        return false;
+    };
+    digest != wanted.digest && at < looked
+}
+
+/// What is there, if the plan still fits it. Somebody may have released, or given an order, before the lock was ours; and what
+/// he left undone when he was killed is ended first.
+fn before(cx: &Context<'_>, plan: &EnvPlan) -> Result<Option<Installed>, Failure> {
+    drop(transaction::recover(cx, &plan.name)?);
+    let services = transaction::services_of(cx, &plan.name).map_err(Failure::on_host(Phase::Recover))?;
+    let installed = transaction::installed(cx, &plan.name, &services)?;
+    let standing = read_standing(cx, &plan.name)?;
+    let serves = installed.generation.as_ref();
+    let moved = serves.map(|it| it.number) != plan.serves.as_ref().map(|it| it.generation);
+    let digest = serves.map(|it| it.wanted.digest);
+    let now = cx.host.clock().now();
+    let stays = match (&plan.action, &plan.wants) {
+        (Action::Release, Some(wanted)) => !matches!(standing.decide(wanted.digest, digest, now), Ruling::Proceed),
+        _ => matches!(standing.decide(Digest::of(b""), None, now), Ruling::Stopped(_) | Ruling::Suspended { .. }),
+    };
+    Ok((!moved && !stays).then_some(installed))
+}
+
+/// Does `work` on a machine whose clock is cancelled also when somebody else wants this environment's lock at once.
+pub fn heeding<T>(cx: &Context<'_>, name: &EnvName, work: impl FnOnce(&Context<'_>) -> T) -> T {
+    let wish = || cx.host.clock().cancelled() || lock::next(cx, name).is_some();
+    let host = Heeding::new(cx.host, &wish);
+    work(&cx.on(&host))
+}
+
+/// To whom a cancelled release gave way.
+pub fn given_way(cx: &Context<'_>, name: &EnvName) -> Option<String> {
+    let who = lock::next(cx, name)?;
+    let newer = who.contains(&format!("(pid {},", std::process::id()));
+    Some(if newer { "the repository wants something newer".to_owned() } else { format!("stopped for {who}") })
+}
