@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use portreeve::agent::{App, Given, Order, Outcome, Surroundings, Target, carry_out, pass};
 use portreeve::health::HttpProbe;
-use portreeve::host::{Machine, Nginx, Parts, Supervisor, Trial};
+use portreeve::host::{Machine, Nginx, Parts, Supervisor};
 use portreeve::model::{EnvName, Layout, Root, SlotId};
 use portreeve::policy::Until;
 
@@ -113,7 +113,7 @@ fn open(layout: Layout, watch: &Stopwatch) -> App {
     let parts = Parts::open(&layout, cancel).unwrap();
     let programs = Watched { programs: parts.processes.clone(), watch: watch.clone() };
     let supervisor = Supervisor::new(layout.clone(), layout.supervisor_socket()).unwrap();
-    let nginx = Nginx::new(PathBuf::from("/usr/sbin/nginx"), layout, Trial::Copy).unwrap();
+    let nginx = Nginx::new(PathBuf::from("/usr/sbin/nginx"), layout).unwrap();
     let host = Machine::new(parts, Box::new(supervisor), Box::new(nginx), Box::new(HttpProbe::new().unwrap()));
     app.host = Box::new(host.with_processes(Box::new(programs)));
     app

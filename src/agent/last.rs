@@ -124,6 +124,42 @@ impl LastPass {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::Survey;
+    use crate::plan::{Action, EnvPlan, Plan};
+
+    fn name(text: &str) -> EnvName {
+        EnvName::parse(text).unwrap()
+    }
+
+    fn report(dev: Outcome, pro: Outcome) -> PassReport {
+        let plan = |text| EnvPlan {
+            name: name(text),
+            serves: None,
+            wants: None,
+            action: Action::Nothing,
+            repairs: Vec::new(),
+            respected: Vec::new(),
+            warm: None,
+        };
+        let plan = Plan { tip: None, environments: vec![plan("bakery/dev"), plan("bakery/pro")] };
+        let survey = Survey { plan, commit: None, manifests: None, trouble: None, ports: Vec::new(), notify: None };
+        let outcomes = BTreeMap::from([(name("bakery/dev"), dev), (name("bakery/pro"), pro)]);
+        PassReport { survey, outcomes, looked: Timestamp::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn a_pass_that_ends_late_tells_only_what_it_did() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let left = |record: &LastPass, text| record.environments[&name(text)].left.clone();
+        let busy = Outcome::Left(Left::Busy("portreeve agent".to_owned()));
+        let second = LastPass::default().after(&report(busy, Outcome::Unchanged), at(120), true);
+        assert!(left(&second, "bakery/dev").is_some());
+        // The first one looked before, and has released dev ever since.
+        let stale = Outcome::Left(Left::Stale("no answer".to_owned()));
+        let both = second.after(&report(Outcome::Repaired, stale), at(60), true);
+        assert_eq!(both.at, Some(at(120)));
+        assert_eq!((left(&both, "bakery/dev"), left(&both, "bakery/pro")), (None, None));
+    }
 
     #[test]
     fn the_later_of_two_looks_counts() {

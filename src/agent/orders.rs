@@ -193,11 +193,7 @@ impl Ordered<'_> {
             Going::Forward { wanted: Box::new(target.wanted.clone()), why: Why::Rollback(target.number) }
         };
         match transaction::go(self.cx, &self.installed, &going) {
-            Released::Kept { took, .. } => Ok(format!(
-                "{} serves again after {}ms; later passes leave it there",
-                target.wanted.title(),
-                took.as_millis()
-            )),
+            Released::Kept { .. } => Ok(format!("{} serves again; later passes leave it there", target.wanted.title())),
             Released::Refused { failure, .. } => {
                 self.write(&self.standing)?;
                 Err(OrderError::Failed(*failure))

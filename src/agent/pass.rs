@@ -33,23 +33,40 @@ pub struct PassReport {
     pub looked: Timestamp,
 }
 
+/// Who is told what became of an environment.
+pub type Told<'a> = dyn Fn(&EnvName, &Outcome) + Sync + 'a;
+
+/// Said before the first look at the deploy repository: over a network it takes a while.
+pub(super) const LOOKING: Event<'_> = Event::Working { phase: Phase::Fetch, what: "the deploy repository" };
+
 /// One pass over `only` these environments, or over all. Each environment goes its own way: those that have far to go keep no
 /// other waiting, and one that fails, or that somebody else is at work on, fails or is left alone.
-pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
+pub fn pass(app: &App, report: &(dyn Report + Sync), only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
+    pass_telling(app, report, only, &|_, _| ())
+}
+
+/// The same; of those that moved `told` hears as soon as each is done.
+pub fn pass_telling(
+    app: &App,
+    report: &(dyn Report + Sync),
+    only: &BTreeSet<EnvName>,
+    told: &Told<'_>,
+) -> Result<PassReport, Failure> {
     let cx = app.context(report);
+    report.event(&LOOKING);
     let (inputs, seen) = match idle::glance(app, &cx, only) {
         Glance::Converged(converged) => {
             return Ok(PassReport { looked: last::still(&cx), ..*converged });
         }
         Glance::Whole { inputs, tip } => (inputs, tip),
     };
-    let mut outcomes = recover_all(&cx)?;
+    let mut outcomes = recover_all(app, report)?;
     let looked = cx.host.clock().now();
     let survey = survey_at(app, &cx, only, seen)?;
     reserve_ports(&cx, &survey);
     // Where recovery failed, nothing else may begin: the journal still says where to go back to.
     let plans = survey.plan.environments.iter().filter(|plan| !outcomes.contains_key(&plan.name)).collect();
-    let taken = turn::all(app, &cx, plans, looked);
+    let taken = turn::all(app, report, plans, looked, told);
     outcomes.extend(taken);
     let pass = PassReport { survey, outcomes, looked };
     if let Some(inputs) = inputs {
@@ -62,13 +79,15 @@ pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<
 }
 
 /// Ends what killed programs left. What somebody is at work on was not left.
-fn recover_all(cx: &Context<'_>) -> Result<BTreeMap<EnvName, Outcome>, Failure> {
+fn recover_all(app: &App, report: &(dyn Report + Sync)) -> Result<BTreeMap<EnvName, Outcome>, Failure> {
+    let cx = app.context(report);
     let names = cx.host.files().list(&cx.layout.journal()).map_err(Failure::on_host(Phase::Recover))?;
     let names = names.iter().filter_map(|name| EnvName::parse_flat(name.strip_suffix(".json")?).ok());
     Ok(turn::side_by_side(
         names.collect(),
         |name| name,
         |name| {
+            let cx = &app.context(report);
             let _lock = match lock(cx, Place::Environment(name), Duration::ZERO) {
                 Ok(lock) => lock,
                 Err(LockError::Busy { .. }) => return None,
@@ -81,7 +100,7 @@ fn recover_all(cx: &Context<'_>) -> Result<BTreeMap<EnvName, Outcome>, Failure> 
 }
 
 /// One environment, whose lock is held: its repairs, its one action.
-pub fn environment(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
+pub(super) fn carry_out(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
     if let Err(failure) = repair(cx, plan, installed) {
         return Outcome::Failed(Box::new(failure));
     }
@@ -231,7 +250,7 @@ fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happe
 
 /// Keeps the kernel from handing out our ports: at once, and after a reboot by sysctl.d. Other people's entries stay.
 fn reserve_ports(cx: &Context<'_>, survey: &Survey) {
-    if survey.ports.is_empty() || !cx.host.users().can_change_identity() {
+    if survey.ports.is_empty() {
         return;
     }
     let reserved = shared(cx, Place::Host).and_then(|_host| try_reserve(cx, survey));

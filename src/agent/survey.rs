@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::host::{Listener, SlotId};
 use crate::manifest::{self, Environment, Notify, Policy, Repository, Tree};
-use crate::model::{CommitId, EnvName, PortRange, Service};
+use crate::model::{Capability, CommitId, EnvName, PortRange, Service};
 use crate::plan::{Action, Decision, EnvPlan, Plan, Want, decide};
 use crate::source::{self, Address, CommitInfo, Mirror, Objects, Selection, SourceError, TreeEntry};
 use crate::transaction::lock::{Place, shared};
@@ -24,7 +24,7 @@ pub struct Survey {
     pub manifests: Option<(Tree, manifest::Diagnostics)>,
     /// Why the repository could not be used.
     pub trouble: Option<Trouble>,
-    /// The blocks of ports of this host's environments.
+    /// The blocks of ports of this host's environments, where the kernel can be told to keep them.
     pub ports: Vec<PortRange>,
     /// Who is told of a change; `None` while that is not known.
     pub notify: Option<Notify>,
@@ -94,6 +94,7 @@ impl Moment {
 
 /// Looks at everything and decides about `only` these environments, or about all.
 pub fn survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<Survey, Failure> {
+    cx.report.event(&super::pass::LOOKING);
     survey_at(app, cx, only, None)
 }
 
@@ -220,7 +221,8 @@ fn wants(
         };
         wants.insert((*name).clone(), want);
     }
-    let ports = listed.iter().filter_map(|(_, env)| (*env).ok()).map(|env| env.ports).collect();
+    let kept = cx.host.capabilities().has(Capability::Kernel);
+    let ports = listed.iter().filter(|_| kept).filter_map(|(_, env)| (*env).ok()).map(|env| env.ports).collect();
     let gone: Vec<&EnvName> = installed
         .iter()
         .filter(|name| !wants.contains_key(*name) && !listed.iter().any(|(listed, _)| listed == name))

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::outcome::{Left, Outcome};
-use super::pass::{environment, left};
+use super::pass::{Told, carry_out, left};
 use super::{App, read_standing};
 use crate::host::{Heeding, Lock};
 use crate::manifest::Policy;
@@ -18,7 +18,7 @@ use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
 use crate::policy::{FailureClass, Ruling};
 use crate::transaction::lock::{self, LockError, Place, lock, lock_before_others};
-use crate::transaction::{self, About, Context, Failure, Intent, Phase};
+use crate::transaction::{self, About, Context, Failure, Intent, Phase, Report};
 
 /// So many environments are moved at a time. Their builds, which are what costs, are bounded on their own.
 const WORKERS: usize = 32;
@@ -30,16 +30,23 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const GIVES_WAY: Duration = Duration::from_mins(2);
 
 /// Carries out these plans: those that move side by side, pro first, and meanwhile the others one after the other.
-pub fn all(app: &App, cx: &Context<'_>, plans: Vec<&EnvPlan>, looked: Timestamp) -> BTreeMap<EnvName, Outcome> {
+pub fn all(
+    app: &App,
+    report: &(dyn Report + Sync),
+    plans: Vec<&EnvPlan>,
+    looked: Timestamp,
+    told: &Told<'_>,
+) -> BTreeMap<EnvName, Outcome> {
     let (mut moving, still): (Vec<&EnvPlan>, Vec<&EnvPlan>) = plans.into_iter().partition(|plan| plan.changes());
     moving.sort_by_key(|plan| !is_pro(plan));
     let alone = moving.len() < 2;
     let turn = |plan: &&EnvPlan| {
-        let about = About { report: cx.report, env: &plan.name, alone };
-        Some(take(app, &Context { report: &about, ..*cx }, plan, looked))
+        let about = About { report, env: &plan.name, alone };
+        Some(take(&app.context(&about), plan, app.wait.unwrap_or(PATIENCE), looked))
     };
+    let move_on = |plan: &&EnvPlan| turn(plan).inspect(|outcome| told(&plan.name, outcome));
     std::thread::scope(|scope| {
-        let moved = scope.spawn(|| side_by_side(moving, |plan| &plan.name, turn));
+        let moved = scope.spawn(|| side_by_side(moving, |plan| &plan.name, move_on));
         let mut outcomes: BTreeMap<EnvName, Outcome> =
             still.iter().filter_map(|plan| Some((plan.name.clone(), guarded(|| turn(plan))?))).collect();
         outcomes.extend(moved.join().unwrap_or_default());
@@ -86,8 +93,13 @@ fn words(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given")
 }
 
+/// One environment on its own, as a pass has it that looked at the repository at `looked`.
+pub fn environment(cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> Outcome {
+    take(cx, plan, PATIENCE, looked)
+}
+
 /// One environment's turn: its lock, another look at what the plan was made from, and then the plan.
-fn take(app: &App, cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> Outcome {
+fn take(cx: &Context<'_>, plan: &EnvPlan, wait: Duration, looked: Timestamp) -> Outcome {
     let name = &plan.name;
     if cx.host.clock().cancelled() {
         return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
@@ -98,22 +110,21 @@ fn take(app: &App, cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> Outco
         _ if !plan.changes() => return Outcome::Left(left(&plan.action)),
         _ => {}
     }
-    let _lock = match enter(app, cx, plan, looked) {
+    let _lock = match enter(cx, plan, wait, looked) {
         Ok(lock) => lock,
         Err(LockError::Busy { holder, .. }) => return Outcome::Left(Left::Busy(holder)),
         Err(error) => return Outcome::Failed(Box::new(error.into())),
     };
     heeding(cx, name, |cx| match before(cx, plan) {
-        Ok(Some(installed)) => environment(cx, plan, &installed),
+        Ok(Some(installed)) => carry_out(cx, plan, &installed),
         Ok(None) => Outcome::Left(Left::Overtaken),
         Err(failure) => Outcome::Failed(Box::new(failure)),
     })
 }
 
 /// Takes the environment's lock. A running release of something older gives way; anybody else is waited for.
-fn enter(app: &App, cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> Result<Box<dyn Lock>, LockError> {
+fn enter(cx: &Context<'_>, plan: &EnvPlan, wait: Duration, looked: Timestamp) -> Result<Box<dyn Lock>, LockError> {
     let place = Place::Environment(&plan.name);
-    let wait = app.wait.unwrap_or(PATIENCE);
     match lock(cx, place, Duration::ZERO) {
         Err(LockError::Busy { .. }) if is_newer(cx, plan, looked) => lock_before_others(cx, &plan.name, GIVES_WAY),
         Err(LockError::Busy { .. }) if !wait.is_zero() => lock(cx, place, wait),
@@ -161,4 +172,54 @@ pub fn given_way(cx: &Context<'_>, name: &EnvName) -> Option<String> {
     let who = lock::next(cx, name)?;
     let newer = who.contains(&format!("(pid {},", std::process::id()));
     Some(if newer { "the repository wants something newer".to_owned() } else { format!("stopped for {who}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn names() -> Vec<EnvName> {
+        ["bakery/dev", "bakery/pro", "bakery/stage"].map(|name| EnvName::parse(name).unwrap()).to_vec()
+    }
+
+    #[test]
+    fn one_that_waits_for_another_keeps_none_from_going_on() {
+        let (tell, told) = mpsc::channel();
+        let told = Mutex::new(told);
+        let outcomes = side_by_side(
+            names(),
+            |name| name,
+            |name| match name.to_string().as_str() {
+                // The first one ends only when the last one has spoken.
+                "bakery/dev" => {
+                    let spoken = told.lock().unwrap().recv_timeout(Duration::from_mins(1));
+                    Some(if spoken.is_ok() { Outcome::Unchanged } else { Outcome::Removed })
+                }
+                "bakery/stage" => tell.send(()).ok().map(|()| Outcome::Repaired),
+                _ => None,
+            },
+        );
+        let expected = [(names().remove(0), Outcome::Unchanged), (names().remove(2), Outcome::Repaired)];
+        assert_eq!(outcomes, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn one_that_panics_fails_alone_and_says_why() {
+        let outcomes = side_by_side(
+            names(),
+            |name| name,
+            |name| {
+                assert!(name.environment.to_string() != "pro", "no such thing as {name}");
+                Some(Outcome::Unchanged)
+            },
+        );
+        let words = outcomes.values().map(|outcome| match outcome {
+            Outcome::Failed(failure) => failure.cause.clone(),
+            other => format!("{other:?}"),
+        });
+        let expected = ["Unchanged", "portreeve itself failed: no such thing as bakery/pro", "Unchanged"];
+        assert_eq!(words.collect::<Vec<_>>(), expected);
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -11,7 +11,8 @@ use sd_notify::NotifyState;
 use super::args::Global;
 use super::takeover::Installed;
 use super::{Fault, open, printer, signals};
-use crate::agent::{App, pass, schedule, tell};
+use crate::agent::{App, Outcome, pass_telling, schedule, tell};
+use crate::model::EnvName;
 use crate::transaction::chain;
 
 /// How late a signal is noticed between two passes.
@@ -54,13 +55,25 @@ fn guarded(app: &App, global: &Global) {
 }
 
 fn one(app: &App, global: &Global) {
-    let progress = printer::Progress::labelled(global.quiet);
-    let report = pass(app, &progress, &BTreeSet::new());
-    match &report {
-        Ok(report) => super::reconcile::tell_all(report, true),
-        Err(failure) => printer::error(&super::reconcile::fault(failure)),
+    let progress = printer::Progress::labelled(global);
+    let told = Mutex::new(BTreeSet::new());
+    let hear = |name: &EnvName, outcome: &Outcome| {
+        // One at a time, so that nobody's lines stand among another's.
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        super::reconcile::tell_one(name, outcome, true);
+        told.insert(name.clone());
+    };
+    let pass = pass_telling(app, &progress, &BTreeSet::new(), &hear);
+    let told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let notes = tell(app, pass.as_ref(), true);
+    match pass {
+        Ok(mut report) => {
+            report.outcomes.retain(|name, _| !told.contains(name));
+            super::reconcile::tell_all(&report, true);
+        }
+        Err(failure) => printer::error(&super::reconcile::fault(&failure)),
     }
-    for note in tell(app, report.as_ref(), true) {
+    for note in notes {
         printer::note(&note);
     }
 }

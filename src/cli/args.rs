@@ -31,6 +31,9 @@ pub struct Global {
     /// For those who look for it: `plan` does this
     #[arg(long, global = true, hide = true)]
     pub dry_run: bool,
+    /// How to say what is under way
+    #[arg(long, global = true, hide = true, value_name = "HOW", default_value = "auto")]
+    pub progress: Telling,
     /// Prefix for every path
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
@@ -54,6 +57,14 @@ pub enum Colour {
     Auto,
     Always,
     Never,
+}
+
+/// How to say what is under way. `auto`: a spinner on a terminal, nothing in a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Telling {
+    Auto,
+    /// For the tour, which reads our lines and has the terminal.
+    Lines,
 }
 
 /// What can be done.

@@ -13,7 +13,7 @@ use crate::agent::{App, AppError, Surroundings};
 use crate::host::{Processes as _, Run};
 use crate::model::{Identity, Layout, Root};
 
-/// Variables that reach pip: certificates, proxies, its own.
+/// Variables that reach what installs packages: certificates, proxies, its own.
 const FOR_INSTALLER: [&str; 8] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -35,15 +35,21 @@ pub fn layout(global: &Global) -> Result<Layout, Fault> {
             Root::at(whole.canonicalize().unwrap_or(whole))
         }
     };
-    Ok(Layout::for_root(root, rustix::process::geteuid().as_raw()))
+    Ok(layout_at(root))
+}
+
+/// The layout of this root, for whoever we are.
+pub fn layout_at(root: Root) -> Layout {
+    Layout::for_root(root, rustix::process::geteuid().as_raw())
 }
 
 /// What is around us.
 pub fn surroundings(wait: Option<Duration>, cancel: Arc<AtomicBool>) -> Surroundings {
-    let pip = std::env::vars().filter(|(name, _)| name.starts_with("PIP_") || FOR_INSTALLER.contains(&name.as_str()));
+    let own = |name: &str| name.starts_with("PIP_") || name.starts_with("UV_");
+    let installer = std::env::vars().filter(|(name, _)| own(name) || FOR_INSTALLER.contains(&name.as_str()));
     Surroundings {
         path: std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned()),
-        installer: pip.collect::<BTreeMap<_, _>>(),
+        installer: installer.collect::<BTreeMap<_, _>>(),
         program: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/portreeve")),
         wait,
         cancel,

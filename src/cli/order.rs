@@ -34,7 +34,7 @@ fn carry(environments: &[EnvName], global: &Global, order: &Order, reason: Optio
         return Err(Fault::usage("which environment? portreeve status lists them"));
     }
     let app = open::app(global)?;
-    let progress = printer::Progress::new(global.quiet || global.json);
+    let progress = printer::Progress::new(global);
     let cx = app.context(&progress);
     let given = Given {
         order: order.clone(),

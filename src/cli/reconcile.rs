@@ -7,12 +7,12 @@ use super::{Fault, open, printer, signals};
 use crate::agent::{App, Left, Outcome, PassReport, Survey, Trouble, pass, tell, worst};
 use crate::model::EnvName;
 use crate::policy::FailureClass;
-use crate::transaction::{Failure, FailureKind, Phase};
+use crate::transaction::{Applied, Failure, FailureKind};
 
 /// Runs a pass and says what it did.
 pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
     let app = open::app_with(global, signals::cancelled(|| ())?)?;
-    let progress = printer::Progress::new(global.quiet || global.json);
+    let progress = printer::Progress::new(global);
     let only: BTreeSet<EnvName> = args.environments.iter().cloned().collect();
     let report = whole(&app, &progress, &only);
     drop(progress);
@@ -119,7 +119,8 @@ pub fn tell_all(report: &PassReport, quiet: bool) {
     }
 }
 
-fn tell_one(name: &EnvName, outcome: &Outcome, quiet: bool) {
+/// Says what became of one environment.
+pub fn tell_one(name: &EnvName, outcome: &Outcome, quiet: bool) {
     match outcome {
         Outcome::Unchanged if !quiet => printer::line(format!("{name}  unchanged")),
         Outcome::Released { title, took, .. } if !quiet => {
@@ -172,6 +173,7 @@ fn not_released(name: &EnvName, title: &str, generation: u64, failure: &Failure,
     printer::error(&Fault::blocked(format!("{what}{title} {verb}: {}", failure.cause)));
     printer::sentence(&served(failure, seen, serves));
     evidence(failure);
+    failure.schema.iter().for_each(way_back);
     if failure.kind == FailureKind::Class(FailureClass::Release) {
         printer::note("quarantined; later passes leave this content alone");
     }
@@ -182,14 +184,44 @@ fn not_released(name: &EnvName, title: &str, generation: u64, failure: &Failure,
 }
 
 fn served(failure: &Failure, seen: bool, serves: Option<&str>) -> String {
-    match serves {
+    let who = match serves {
         Some(serves) if seen => format!("users saw it for a moment; they get {serves} again"),
-        // A database without transactions for its schema keeps what went before the failure.
-        Some(serves) if failure.phase == Phase::Migrate => {
-            format!("users still get {serves}; its code and files are as before")
-        }
-        Some(serves) => format!("users still get {serves}; nothing live was changed"),
+        Some(serves) => format!("users still get {serves}"),
         None => "nothing served before, and nothing does now".to_owned(),
+    };
+    match &failure.schema {
+        Some(schema) => format!("{who}; {}", migrated(schema, serves)),
+        None if serves.is_some() && !seen => format!("{who}; nothing live was changed"),
+        None => who,
+    }
+}
+
+/// What going back leaves of an attempt's migrations.
+fn migrated(schema: &Applied, serves: Option<&str>) -> String {
+    let names: Vec<String> = schema.migrations.iter().map(ToString::to_string).collect();
+    let harmful: Vec<&str> = schema.migrations.iter().flat_map(|each| &each.harmful).map(String::as_str).collect();
+    match serves {
+        // A database without transactions for its schema keeps what went before the failure.
+        _ if names.is_empty() => "its code and files are as before".to_owned(),
+        None => format!("its database is migrated: {}", names.join(", ")),
+        Some(serves) if harmful.is_empty() => {
+            format!("its database is migrated ({}), which {serves} can live with", names.join(", "))
+        }
+        Some(serves) => format!(
+            "its database is migrated ({}), which {serves} was not made for: {}",
+            names.join(", "),
+            harmful.join("; ")
+        ),
+    }
+}
+
+/// The way back of the schema: the release that serves has no file of these migrations, so it can't reverse them.
+fn way_back(schema: &Applied) {
+    if let Some(dump) = &schema.dump {
+        printer::detail("dump", &format!("{dump}, from before"));
+    }
+    if schema.migrations.iter().any(|each| !each.harmful.is_empty()) {
+        printer::help("push a release that has these migrations, or one that reverses them; what serves can't");
     }
 }
 

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use super::{Clock, Files, Front, Host, Kernel, Probe, Processes, Services, Users};
+use crate::model::Capabilities;
 
 /// A machine for one transaction: all of it is the machine's own, but whether the transaction should end is asked elsewhere.
 #[derive(Clone, Copy)]
 pub struct Heeding<'a> {
     host: &'a dyn Host,
-    wish: &'a (dyn Fn() -> bool + Sync),
+    wish: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Heeding<'a> {
     /// `host`, with a clock that is cancelled when `wish` says so, and only then.
-    pub fn new(host: &'a dyn Host, wish: &'a (dyn Fn() -> bool + Sync)) -> Self {
+    pub fn new(host: &'a dyn Host, wish: &'a dyn Fn() -> bool) -> Self {
         Self { host, wish }
     }
 
@@ -48,6 +49,10 @@ impl Clock for Heeding<'_> {
 }
 
 impl Host for Heeding<'_> {
+    fn capabilities(&self) -> &Capabilities {
+        self.host.capabilities()
+    }
+
     fn files(&self) -> &dyn Files {
         self.host.files()
     }

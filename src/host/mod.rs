@@ -57,7 +57,7 @@ pub use heeding::Heeding;
 pub(crate) use http::runtime;
 pub use kernel::RealKernel;
 pub use linux::Linux;
-pub use nginx::{Nginx, Trial};
+pub use nginx::Nginx;
 pub use post::{Nowhere, RealPost};
 pub use process::RealProcesses;
 pub use real::{Machine, Parts};
@@ -68,13 +68,15 @@ pub use users::RealUsers;
 pub use write::Writer;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
-use crate::model::{Digest, Identity, MailAddress, SecretUrl, UserName};
+use crate::model::{Capabilities, Digest, Identity, MailAddress, SecretUrl, UserName};
 
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
 
-/// A machine. Environments are worked on side by side.
-pub trait Host: Sync {
+/// A machine.
+pub trait Host {
+    /// What it can do, and why not more.
+    fn capabilities(&self) -> &Capabilities;
     /// Its files.
     fn files(&self) -> &dyn Files;
     /// Its service manager.
@@ -109,7 +111,7 @@ pub trait Files {
     fn make_directory(&self, path: &Path, mode: u32, owner: Identity) -> Result<()>;
     /// Puts a file or link in the place of whatever file or link is there, by one rename.
     fn put(&self, path: &Path, node: &Node) -> Result<()>;
-    /// Renames a file or link over another one in the same file system.
+    /// Renames a file or link over another one in the same file system, or a directory to where nothing is.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
     /// Removes a file or link; nothing there is fine.
     fn remove(&self, path: &Path) -> Result<()>;
@@ -334,8 +336,8 @@ pub trait Processes {
 
 /// Users and groups.
 pub trait Users {
-    /// Whether processes and files can be given to other users: root on a whole machine.
-    fn can_change_identity(&self) -> bool;
+    /// Whose our own files are: root's, or everything is ours.
+    fn own(&self) -> Identity;
     /// A user's ids; under `--root` without privileges, our own. `None` when there is no such user.
     fn user(&self, name: &UserName) -> Result<Option<Identity>>;
     /// The group that the web server's workers run as (`www-data`); under `--root` without privileges, our own.

@@ -7,7 +7,7 @@ use super::{
     Authority, Clock, Files, Front, Ground, Host, Kernel, Post, Probe, Processes, RealClock, RealFiles, RealKernel,
     RealPost, RealProcesses, RealUsers, Result, Services, Users,
 };
-use crate::model::Layout;
+use crate::model::{Capabilities, Layout};
 
 /// What every machine has, whatever its service manager: files, processes, users, kernel, clock.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct Parts {
     pub kernel: RealKernel,
     /// Its clock.
     pub clock: RealClock,
+    /// What it can do.
+    pub capabilities: Capabilities,
 }
 
 impl Parts {
@@ -37,7 +39,8 @@ impl Parts {
         let files = RealFiles::new(Arc::clone(&ground), layout, clock.clone());
         let processes = RealProcesses::new(ground);
         let users = RealUsers::new(files.clone(), processes.clone());
-        Ok(Self { files, processes, users, kernel: RealKernel::new(authority), clock })
+        let capabilities = authority.capabilities(layout.root());
+        Ok(Self { files, processes, users, kernel: RealKernel::new(authority), clock, capabilities })
     }
 }
 
@@ -82,6 +85,10 @@ impl Machine {
 }
 
 impl Host for Machine {
+    fn capabilities(&self) -> &Capabilities {
+        &self.parts.capabilities
+    }
+
     fn files(&self) -> &dyn Files {
         &self.parts.files
     }

@@ -4,12 +4,14 @@
 //! the rename is a set of idempotent effects, derived from the active generation and simply issued again after a crash.
 //! Going back after a failed check, after a crash, and by hand are the same functions.
 
+mod as_app;
 mod build;
 mod commit;
 mod context;
 mod failure;
 mod foresee;
 mod ground;
+mod installer;
 mod journal;
 pub mod lock;
 mod migrate;
@@ -30,12 +32,13 @@ mod sweep;
 mod validate;
 
 pub use build::{GUNICORN, lacks_gunicorn};
-pub use context::{Context, Entry, Facts, Installer, Privilege, Trees};
+pub use context::{Context, Entry, Facts, Trees};
 pub use failure::{Failure, FailureKind, Phase, chain};
 pub use foresee::{Foreseen, foresee};
 pub use ground::secret_fingerprint;
+pub use installer::{Installer, Tool};
 pub use journal::{Intent, JournalError};
-pub use migrate::permit_return;
+pub use migrate::{Applied, Migration, permit_return, recorded};
 pub use read::{expected, installed, installed_names, listing, read_generation, services_of, standing, was_refused};
 pub use recover::{Recovered, committed, recover};
 pub use release::{Going, Released, fits, go};

@@ -132,6 +132,7 @@ fn phase<T>(
         return Err(Failure::cancelled(phase));
     }
     let begin = cx.host.clock().monotonic();
+    cx.report.event(&Event::Working { phase, what: "" });
     let result = work()?;
     let took = cx.host.clock().monotonic().saturating_sub(begin);
     cx.report.event(&Event::Done { phase, what: &say(&result), took });
@@ -221,6 +222,7 @@ fn undo(cx: &Context<'_>, intent: &Intent, generation: &Generation, failure: Fai
     if let Err(error) = keep_words(cx, intent, &failure) {
         cx.report.event(&Event::Note { text: &format!("the log of this attempt is not whole: {error}") });
     }
+    let failure = with_schema(cx, intent, failure);
     let back = super::recover::back(cx, intent).and_then(|()| {
         tidy(cx, generation, &failure);
         intent.close(cx).map_err(Failure::on_host(Phase::Recover))
@@ -233,6 +235,17 @@ fn undo(cx: &Context<'_>, intent: &Intent, generation: &Generation, failure: Fai
                 FailureKind::Class(_) | FailureKind::Cancelled => failure.with_help(help),
             }
         }
+    }
+}
+
+/// Going back leaves the schema as the attempt made it, and whoever is told of the failure must be told of that.
+fn with_schema(cx: &Context<'_>, intent: &Intent, failure: Failure) -> Failure {
+    if intent.to < intent.from {
+        return failure;
+    }
+    match migrate::applied(cx, &intent.env, intent.to) {
+        Ok(schema) => Failure { schema, ..failure },
+        Err(unread) => failure.with_help(format!("whether the database was migrated can't be found out: {unread}")),
     }
 }
 

@@ -68,8 +68,8 @@ pub enum Event<'a> {
     },
 }
 
-/// Who is told. Environments are worked on side by side.
-pub trait Report: Sync {
+/// Who is told.
+pub trait Report {
     /// Called as it happens.
     fn event(&self, event: &Event<'_>);
 }

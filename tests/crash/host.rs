@@ -7,7 +7,7 @@ use std::time::Duration;
 use portreeve::host::{
     Clock, Exit, Files, Front, Host, Kernel, Listener, Probe, Processes, Result, Run, Services, Users,
 };
-use portreeve::model::{Digest, EnvLayout, Identity, Layout, UserName};
+use portreeve::model::{Capabilities, Digest, EnvLayout, Identity, Layout, UserName};
 
 use crate::files::MemoryFiles;
 use crate::front::{MemoryFront, MemoryProbe};
@@ -26,6 +26,7 @@ const BEGIN: i64 = 1_790_000_000;
 #[derive(Debug)]
 pub struct MemoryHost {
     pub machine: Arc<Machine>,
+    capabilities: Capabilities,
     files: MemoryFiles,
     services: MemoryServices,
     front: MemoryFront,
@@ -47,6 +48,7 @@ impl MemoryHost {
         let machine = Machine::new(state);
         let (m, l) = (&machine, || layout.clone());
         Self {
+            capabilities: Capabilities::default(),
             files: MemoryFiles::new(m, layout),
             services: MemoryServices { machine: Arc::clone(m), layout: l() },
             front: MemoryFront { machine: Arc::clone(m), layout: l() },
@@ -58,6 +60,9 @@ impl MemoryHost {
 }
 
 impl Host for MemoryHost {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
     fn files(&self) -> &dyn Files {
         &self.files
     }
@@ -125,8 +130,8 @@ impl Kernel for Rest {
 }
 
 impl Users for Rest {
-    fn can_change_identity(&self) -> bool {
-        true
+    fn own(&self) -> Identity {
+        Identity::ROOT
     }
     fn user(&self, _: &UserName) -> Result<Option<Identity>> {
         Ok(Some(APP))
@@ -206,7 +211,7 @@ impl Processes for Rest {
                 storage.write(&self.paths.static_files().join(["a.css", "b.css"][half]), b"css");
             }),
             ("python", ["-c", script, ..]) if script.contains("hashlib") => format!("PORTREEVE {}", self.effective()),
-            ("python", ["-c", ..]) => "PORTREEVE []".to_owned(),
+            ("python", ["-c", ..]) => "PORTREEVE {\"migrations\": [], \"unwritten\": []}".to_owned(),
             _ => String::new(),
         };
         Ok(Exit { code: Some(0), timed_out: false, stdout: said.into_bytes(), tail: vec![] })

@@ -48,7 +48,7 @@ fn act(stage: &Stage, wish: &Wish) -> Result<Outcome, Failure> {
     };
     let (foreign, now) = (None, stage.host.clock().now());
     let decision = Decision { want, installed: &installed, standing: &standing, foreign, renders_differently, now };
-    Ok(environment(&cx, &decide(decision), &installed))
+    Ok(environment(&cx, &decide(decision), now))
 }
 
 /// `portreeve rollback`

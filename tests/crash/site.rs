@@ -11,7 +11,7 @@ use portreeve::manifest::{
 use portreeve::model::{
     CommitId, Digest, Domain, EnvLayout, EnvName, Identity, Layout, Manager, Node, PortRange, Root, Span, UserName,
 };
-use portreeve::transaction::{Context, Entry, Event, Facts, Failure, Installer, Privilege, Report, Trees};
+use portreeve::transaction::{Context, Entry, Event, Facts, Failure, Installer, Report, Tool, Trees};
 
 use crate::cell::Shared;
 use crate::front::Nginx as Front;
@@ -156,11 +156,10 @@ impl Trees for MemoryTrees {
 pub fn facts() -> Facts {
     Facts {
         manager: Manager::Systemd,
-        privilege: Privilege::Root,
         web_group: "www-data".to_owned(),
         http_port: 80,
         launcher: vec!["/usr/bin/portreeve".to_owned()],
-        installer: Installer { wheelhouse: None, env: BTreeMap::new() },
+        installer: Installer { tool: Tool::Pip, wheelhouse: None, env: BTreeMap::new() },
         build_deadline: Duration::from_secs(60),
     }
 }
