@@ -2,9 +2,9 @@
 
 # See it here, in a minute. ARGS=--once ends by itself.
 try:
-	tests/install-packages try
-	cargo build --quiet
-	target/debug/portreeve try $(ARGS)
+	@tests/install-packages try
+	@cargo build
+	@target/debug/portreeve try $(ARGS)
 
 # Prove it here: real systemd, power cuts and all.
 test:
@@ -20,3 +20,8 @@ lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --quiet
+	@if cargo deny --version >/dev/null 2>&1; then \
+	    cargo deny --config .deny.toml check bans licenses sources; \
+	else \
+	    echo 'not checked: licences, bans and sources of dependencies; cargo install --locked cargo-deny'; \
+	fi

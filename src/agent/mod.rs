@@ -1,6 +1,7 @@
 //! The agent: the pass from the repository to the host, orders that people give, and the loop that repeats the pass.
 
 mod app;
+mod chronicle;
 mod idle;
 mod last;
 mod orders;
@@ -14,6 +15,7 @@ mod trees;
 mod want;
 
 pub use app::{App, AppError, Surroundings};
+pub use chronicle::past;
 pub use last::{LastPass, Seen, read_last_pass};
 pub use orders::{Given, Order, OrderError, Target, carry_out};
 pub use outcome::{Left, Outcome, worst};

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::desired::{Generation, Why};
-use crate::history::{Event as Happened, EventKind, History};
+use crate::history::{Event as Happened, EventKind};
 use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node, Slot};
 use crate::observed::Installed;
 use crate::policy::{Hold, HoldKind, Standing, Until};
 use crate::transaction::{self, Context, Failure, Going, Released};
 
+use super::chronicle;
 use super::pass::lock;
 use super::{read_standing, write_standing};
 
@@ -248,9 +249,5 @@ fn record(cx: &Context<'_>, name: &EnvName, given: &Given, said: &str) {
         why: given.reason.clone(),
         ..Happened::new(now, Some(name.clone()), kind, said)
     };
-    let written = History::open(&cx.layout.history(), now).and_then(|mut history| history.append(&event));
-    if let Err(error) = written {
-        let text = format!("the history was not written: {}", transaction::chain(&error));
-        cx.report.event(&transaction::Event::Note { text: &text });
-    }
+    chronicle::write(cx, &event);
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::desired::Why;
-use crate::history::{Event as Happened, EventKind, History};
+use crate::history::{Event as Happened, EventKind};
 use crate::host::Lock;
 use crate::model::{EnvName, Identity, Node};
 use crate::observed::Installed;
@@ -15,6 +15,7 @@ use crate::transaction::{
     self, Context, Event, Failure, FailureKind, Going, Phase, Recovered, Released, Report, chain,
 };
 
+use super::chronicle;
 use super::idle::{self, Glance};
 use super::last;
 use super::outcome::{Left, Outcome};
@@ -213,10 +214,7 @@ fn after(
 /// Writes what happened into the history; a history that can't be written never fails a release.
 fn record(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) {
     let Some(event) = happened(cx, plan, outcome) else { return };
-    let written = History::open(&cx.layout.history(), event.at).and_then(|mut history| history.append(&event));
-    if let Err(error) = written {
-        cx.report.event(&Event::Note { text: &format!("the history was not written: {}", chain(&error)) });
-    }
+    chronicle::write(cx, &event);
 }
 
 fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happened> {

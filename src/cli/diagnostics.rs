@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use crate::manifest::{Diagnostic, Diagnostics, Entry, Place, Severity, Tree};
+use crate::plan::masked;
 
 /// Longest source line that is shown whole, in bytes; the screen ends before.
 const LONGEST_LINE: usize = 400;
@@ -68,6 +69,7 @@ struct Line {
 impl Line {
     fn of(place: &Place, entry: &Entry) -> Option<Self> {
         let Entry::File(bytes) = entry else { return None };
+        let bytes = masked(bytes);
         let at = place.span.start.min(bytes.len());
         let begin = bytes[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
         let end = bytes[at..].iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |newline| at + newline);

@@ -4,16 +4,20 @@ use comfy_table::{Table, presets};
 
 use super::args::{Global, HistoryArgs};
 use super::{Fault, open, printer};
-use crate::history::History;
+use crate::agent::past;
+use crate::history::HistoryError;
+use crate::transaction::Quiet;
 
 /// Prints the latest events, newest first.
 pub fn run(args: &HistoryArgs, global: &Global) -> Result<u8, Fault> {
-    let layout = open::layout(global)?;
-    let history = History::open_to_read(&layout.history()).map_err(|error| Fault::failed(&error))?;
-    let events = match history {
-        Some(history) => history.list(args.env.as_ref(), args.n).map_err(|error| Fault::failed(&error))?,
-        None => Vec::new(),
-    };
+    let app = open::app(global)?;
+    let (events, note) = past(&app.context(&Quiet), args.env.as_ref(), args.n).map_err(|error| match error {
+        HistoryError::Newer { .. } => Fault::blocked(error.to_string()),
+        _ => Fault::failed(&error),
+    })?;
+    if let Some(note) = note {
+        printer::note(&note);
+    }
     if global.json {
         printer::json(&events);
         return Ok(0);

@@ -13,7 +13,7 @@ pub fn run(args: &LogsArgs, global: &Global) -> Result<u8, Fault> {
     let app = open::app(global)?;
     let cx = app.context(&Quiet);
     if let Some(number) = args.release {
-        let path = app.layout.attempts().join(format!("{}.{number}.log", args.env.flat()));
+        let path = app.layout.attempt_log(&args.env, number);
         let bytes = cx.host.files().read(&path, LIMIT).map_err(|error| Fault::failed(&error))?;
         let text = bytes.ok_or_else(|| Fault::blocked(format!("generation {number} of {} left no log", args.env)))?;
         tail(&String::from_utf8_lossy(&text).lines().collect::<Vec<_>>(), args.n);

@@ -112,6 +112,13 @@ impl Event {
         }
     }
 
+    /// Whether the two are about the same generation, or the same person's order.
+    pub(super) fn tells_of(&self, other: &Self) -> bool {
+        let generation = self.generation.is_some() && self.generation == other.generation;
+        let order = self.by.is_some() && (self.kind, &self.by, &self.why) == (other.kind, &other.by, &other.why);
+        self.env == other.env && (generation || order)
+    }
+
     pub(super) fn insert(&self, connection: &Connection) -> rusqlite::Result<()> {
         let text =
             "INSERT INTO event (at, env, generation, kind, release, rev, deploy_commit, by, why, took_ms, summary)

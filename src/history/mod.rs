@@ -4,7 +4,8 @@
 )]
 //! What happened, for people: one row an event, in SQLite, readable while a pass writes.
 //!
-//! Nothing decides by it. It can be lost or broken without harm to what serves: a failing history never fails a release.
+//! Nothing decides by it. It can be lost or broken without harm to what serves: a failing history never fails a release. When it
+//! begins anew, it begins with [`Remains`]: what the host still knows by itself.
 
 mod event;
 
@@ -56,7 +57,7 @@ pub enum HistoryError {
         found: i64,
     },
     /// It is broken; the next write moves it aside and begins a fresh one.
-    #[error("{} is damaged; the next pass keeps a copy beside it and begins a new one", .path.display())]
+    #[error("{} is damaged; the next event keeps it aside and rebuilds it from the generations", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -83,6 +84,9 @@ pub enum HistoryError {
 
 type Result<T> = std::result::Result<T, HistoryError>;
 
+/// What generations, holds and quarantine still say of what happened, for a history that begins anew.
+pub type Remains<'a> = &'a dyn Fn() -> Vec<Event>;
+
 /// An open history.
 #[derive(Debug)]
 pub struct History {
@@ -90,39 +94,65 @@ pub struct History {
     connection: Connection,
 }
 
+/// Adds an event, and makes the history when there is none; the directory must be there. A damaged one is renamed to
+/// `history.sqlite.corrupt-TIME`. What begins anew begins with what remains, and the line that is returned says so.
+pub fn record(path: &Path, event: &Event, remains: Remains<'_>) -> Result<Option<String>> {
+    let before = || remains().into_iter().filter(|known| !known.tells_of(event)).collect();
+    let remains: Remains<'_> = &before;
+    let (history, mut note) = match History::open(path, event.at, remains) {
+        Err(HistoryError::Damaged { source, .. }) => History::open_again(path, event.at, &source, remains)?,
+        other => other?,
+    };
+    match event.insert(&history.connection).map_err(failed(path)) {
+        Err(HistoryError::Damaged { source, .. }) => {
+            drop(history);
+            let (again, why) = History::open_again(path, event.at, &source, remains)?;
+            note = why;
+            event.insert(&again.connection).map_err(failed(path))?;
+        }
+        other => other?,
+    }
+    Ok(note)
+}
+
 impl History {
-    /// Opens the history for writing, and makes it when there is none; the directory must be there. A damaged one is renamed
-    /// to `history.sqlite.corrupt-TIME`, and the fresh one begins with an event that says so.
-    pub fn open(path: &Path, now: Timestamp) -> Result<Self> {
-        match Self::begin(path, now, None) {
-            Err(HistoryError::Damaged { source, .. }) => Self::begin_again(path, now, &source),
+    /// Opens the history for reading; `None` when there is none yet.
+    pub fn open_to_read(path: &Path) -> Result<Option<Self>> {
+        match Self::read(path) {
+            Err(HistoryError::Sqlite { source, .. }) if stands_still(&source) && path.exists() => {
+                Self::read_still(path)
+            }
+            Err(HistoryError::Sqlite { source, .. }) if source.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+                if path.exists() {
+                    Err(HistoryError::Sqlite { path: path.to_owned(), source })
+                } else {
+                    Ok(None)
+                }
+            }
             other => other,
         }
     }
 
-    /// Opens the history for reading; `None` when there is none yet.
-    pub fn open_to_read(path: &Path) -> Result<Option<Self>> {
+    fn read(path: &Path) -> Result<Option<Self>> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = match Connection::open_with_flags(path, flags) {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) && !path.exists() => {
-                return Ok(None);
-            }
-            other => other.map_err(failed(path))?,
-        };
+        Self::existing(path, Connection::open_with_flags(path, flags))
+    }
+
+    /// On a disk that nobody can write: as it is, without the shared memory that readers and writers agree in
+    /// (<https://sqlite.org/wal.html#read_only_databases>).
+    fn read_still(path: &Path) -> Result<Option<Self>> {
+        let escaped = [("%", "%25"), ("?", "%3f"), ("#", "%23")]
+            .iter()
+            .fold(path.display().to_string(), |text, (odd, code)| text.replace(odd, code));
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        Self::existing(path, Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags))
+    }
+
+    fn existing(path: &Path, opened: rusqlite::Result<Connection>) -> Result<Option<Self>> {
+        let connection = opened.map_err(failed(path))?;
         connection.busy_timeout(BUSY).map_err(failed(path))?;
         // 0: another process is about to make it.
         if schema(path, &connection)? == 0 { Ok(None) } else { Ok(Some(Self { path: path.to_owned(), connection })) }
-    }
-
-    /// Adds an event. When the file turns out to be damaged, it is moved aside as by [`open`](Self::open).
-    pub fn append(&mut self, event: &Event) -> Result<()> {
-        match event.insert(&self.connection).map_err(failed(&self.path)) {
-            Err(HistoryError::Damaged { source, .. }) => {
-                *self = Self::begin_again(&self.path, event.at, &source)?;
-                event.insert(&self.connection).map_err(failed(&self.path))
-            }
-            other => other,
-        }
     }
 
     /// The latest `limit` events, newest first; of one environment or, with `None`, of all and of the host.
@@ -147,36 +177,75 @@ impl History {
 }
 
 impl History {
-    /// Opens or makes the file; `why` it begins, when that is worth a word.
-    fn begin(path: &Path, now: Timestamp, why: Option<String>) -> Result<Self> {
+    /// Opens or makes the file; the line says what it began with, where it was made and something was there before.
+    fn open(path: &Path, now: Timestamp, remains: Remains<'_>) -> Result<(Self, Option<String>)> {
+        Self::begin(path, now, None, remains)
+    }
+
+    fn open_again(
+        path: &Path,
+        now: Timestamp,
+        damage: &rusqlite::Error,
+        remains: Remains<'_>,
+    ) -> Result<(Self, Option<String>)> {
+        let aside = move_aside(path, now).map_err(|source| HistoryError::Aside { path: path.to_owned(), source })?;
+        let why = format!("the one before was damaged ({damage}); it is kept as {}", aside.display());
+        Self::begin(path, now, Some(why), remains)
+    }
+
+    fn begin(path: &Path, now: Timestamp, why: Option<String>, remains: Remains<'_>) -> Result<(Self, Option<String>)> {
         let mut connection = Connection::open(path).map_err(failed(path))?;
         connection.busy_timeout(BUSY).map_err(failed(path))?;
+        let mut begun = None;
         if schema(path, &connection)? < SCHEMA {
-            create(&mut connection, now, why).map_err(failed(path))?;
+            begun = create(&mut connection, now, why, remains).map_err(failed(path))?;
         }
         // Damage shows where the last rows and their index are, if anywhere.
         let history = Self { path: path.to_owned(), connection };
         history.list(None, 1)?;
-        Ok(history)
-    }
-
-    fn begin_again(path: &Path, now: Timestamp, damage: &rusqlite::Error) -> Result<Self> {
-        let aside = move_aside(path, now).map_err(|source| HistoryError::Aside { path: path.to_owned(), source })?;
-        let why = format!("the one before was damaged ({damage}); it is kept as {}", aside.display());
-        Self::begin(path, now, Some(why))
+        Ok((history, begun.map(|begun| line(path, &begun))))
     }
 }
 
-fn create(connection: &mut Connection, now: Timestamp, why: Option<String>) -> rusqlite::Result<()> {
+/// `history.sqlite: rebuilt from what this host still knows, 3 events; …`
+fn line(path: &Path, begun: &Event) -> String {
+    let why = begun.why.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
+    format!("{}: {}{why}", path.display(), begun.summary)
+}
+
+/// The first event of the new file, unless it is a host's first.
+fn create(
+    connection: &mut Connection,
+    now: Timestamp,
+    why: Option<String>,
+    remains: Remains<'_>,
+) -> rusqlite::Result<Option<Event>> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     let change = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     // Another process may have been quicker.
-    if change.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? < SCHEMA {
-        change.execute_batch(CREATE)?;
-        let begun = Event { why, ..Event::new(now, None, EventKind::Begun, "the history begins here") };
-        begun.insert(&change)?;
+    if change.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? >= SCHEMA {
+        return Ok(None);
     }
-    change.commit()
+    change.execute_batch(CREATE)?;
+    let known = remains();
+    for event in &known {
+        event.insert(&change)?;
+    }
+    let summary = match known.len() {
+        0 => "the history begins here".to_owned(),
+        1 => "rebuilt from what this host still knows: 1 event".to_owned(),
+        several => format!("rebuilt from what this host still knows: {several} events"),
+    };
+    let first = why.is_none() && known.is_empty();
+    let begun = Event { why, ..Event::new(now, None, EventKind::Begun, summary) };
+    begun.insert(&change)?;
+    change.commit()?;
+    Ok((!first).then_some(begun))
+}
+
+/// What SQLite says where the files beside the database can't be made.
+fn stands_still(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }
 
 /// The file's schema; 0 is an empty file.
@@ -204,13 +273,15 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Tells damage from everything else that SQLite may refuse. A table that is not there is damage too.
+/// Tells damage from everything else that SQLite may refuse. A table that is not there is damage too, and so is a nothing where the
+/// table allows none: pages beyond the end of a file that was cut read as zeros.
 fn failed(path: &Path) -> impl FnOnce(rusqlite::Error) -> HistoryError {
     let path = path.to_owned();
     move |source| {
         let code = source.sqlite_error_code();
         let no_table = code == Some(ErrorCode::Unknown) && source.to_string().contains("no such table");
-        if no_table || matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
+        let impossible = matches!(source, rusqlite::Error::InvalidColumnType(..));
+        if no_table || impossible || matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
             HistoryError::Damaged { path, source }
         } else {
             HistoryError::Sqlite { path, source }

@@ -21,6 +21,28 @@ fn file() -> (tempfile::TempDir, PathBuf) {
     (directory, path)
 }
 
+/// A host of which nothing is known.
+fn nothing() -> Vec<Event> {
+    Vec::new()
+}
+
+/// Two generations that are still there.
+fn generations() -> Vec<Event> {
+    [1, 2]
+        .map(|number| Event { generation: Some(number), ..event("bakery/pro", &format!("released v{number}")) })
+        .into()
+}
+
+fn open(path: &Path) -> History {
+    History::open(path, now(), &nothing).unwrap().0
+}
+
+impl History {
+    fn add(&self, event: &Event) {
+        event.insert(&self.connection).unwrap();
+    }
+}
+
 fn summaries(history: &History) -> Vec<String> {
     history.list(None, 100).unwrap().into_iter().map(|event| event.summary).collect()
 }
@@ -39,7 +61,7 @@ fn an_event_comes_back_whole() {
         took: Some(Duration::from_millis(6200)),
         ..event("bakery/pro", "v1.4.2 -> v1.5.0")
     };
-    History::open(&path, now()).unwrap().append(&whole).unwrap();
+    assert_eq!(record(&path, &whole, &nothing).unwrap(), None);
     let reader = History::open_to_read(&path).unwrap().unwrap();
     assert_eq!(reader.list(Some(&env("bakery/pro")), 10).unwrap(), [whole]);
     assert!(reader.list(Some(&env("bakery/dev")), 10).unwrap().is_empty());
@@ -49,7 +71,7 @@ fn an_event_comes_back_whole() {
 fn every_kind_is_stored_as_serde_writes_it() {
     use EventKind as K;
     let (_directory, path) = file();
-    let mut history = History::open(&path, now()).unwrap();
+    let history = open(&path);
     let kinds = [
         K::Released,
         K::NotReleased,
@@ -67,7 +89,7 @@ fn every_kind_is_stored_as_serde_writes_it() {
         K::Begun,
     ];
     for kind in kinds {
-        history.append(&Event { kind, ..event("bakery/pro", kind.as_str()) }).unwrap();
+        history.add(&Event { kind, ..event("bakery/pro", kind.as_str()) });
     }
     for event in history.list(None, 100).unwrap().iter().filter(|event| event.env.is_some()) {
         assert_eq!(event.summary, event.kind.as_str());
@@ -77,9 +99,9 @@ fn every_kind_is_stored_as_serde_writes_it() {
 #[test]
 fn the_newest_come_first_and_each_environment_has_a_latest() {
     let (_directory, path) = file();
-    let mut history = History::open(&path, now()).unwrap();
+    let history = open(&path);
     for (name, summary) in [("bakery/pro", "1"), ("bakery/dev", "2"), ("bakery/pro", "3")] {
-        history.append(&event(name, summary)).unwrap();
+        history.add(&event(name, summary));
     }
     assert_eq!(summaries(&history), ["3", "2", "1", "the history begins here"]);
     assert_eq!(history.list(None, 2).unwrap().len(), 2);
@@ -90,8 +112,8 @@ fn the_newest_come_first_and_each_environment_has_a_latest() {
 #[test]
 fn readers_do_not_wait_for_a_writer() {
     let (_directory, path) = file();
-    let mut history = History::open(&path, now()).unwrap();
-    history.append(&event("bakery/pro", "before")).unwrap();
+    let history = open(&path);
+    history.add(&event("bakery/pro", "before"));
     let writer = Connection::open(&path).unwrap();
     writer.execute_batch("BEGIN IMMEDIATE; DELETE FROM event;").unwrap();
     let reader = History::open_to_read(&path).unwrap().unwrap();
@@ -106,40 +128,109 @@ fn no_history_yet_is_no_error() {
     assert!(History::open_to_read(&path).unwrap().is_none());
 }
 
+fn database_with(path: &Path, events: usize) {
+    let history = open(path);
+    (0..events).for_each(|n| history.add(&event("bakery/pro", &format!("event {n} {}", "x".repeat(200)))));
+}
+
+/// The file is moved aside, what remains is written first, and the one line says all of it.
+#[track_caller]
+fn is_rebuilt(directory: &Path, path: &Path) {
+    let said = record(path, &event("bakery/pro", "after"), &generations).unwrap().expect("a line");
+    let kept = directory.join("history.sqlite.corrupt-20261121T024107Z");
+    assert!(said.contains("rebuilt from what this host still knows: 2 events; the one before was damaged ("), "{said}");
+    assert!(said.contains(&kept.display().to_string()) && said.lines().count() == 1, "{said}");
+    assert!(kept.exists());
+    let reader = History::open_to_read(path).unwrap().unwrap();
+    let begun = "rebuilt from what this host still knows: 2 events";
+    assert_eq!(summaries(&reader), ["after", begun, "released v2", "released v1"]);
+    assert_eq!(record(path, &event("bakery/pro", "later"), &generations).unwrap(), None, "said once");
+}
+
 #[test]
-fn a_damaged_history_is_kept_aside_and_a_fresh_one_says_so() {
+fn garbage_is_kept_aside_and_the_history_is_rebuilt() {
     let (directory, path) = file();
     std::fs::write(&path, b"not a database at all, but long enough to be looked at".repeat(100)).unwrap();
     assert!(matches!(History::open_to_read(&path), Err(HistoryError::Damaged { .. })));
-    let mut history = History::open(&path, now()).unwrap();
-    history.append(&event("bakery/pro", "after")).unwrap();
-    let events = history.list(None, 10).unwrap();
-    assert_eq!((events.len(), events[1].kind), (2, EventKind::Begun));
-    assert!(events[1].why.as_ref().unwrap().contains("history.sqlite.corrupt-20261121T024107Z"));
+    is_rebuilt(directory.path(), &path);
     let kept = std::fs::read(directory.path().join("history.sqlite.corrupt-20261121T024107Z")).unwrap();
     assert!(kept.starts_with(b"not a database"));
+}
+
+/// Cut anywhere, the events that are asked for come out of it, or it is known to be damaged; a pass always gets its event in.
+#[test]
+fn a_truncated_history_is_damaged_or_whole_and_always_writable() {
+    let (_directory, whole) = file();
+    database_with(&whole, 100);
+    let bytes = std::fs::read(&whole).unwrap();
+    let mut rebuilt = 0;
+    for length in (1..bytes.len()).step_by(997) {
+        let (_directory, path) = file();
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        rebuilt += usize::from(record(&path, &event("bakery/pro", "after"), &generations).unwrap().is_some());
+        let reader = History::open_to_read(&path).unwrap().unwrap();
+        assert_eq!(reader.list(None, 1).unwrap()[0].summary, "after", "{length} of {} bytes", bytes.len());
+    }
+    assert!(rebuilt > 5, "only {rebuilt} of the cuts were seen");
+}
+
+#[test]
+fn a_page_that_was_overwritten_is_damage() {
+    let (directory, path) = file();
+    database_with(&path, 100);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = bytes.len() - 4096;
+    bytes[4096..last].fill(0xa5);
+    std::fs::write(&path, bytes).unwrap();
+    is_rebuilt(directory.path(), &path);
+}
+
+#[test]
+fn a_lost_history_is_rebuilt_and_the_event_itself_is_not_told_twice() {
+    let (_directory, path) = file();
+    let second = Event { generation: Some(2), ..event("bakery/pro", "released v2 in 3s") };
+    let said = record(&path, &second, &generations).unwrap().expect("a line");
+    assert!(said.ends_with("history.sqlite: rebuilt from what this host still knows: 1 event"), "{said}");
+    let begun = "rebuilt from what this host still knows: 1 event";
+    assert_eq!(summaries(&open(&path)), ["released v2 in 3s", begun, "released v1"]);
+}
+
+#[test]
+fn a_hosts_first_event_is_nothing_to_speak_of() {
+    let (_directory, path) = file();
+    assert_eq!(record(&path, &event("bakery/pro", "released v1"), &nothing).unwrap(), None);
+    assert_eq!(summaries(&open(&path)), ["released v1", "the history begins here"]);
 }
 
 #[test]
 fn damage_that_shows_only_at_a_write_is_survived_too() {
     let (_directory, path) = file();
-    let mut history = History::open(&path, now()).unwrap();
-    Connection::open(&path).unwrap().execute_batch("DROP TABLE event").unwrap();
-    history.append(&event("bakery/pro", "after")).unwrap();
-    assert_eq!(summaries(&history), ["after", "the history begins here"]);
+    drop(open(&path));
+    Connection::open(&path).unwrap().execute_batch("DROP INDEX event_env; ALTER TABLE event RENAME TO gone").unwrap();
+    assert!(record(&path, &event("bakery/pro", "after"), &nothing).unwrap().is_some());
+    assert_eq!(summaries(&open(&path)), ["after", "the history begins here"]);
 }
 
 #[test]
-fn a_newer_schema_is_left_alone() {
+fn a_newer_schema_is_refused_by_name_and_left_alone() {
     let (_directory, path) = file();
-    drop(History::open(&path, now()).unwrap());
+    drop(open(&path));
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
-    assert!(matches!(History::open(&path, now()), Err(HistoryError::Newer { found: 2, .. })));
-    assert!(matches!(History::open_to_read(&path), Err(HistoryError::Newer { found: 2, .. })));
+    let before = std::fs::read(&path).unwrap();
+    for error in [
+        record(&path, &event("bakery/pro", "after"), &generations).unwrap_err(),
+        History::open_to_read(&path).unwrap_err(),
+    ] {
+        assert!(matches!(error, HistoryError::Newer { found: 2, .. }));
+        let said = error.to_string();
+        assert!(said.starts_with(&path.display().to_string()) && said.contains("schema 2, this one knows 1"), "{said}");
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
 #[test]
 fn a_missing_directory_is_a_plain_refusal() {
-    let error = History::open(Path::new("/nonexistent/history.sqlite"), now()).unwrap_err();
+    let path = Path::new("/nonexistent/history.sqlite");
+    let error = record(path, &event("bakery/pro", "after"), &nothing).unwrap_err();
     assert!(matches!(error, HistoryError::Sqlite { .. }), "{error:?}");
 }

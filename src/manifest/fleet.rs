@@ -6,11 +6,12 @@ use crate::model::PortRange;
 
 use super::diagnostic::Diagnostics;
 use super::document::{At, Source};
+use super::kind::Kind;
 use super::layer::Layer;
+use super::notify::{self, Notify};
 use super::reader::Keys;
-use super::sections::{self, Kind};
+use super::sections;
 use super::unknown;
-use super::value;
 use super::version::Version;
 
 /// Where ports may be taken, and how many.
@@ -28,17 +29,6 @@ impl Default for PortPolicy {
     fn default() -> Self {
         Self { pool: PortRange { first: 49152, last: 65535 }, per_project: 50, per_environment: 10 }
     }
-}
-
-/// Who is told of a change of state.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notify {
-    /// An address.
-    pub email: Option<String>,
-    /// A URL that is posted to.
-    pub webhook: Option<String>,
-    /// A URL that is asked after each good pass.
-    pub heartbeat: Option<String>,
 }
 
 /// The file, read.
@@ -65,7 +55,7 @@ pub(super) fn read<'t>(
     let fleet = Fleet {
         requires: requires.map_or(Version(0, 1, 0), |at| at.value),
         ports: keys.table("ports", ports).unwrap_or_default(),
-        notify: keys.table("notify", notify).unwrap_or_default(),
+        notify: keys.table("notify", notify::read).unwrap_or_default(),
         defaults: keys.open_table("defaults", |keys| sections::read(keys, Kind::Defaults)).unwrap_or_default(),
     };
     unknown::complain(&mut keys);
@@ -109,12 +99,4 @@ fn ports(keys: &mut Keys<'_, '_>) -> PortPolicy {
         keys.out.push(complaint.label(format!("{} of {}", policy.per_environment, policy.per_project)));
     }
     policy
-}
-
-fn notify(keys: &mut Keys<'_, '_>) -> Notify {
-    let mut text = |key| keys.parse(key, value::line).map(|at| at.value);
-    let notify = Notify { email: text("email"), webhook: text("webhook"), heartbeat: text("heartbeat") };
-    let warning = keys.header.error("notifications are not sent by this version").warning();
-    keys.out.push(warning.label("read, and without effect"));
-    notify
 }

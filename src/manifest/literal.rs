@@ -6,8 +6,8 @@ use toml::de::DeValue;
 
 use super::document::{At, Spot};
 use super::environment::Literal;
+use super::kind::{Kind, weakened};
 use super::reader::{Keys, Raw, as_integer, wrong_type};
-use super::sections::{Kind, weakened};
 use super::unknown::lower_case;
 use super::value::{header_name, is_upper, line};
 

@@ -10,9 +10,11 @@ mod document;
 mod environment;
 mod fleet;
 mod hosts;
+mod kind;
 mod later;
 mod layer;
 mod literal;
+mod notify;
 mod ports;
 mod reader;
 mod repository;
@@ -29,8 +31,9 @@ pub use diagnostic::{Concern, Diagnostic, Diagnostics, Invalid, Place, Severity}
 pub use environment::{
     Django, Environment, Expect, Gunicorn, Health, Literal, Logs, Migrations, Nginx, Policy, Python, Rev, Web,
 };
-pub use fleet::{Notify, PortPolicy};
+pub use fleet::PortPolicy;
 pub use hosts::HostEntry;
+pub use notify::Notify;
 pub use repository::{Repository, parse};
 pub use tree::{Entry, LARGEST_FILE, Tree};
 pub use version::Version;

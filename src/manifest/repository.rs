@@ -11,14 +11,16 @@ use super::candidate::{Candidate, Project, Projects};
 use super::diagnostic::{Concern, Diagnostic, Diagnostics, Invalid};
 use super::document::{self, Source};
 use super::environment::Environment;
-use super::fleet::{self, Fleet, Notify, PortPolicy};
+use super::fleet::{self, Fleet, PortPolicy};
 use super::hosts::{self, HostEntry, Hosts};
+use super::kind::Kind;
 use super::layer::Layer;
+use super::notify::Notify;
 use super::ports;
 use super::reader::Keys;
 use super::resolve;
 use super::rules;
-use super::sections::{self, Kind};
+use super::sections;
 use super::tree::{Entry, FLEET, Misplaced, Role, Tree, role};
 use super::version::Version;
 

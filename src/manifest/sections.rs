@@ -6,23 +6,13 @@ use crate::model::{Domain, PortRange, UserName};
 
 use super::document::At;
 use super::environment::{Migrations, Rev};
+use super::kind::{Kind, weakened};
 use super::later;
 use super::layer::{DjangoLayer, GunicornLayer, HealthLayer, Layer, LogsLayer, NginxLayer, Section};
 use super::literal;
 use super::reader::{Keys, wrong_type};
 use super::unknown;
 use super::value;
-
-/// Which of the three layers is read: what it may say depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// `[defaults]` of portreeve.toml
-    Defaults,
-    /// `project.toml`
-    Project,
-    /// The environment's own file.
-    Environment,
-}
 
 /// Reads all keys of a layer, and complains about those that it doesn't know; what `kind` may not say is complained about and left out.
 pub(super) fn read<'t>(keys: &mut Keys<'_, 't>, kind: Kind) -> Layer<'t> {
@@ -161,14 +151,6 @@ fn django<'t>(keys: &mut Keys<'_, 't>, kind: Kind) -> DjangoLayer<'t> {
     weakened(keys, "debug", layer.debug.is_some_and(|debug| debug.value));
     weakened(keys, "migrate", layer.migrate.is_some_and(|migrate| migrate.value == Migrations::Any));
     DjangoLayer { debug: None, migrate: None, ..layer }
-}
-
-/// Only an environment's own file weakens its policy.
-pub(super) fn weakened(keys: &mut Keys<'_, '_>, key: &str, weaker: bool) {
-    if let Some(spot) = keys.key_spot(key).filter(|_| weaker) {
-        let complaint = spot.error(format!("`{key}` weakens every environment below"));
-        keys.out.push(complaint.label("say it in the environment's own file"));
-    }
 }
 
 fn migrations(text: &str) -> Result<Migrations, &'static str> {

@@ -249,6 +249,21 @@ impl Layout {
         self.env_generations(name).join(format!("{number}.migrated"))
     }
 
+    /// Beside a generation: the static files that its release asks for.
+    pub fn static_note(&self, name: &EnvName, number: GenerationNumber) -> PathBuf {
+        self.env_generations(name).join(format!("{number}.static"))
+    }
+
+    /// What the build of an attempt said, and its processes, when it failed.
+    pub fn attempt_log(&self, name: &EnvName, number: GenerationNumber) -> PathBuf {
+        self.attempts().join(format!("{}.{number}.log", name.flat()))
+    }
+
+    /// Holds and quarantine of `name`.
+    pub fn standing(&self, name: &EnvName) -> PathBuf {
+        self.policy().join(format!("{}.json", name.flat()))
+    }
+
     /// The commit point of `name`.
     pub fn active_link(&self, name: &EnvName) -> PathBuf {
         self.active().join(name.flat())

@@ -2,6 +2,7 @@
 //!
 //! Each type is parsed once, at the border, and never checked again. Nothing here touches the machine.
 
+mod address;
 mod digest;
 mod duration;
 mod env_layout;
@@ -14,6 +15,7 @@ mod port;
 mod service;
 mod slot;
 
+pub use address::{AddressError, MailAddress, SecretUrl};
 pub use digest::{CommitId, Digest, ReleaseId};
 pub use duration::{Span, SpanError};
 pub use env_layout::EnvLayout;

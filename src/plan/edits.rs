@@ -17,8 +17,9 @@ pub struct Edited {
 /// What stands for a value that is not shown.
 const HIDDEN: &str = "…";
 
-/// A key that has one of these words in its name has a secret for a value.
-const SECRET_WORDS: [&str; 8] = ["SECRET", "PASSWORD", "PASSWD", "TOKEN", "KEY", "CREDENTIAL", "PRIVATE", "DSN"];
+/// A key that has one of these words in its name has a secret for a value. Whoever knows a webhook's address may post there.
+const SECRET_WORDS: [&str; 10] =
+    ["SECRET", "PASSWORD", "PASSWD", "TOKEN", "KEY", "CREDENTIAL", "PRIVATE", "DSN", "WEBHOOK", "HEARTBEAT"];
 
 /// The difference between two texts of the file at `path`; `None` when no line differs.
 pub fn edited(path: &str, before: &str, after: &str) -> Option<Edited> {
@@ -48,6 +49,36 @@ fn shown(text: &str) -> Vec<String> {
         without(text, whole, &hidden)
     });
     lines.collect()
+}
+
+/// The bytes of a manifest, as many as they were, with a `*` for each byte of what looks like a secret: for the source line of a
+/// complaint, which keeps its columns. In a text that is no TOML, whatever follows the host of a URL is taken for one.
+pub fn masked(bytes: &[u8]) -> Vec<u8> {
+    let mut out = bytes.to_vec();
+    for span in std::str::from_utf8(bytes).map(secrets).unwrap_or_default() {
+        let hidden = out.get_mut(span).unwrap_or_default().iter_mut();
+        hidden.filter(|byte| !byte.is_ascii_control()).for_each(|byte| *byte = b'*');
+    }
+    out
+}
+
+fn secrets(text: &str) -> Vec<Range<usize>> {
+    let Ok(table) = DeTable::parse(text) else { return beyond_hosts(text) };
+    let mut hidden = Vec::new();
+    hide(table.get_ref(), false, &mut hidden);
+    // The quotes stay: without them the line would look wrong in another way than it is.
+    let quoted = |span: &Range<usize>| text[span.clone()].starts_with(['"', '\'']);
+    hidden.into_iter().map(|span| if quoted(&span) { span.start + 1..span.end - 1 } else { span }).collect()
+}
+
+/// What follows each URL's host, to the end of its line.
+fn beyond_hosts(text: &str) -> Vec<Range<usize>> {
+    let beyond = |(at, mark): (usize, &str)| {
+        let start = at + mark.len();
+        let line = text[start..].lines().next().unwrap_or_default();
+        Some(start + line.find(['/', '?', '@'])? + 1..start + line.len())
+    };
+    text.match_indices("://").filter_map(beyond).collect()
 }
 
 /// The part of `text` in `line`, with each hidden span in it replaced.
@@ -119,6 +150,8 @@ mod tests {
             "[settings.API_TOKENS]\none = \"hunter2\"\n",
             "[settings]\nMAIL = { user = \"x\", password = \"hunter2\" }\n",
             "[env]\nBROKER = \"amqp://app:hunter2@mq.example/x\"\n",
+            "[notify]\nwebhook = \"https://chat.example.org/hunter2\"\n",
+            "[notify]\nheartbeat = \"https://watch.example.org/ping/hunter2\"\n",
             "[env]\nSECRET_PIN = 2\n\n[settings]\nAWS_SECRET = 'hunter2'\n",
             "[settings\nno toml, hunter2",
         ] {
@@ -137,5 +170,16 @@ mod tests {
     fn an_address_without_a_password_is_shown() {
         let found = lines("", "git = \"ssh://git@git.example.org/bakery.git\"\n");
         assert_eq!(found, ["+git = \"ssh://git@git.example.org/bakery.git\""]);
+    }
+
+    #[test]
+    fn a_complaint_about_a_secret_shows_its_place_and_not_the_secret() {
+        let text = "[notify]\nwebhook = \"chat/hunter2\" # ours\nemail = \"ops\"\n";
+        let shown = String::from_utf8(masked(text.as_bytes())).unwrap();
+        assert_eq!(shown, text.replace("chat/hunter2", "************"));
+        let broken = "[notify]\nwebhook = \"https://chat.example/hunter2\nheartbeat = 1\n";
+        let shown = String::from_utf8(masked(broken.as_bytes())).unwrap();
+        assert!(!shown.contains("hunter2") && shown.contains("https://chat.example/") && shown.len() == broken.len());
+        assert_eq!(masked(b"\xff\xfe"), b"\xff\xfe");
     }
 }

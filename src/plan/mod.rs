@@ -4,7 +4,7 @@ mod decide;
 mod edits;
 
 pub use decide::{Decision, decide};
-pub use edits::{Edited, edited};
+pub use edits::{Edited, edited, masked};
 
 use crate::desired::Wanted;
 use crate::model::{CommitId, EnvName};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::context::Entry;
-use super::{Context, Event, Failure, Phase};
+use super::{Context, Event, Failure, Phase, statics, sweep};
 use crate::desired::{Generation, Wanted};
 use crate::host::{Exit, Run};
 use crate::model::{EnvLayout, Found, Identity, Node};
@@ -73,15 +73,9 @@ impl<'a> Build<'a> {
         Ok(true)
     }
 
-    /// Removes what a killed build left: its insides as the application, because only the application could write them.
+    /// Removes what a killed build left.
     fn clear(&self, venv: &Path) -> Result<(), Failure> {
-        let fail = Failure::on_host(Phase::Build);
-        if self.cx.host.files().look(venv).map_err(&fail)? == Found::Absent {
-            return Ok(());
-        }
-        let find = self.cx.host.processes().find(&["find"]).unwrap_or_else(|| PathBuf::from("/usr/bin/find"));
-        self.run(&find, &[&text(venv), "-mindepth", "1", "-delete"], BTreeMap::new(), Path::new("/"))?;
-        self.cx.host.files().remove_tree(venv).map_err(&fail)
+        sweep::remove(self.cx, Some(self.owners.app), venv, &["-mindepth", "1"])
     }
 
     fn install(&self, venv: &Path) -> Result<(), Failure> {
@@ -132,6 +126,7 @@ impl<'a> Build<'a> {
         }
         if django.collectstatic {
             self.manage(&env, &["collectstatic", "--noinput", "-v", "0"], "collectstatic failed")?;
+            statics::remember(self.cx, generation, &self.paths)?;
         }
         Ok(())
     }
@@ -139,10 +134,9 @@ impl<'a> Build<'a> {
     /// Only where the tree holds messages: Django's command fails without any, and needs gettext on the host.
     fn has_messages(&self) -> Result<bool, Failure> {
         let release = self.paths.release(&self.wanted.release);
-        let find = self.cx.host.processes().find(&["find"]).unwrap_or_else(|| PathBuf::from("/usr/bin/find"));
-        let exit =
-            self.run(&find, &[&text(&release), "-name", "*.po", "-print", "-quit"], BTreeMap::new(), Path::new("/"))?;
-        Ok(!exit.stdout.is_empty())
+        let found =
+            sweep::run(self.cx, self.owners.app, "find", &[&text(&release), "-name", "*.po", "-print", "-quit"])?;
+        Ok(!found.stdout.is_empty())
     }
 
     /// Runs manage.py with these arguments.

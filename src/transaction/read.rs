@@ -8,6 +8,7 @@ use crate::desired::{Generation, Listing};
 use crate::host::{Files, HostError};
 use crate::model::{Digest, EnvName, Found, GenerationNumber, Service, Slot, SlotId};
 use crate::observed::{Drift, Expectation, Installed, expectations};
+use crate::policy::{FailureClass, Standing};
 
 /// No file of ours is larger.
 const LIMIT: u64 = 8 * 1024 * 1024;
@@ -70,7 +71,8 @@ fn masked(cx: &Context<'_>, installed: &Installed) -> Result<BTreeSet<Slot>, Hos
     Ok(masked)
 }
 
-fn number_behind(files: &dyn Files, link: &Path) -> Result<Option<GenerationNumber>, HostError> {
+/// The generation that a link leads to.
+pub fn number_behind(files: &dyn Files, link: &Path) -> Result<Option<GenerationNumber>, HostError> {
     Ok(match files.look(link)? {
         Found::Link(target) => target.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()),
         _ => None,
@@ -94,10 +96,21 @@ pub fn read_generation(
     match bytes.map(|bytes| Generation::parse(&bytes)) {
         Some(Ok(generation)) => Ok(Some(generation)),
         Some(Err(error @ crate::desired::GenerationError::Newer(_))) => {
-            Err(Failure::new(crate::policy::FailureClass::Host, Phase::Recover, error.to_string()))
+            Err(Failure::new(FailureClass::Host, Phase::Recover, error.to_string()))
         }
         Some(Err(crate::desired::GenerationError::Damaged(_))) | None => Ok(None),
     }
+}
+
+/// Holds and quarantine; no record is a clean one. One that can't be read keeps the environment as it is.
+pub fn standing(cx: &Context<'_>, name: &EnvName) -> Result<Standing, Failure> {
+    let path = cx.layout.standing(name);
+    let bytes = cx.host.files().read(&path, LIMIT).map_err(Failure::on_host(Phase::Recover))?;
+    let Some(bytes) = bytes else { return Ok(Standing::default()) };
+    Standing::parse(&bytes).map_err(|error| {
+        let cause = format!("{}: {}", path.display(), super::chain(&error));
+        Failure::new(FailureClass::Host, Phase::Recover, cause)
+    })
 }
 
 /// Whether a generation was tried and never held.

@@ -1,16 +1,16 @@
 //! The transaction: from the active generation to another one, or back.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::build::Build;
 use super::{
-    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, migrate, room, slot, stage, validate,
+    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, migrate, prune, room, slot, stage, validate,
 };
 use crate::desired::{Generation, Wanted, Why};
 use crate::host::HostError;
-use crate::model::{EnvName, GenerationNumber, Identity, Node, Slot};
+use crate::model::{GenerationNumber, Identity, Node, Slot};
 use crate::observed::Installed;
+use crate::policy::FailureClass;
 
 /// Longest log of a build that is kept whole.
 const LOG_LIMIT: u64 = 16 * 1024 * 1024;
@@ -66,7 +66,7 @@ pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
     }
     let started = cx.host.clock().monotonic();
     if let Err(failure) = candidate(cx, installed, going, &generation) {
-        return refused(undo(cx, &intent, failure), false);
+        return refused(undo(cx, &intent, &generation, failure), false);
     }
     match commit_and_verify(cx, &generation) {
         Ok(()) => settle(cx, &intent, &generation, installed),
@@ -76,7 +76,7 @@ pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
         }
         Err(failure) => {
             let seen = failure.kind != FailureKind::Cancelled;
-            return refused(undo(cx, &intent, failure), seen);
+            return refused(undo(cx, &intent, &generation, failure), seen);
         }
     }
     Released::Kept { generation: Box::new(generation), took: cx.host.clock().monotonic().saturating_sub(started) }
@@ -156,15 +156,6 @@ fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> {
     slot::start(cx, generation)
 }
 
-/// Where the build of this attempt is logged.
-pub fn attempt_log(cx: &Context<'_>, generation: &Generation) -> PathBuf {
-    log_of(cx, &generation.name, generation.number)
-}
-
-fn log_of(cx: &Context<'_>, name: &EnvName, number: GenerationNumber) -> PathBuf {
-    cx.layout.attempts().join(format!("{}.{number}.log", name.flat()))
-}
-
 fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> Result<(), Failure> {
     let wanted = &generation.wanted;
     ground::ensure_includes(cx)?;
@@ -172,7 +163,7 @@ fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> 
     let owners = ground::owners(cx, wanted)?;
     ground::ensure_directories(cx, wanted, owners)?;
     room::ensure(cx, wanted)?;
-    let build = Build::new(cx, wanted, owners, attempt_log(cx, generation));
+    let build = Build::new(cx, wanted, owners, cx.layout.attempt_log(&generation.name, generation.number));
     phase(
         cx,
         Phase::Build,
@@ -214,11 +205,15 @@ fn commit_and_verify(cx: &Context<'_>, generation: &Generation) -> Result<(), Fa
 }
 
 /// Goes back to where the transaction began; what went wrong on the way back is added to the failure.
-fn undo(cx: &Context<'_>, intent: &Intent, failure: Failure) -> Failure {
+fn undo(cx: &Context<'_>, intent: &Intent, generation: &Generation, failure: Failure) -> Failure {
     if let Err(error) = keep_words(cx, intent, &failure) {
         cx.report.event(&Event::Note { text: &format!("the log of this attempt is not whole: {error}") });
     }
-    match super::recover::back(cx, intent).and_then(|()| intent.close(cx).map_err(Failure::on_host(Phase::Recover))) {
+    let back = super::recover::back(cx, intent).and_then(|()| {
+        tidy(cx, generation, &failure);
+        intent.close(cx).map_err(Failure::on_host(Phase::Recover))
+    });
+    match back {
         Ok(()) => failure,
         Err(second) => {
             let help = format!("going back failed as well ({second}); the next pass tries again");
@@ -229,6 +224,15 @@ fn undo(cx: &Context<'_>, intent: &Intent, failure: Failure) -> Failure {
     }
 }
 
+/// Takes away what was built, unless the same is to be tried again: then it need not be built a second time.
+fn tidy(cx: &Context<'_>, generation: &Generation, failure: &Failure) {
+    match failure.kind {
+        // Somebody waits for the environment.
+        FailureKind::Cancelled => {}
+        FailureKind::Class(class) => prune::after(cx, &generation.wanted, class != FailureClass::Release),
+    }
+}
+
 /// Adds what the candidate's processes said to the attempt's log, which holds what its build said: the journal forgets, and its
 /// slot gets another tenant.
 fn keep_words(cx: &Context<'_>, intent: &Intent, failure: &Failure) -> Result<(), HostError> {
@@ -236,7 +240,7 @@ fn keep_words(cx: &Context<'_>, intent: &Intent, failure: &Failure) -> Result<()
     if !said_by_processes || failure.log.is_empty() {
         return Ok(());
     }
-    let path = log_of(cx, &intent.env, intent.to);
+    let path = cx.layout.attempt_log(&intent.env, intent.to);
     let mut bytes = cx.host.files().read(&path, LOG_LIMIT)?.unwrap_or_default();
     bytes.extend(failure.log.join("\n").into_bytes());
     bytes.push(b'\n');

@@ -1,6 +1,6 @@
 //! Whether the disk has room for a release.
 
-use super::{Context, Failure, Phase};
+use super::{Context, Failure, Phase, prune};
 use crate::desired::Wanted;
 use crate::model::Found;
 use crate::policy::FailureClass;
@@ -13,8 +13,20 @@ const FOR_TREE: u64 = 50 * MB;
 /// Files of a virtual environment and a tree.
 const INODES: u64 = 20_000;
 
-/// Refuses to begin a build that would fill the disk: then nothing is half-written.
+/// Refuses to begin a build that would fill the disk: then nothing is half-written. What nobody needs goes first.
 pub fn ensure(cx: &Context<'_>, wanted: &Wanted) -> Result<(), Failure> {
+    if lacking(cx, wanted)?.is_some() {
+        prune::after(cx, wanted, true);
+    }
+    match lacking(cx, wanted)? {
+        None => Ok(()),
+        Some(cause) => Err(Failure::new(FailureClass::Host, Phase::Build, cause)
+            .with_help("it is tried again when there is room; nothing is half-written")),
+    }
+}
+
+/// What is missing, in words.
+fn lacking(cx: &Context<'_>, wanted: &Wanted) -> Result<Option<String>, Failure> {
     let fail = Failure::on_host(Phase::Build);
     let paths = cx.paths(wanted);
     let complete = paths.venvs().join(format!("{}.complete", wanted.venv));
@@ -29,8 +41,7 @@ pub fn ensure(cx: &Context<'_>, wanted: &Wanted) -> Result<(), Failure> {
         } else {
             continue;
         };
-        let failure = Failure::new(FailureClass::Host, Phase::Build, format!("{} has {lacking}", place.display()));
-        return Err(failure.with_help("it is tried again when there is room; nothing is half-written"));
+        return Ok(Some(format!("{} has {lacking}", place.display())));
     }
-    Ok(())
+    Ok(None)
 }

@@ -12,6 +12,7 @@ mod agent;
 mod badinput;
 mod base;
 mod cmd;
+mod collect;
 mod commands;
 mod crash;
 mod django;

@@ -193,7 +193,8 @@ fn state(world: &World) -> String {
         find /run/portreeve/bakery_pro /var/lib/portreeve/journal /etc/portreeve/staging \\
             -mindepth 1 -maxdepth 1 -printf '%p\\n' | sort
         for slot in a b; do systemctl show --property=ActiveState,MainPID portreeve-bakery_pro@$slot; done
-        ls /home/foouser/bakery/pro/venvs
+        ls -A /home/foouser/bakery/pro/venvs /home/foouser/bakery/pro/releases
+        find /etc/portreeve/generations/bakery_pro -mindepth 1 -maxdepth 1 -type d -printf '%f\\n' | sort
         ")
 }
 

@@ -1,0 +1,116 @@
+//! The history's writer, and what generations, holds and quarantine still say when it is lost.
+
+use crate::desired::{Generation, Why};
+use crate::history::{self, Event, EventKind, History, HistoryError};
+use crate::model::{EnvName, GenerationNumber};
+use crate::policy::{Hold, HoldKind, Quarantined, Standing};
+use crate::transaction::{self, Context, Event as Said, chain};
+
+use super::read_standing;
+
+/// Writes what happened. A history that can't be written never fails anything: that is said, and so is that it began anew.
+pub(super) fn write(cx: &Context<'_>, event: &Event) {
+    let said = match history::record(&cx.layout.history(), event, &|| remains(cx)) {
+        Ok(said) => said,
+        Err(error) => Some(format!("the history was not written: {}", chain(&error))),
+    };
+    if let Some(text) = said {
+        cx.report.event(&Said::Note { text: &text });
+    }
+}
+
+/// The latest `limit` events, newest first, and a line about where they are from, if that is not the history itself.
+pub fn past(cx: &Context<'_>, env: Option<&EnvName>, limit: u32) -> Result<(Vec<Event>, Option<String>), HistoryError> {
+    let path = cx.layout.history();
+    let opened = History::open_to_read(&path).and_then(|history| match history {
+        Some(history) => history.list(env, limit).map(Some),
+        None => Ok(None),
+    });
+    let why = match opened {
+        Ok(Some(events)) => return Ok((events, None)),
+        Ok(None) => "is not there".to_owned(),
+        Err(HistoryError::Damaged { source, .. }) => format!("is damaged ({source})"),
+        Err(error) => return Err(error),
+    };
+    let known = remains(cx).into_iter().rev().filter(|event| env.is_none() || event.env.as_ref() == env);
+    let events: Vec<Event> = known.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect();
+    let note = format!("{} {why}: this is what the host still knows without it", path.display());
+    let lost = !events.is_empty() || path.exists();
+    Ok((events, lost.then_some(note)))
+}
+
+/// What this host knows without its history, oldest first.
+fn remains(cx: &Context<'_>) -> Vec<Event> {
+    let names = cx.host.files().list(&cx.layout.generations()).unwrap_or_default();
+    let names = names.iter().filter_map(|name| EnvName::parse_flat(name).ok());
+    let mut events: Vec<Event> = names.flat_map(|name| of_environment(cx, &name)).collect();
+    events.sort_by_key(|event| event.at);
+    events
+}
+
+fn of_environment(cx: &Context<'_>, name: &EnvName) -> Vec<Event> {
+    let standing = read_standing(cx, name).unwrap_or_default();
+    let names = cx.host.files().list(&cx.layout.env_generations(name)).unwrap_or_default();
+    let numbers = names.iter().filter_map(|name| name.parse().ok()).filter(|&number: &GenerationNumber| number > 0);
+    let mut events: Vec<Event> = numbers.filter_map(|number| of_generation(cx, name, number, &standing)).collect();
+    let gone =
+        standing.quarantine.iter().filter(|failed| !events.iter().any(|event| event.generation == failed.generation));
+    let gone: Vec<Event> = gone.map(|failed| not_released(name, failed)).collect();
+    events.extend(gone);
+    events.extend(standing.holds().map(|hold| held(name, hold)));
+    events
+}
+
+/// `None`: nothing can be said of it.
+fn of_generation(cx: &Context<'_>, name: &EnvName, number: GenerationNumber, standing: &Standing) -> Option<Event> {
+    let generation = transaction::read_generation(cx, name, number).ok()??;
+    let title = generation.wanted.title();
+    let event = if transaction::was_refused(cx, name, number).ok()? {
+        match standing.quarantine.iter().find(|failed| failed.generation == Some(number)) {
+            Some(failed) => not_released(name, failed),
+            None => {
+                Event::new(generation.at, Some(name.clone()), EventKind::NotReleased, format!("{title} not released"))
+            }
+        }
+    } else {
+        released(&generation, &title)
+    };
+    Some(Event {
+        generation: Some(number),
+        release: Some(generation.wanted.release.clone()),
+        rev: Some(title),
+        deploy_commit: Some(generation.wanted.deploy_commit.clone()),
+        ..event
+    })
+}
+
+fn released(generation: &Generation, title: &str) -> Event {
+    let (kind, summary) = match &generation.why {
+        Why::Push => (EventKind::Released, format!("released {title}")),
+        Why::Rollback(number) => (EventKind::Released, format!("released {title} again, as in generation {number}")),
+        Why::Restart => (EventKind::Restarted, format!("new processes of {title}")),
+    };
+    Event::new(generation.at, Some(generation.name.clone()), kind, summary)
+}
+
+fn not_released(name: &EnvName, failed: &Quarantined) -> Event {
+    let summary = format!("not released: {}: {}", failed.phase, failed.cause);
+    Event {
+        generation: failed.generation,
+        why: Some(failed.cause.clone()),
+        ..Event::new(failed.at, Some(name.clone()), EventKind::NotReleased, summary)
+    }
+}
+
+fn held(name: &EnvName, hold: &Hold) -> Event {
+    let (kind, summary) = match &hold.kind {
+        HoldKind::RolledBack { pinned, .. } => (EventKind::Held, format!("rolled back to generation {pinned}")),
+        HoldKind::Suspended { .. } => (EventKind::Held, "suspended".to_owned()),
+        HoldKind::Stopped => (EventKind::Stopped, "stopped".to_owned()),
+    };
+    Event {
+        by: Some(hold.by.clone()),
+        why: hold.reason.clone(),
+        ..Event::new(hold.since, Some(name.clone()), kind, summary)
+    }
+}

@@ -1,0 +1,187 @@
+//! Static files with a hash in their names: a union over releases, because a page of the old release still asks for its own.
+//!
+//! Each generation's note says what its release asks for. A file goes when no kept generation names it, none that was replaced
+//! within [`DAYS`] does, and it has been there for so long.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::sweep::{self, Home};
+use super::{Context, Failure, Phase};
+use crate::desired::Generation;
+use crate::model::{EnvLayout, EnvName, GenerationNumber, Identity, Node};
+
+/// How long after its end the assets of a release can be had.
+const DAYS: i64 = 30;
+/// What Django's `ManifestStaticFilesStorage` writes beside the files (`manifest_name`).
+const MANIFEST: &str = "staticfiles.json";
+/// No manifest and no note is larger.
+const LIMIT: u64 = 8 * 1024 * 1024;
+/// As `ManifestStaticFilesStorage` names them: 12 digits of a hash before the suffix.
+const HASHED: &str = r".*\.[0-9a-f]{12}\.[^/]+";
+/// Arguments of one `rm`.
+const AT_ONCE: usize = 200;
+
+/// What a generation's release asks for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Note {
+    /// When the generation was made.
+    at: Timestamp,
+    /// Names below the directory of static files; `None` when there was no manifest to tell them.
+    names: Option<BTreeSet<String>>,
+}
+
+/// The part of Django's manifest that counts.
+#[derive(Deserialize)]
+struct Manifest {
+    /// From a file's own name to the one with its hash.
+    paths: BTreeMap<String, String>,
+}
+
+/// Writes down what a generation asks for, after `collectstatic`: the next one writes the manifest anew.
+pub fn remember(cx: &Context<'_>, generation: &Generation, paths: &EnvLayout) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Build);
+    // The application's own file: one that can't be read only means that nothing is collected.
+    let bytes = cx.host.files().read(&paths.static_files().join(MANIFEST), LIMIT).ok().flatten();
+    let manifest: Option<Manifest> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let names = manifest.map(|manifest| manifest.paths.into_iter().flat_map(<[String; 2]>::from).collect());
+    let bytes = serde_json::to_vec(&Note { at: generation.at, names }).unwrap_or_default();
+    let path = cx.layout.static_note(&generation.name, generation.number);
+    cx.host.files().put(&path, &Node::File { bytes, mode: 0o600, owner: Identity::ROOT }).map_err(&fail)
+}
+
+/// Removes old files that nobody asks for any more, and the notes that nobody needs.
+pub fn collect(
+    cx: &Context<'_>,
+    name: &EnvName,
+    home: &Home,
+    kept: &BTreeSet<GenerationNumber>,
+    refused: &BTreeSet<GenerationNumber>,
+) -> Result<(), Failure> {
+    let notes = notes(cx, name)?;
+    let (stay, go) = split(&notes, kept, refused, cx.host.clock().now());
+    if let (Some(asked), Some(app)) = (asked(&notes, &stay, kept), home.app) {
+        remove_others(cx, app, &home.paths.static_files(), &asked)?;
+    }
+    for number in go {
+        cx.host.files().remove(&cx.layout.static_note(name, number)).map_err(Failure::on_host(Phase::Verify))?;
+    }
+    Ok(())
+}
+
+type Notes = BTreeMap<GenerationNumber, Note>;
+
+fn notes(cx: &Context<'_>, name: &EnvName) -> Result<Notes, Failure> {
+    let fail = Failure::on_host(Phase::Verify);
+    let files = cx.host.files();
+    let names = files.list(&cx.layout.env_generations(name)).map_err(&fail)?;
+    let mut notes = Notes::new();
+    for number in names.iter().filter_map(|name| name.strip_suffix(".static")?.parse().ok()) {
+        let bytes = files.read(&cx.layout.static_note(name, number), LIMIT).map_err(&fail)?;
+        let note = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        notes.insert(number, note.unwrap_or(Note { at: Timestamp::UNIX_EPOCH, names: None }));
+    }
+    Ok(notes)
+}
+
+/// Notes that still count, and those that don't. A release ends when the next one that held is made.
+fn split(
+    notes: &Notes,
+    kept: &BTreeSet<GenerationNumber>,
+    refused: &BTreeSet<GenerationNumber>,
+    now: Timestamp,
+) -> (Vec<GenerationNumber>, Vec<GenerationNumber>) {
+    let held = |number: &GenerationNumber| !refused.contains(number);
+    let just_ended = |number: GenerationNumber| {
+        let mut later = notes.range(number + 1..).filter(|(number, _)| held(number));
+        later.next().is_none_or(|(_, next)| now.duration_since(next.at) < SignedDuration::from_hours(24 * DAYS))
+    };
+    notes.keys().partition(|&number| kept.contains(number) || held(number) && just_ended(*number))
+}
+
+/// All that is asked for; `None` when a kept generation's note doesn't say.
+fn asked(notes: &Notes, stay: &[GenerationNumber], kept: &BTreeSet<GenerationNumber>) -> Option<BTreeSet<String>> {
+    let tell = |number: &GenerationNumber| notes.get(number).is_some_and(|note| note.names.is_some());
+    let all = kept.iter().all(tell) && !kept.is_empty();
+    all.then(|| stay.iter().filter_map(|number| notes[number].names.clone()).flatten().collect())
+}
+
+fn remove_others(cx: &Context<'_>, app: Identity, root: &Path, asked: &BTreeSet<String>) -> Result<(), Failure> {
+    let place = root.to_string_lossy();
+    let days = format!("+{}", DAYS - 1);
+    let which = ["-type", "f", "-mtime", &days, "-regextype", "posix-extended", "-regex", HASHED, "-print0"];
+    let found = sweep::run(cx, app, "find", &[&[&*place], &which[..]].concat())?.stdout;
+    // A name that was cut off at the end of a very long answer is left to the next time.
+    let end = found.iter().rposition(|&byte| byte == 0).unwrap_or(0);
+    let paths = found[..end].split(|&byte| byte == 0).filter_map(|path| std::str::from_utf8(path).ok());
+    let spare: Vec<&str> = paths.filter(|path| is_spare(path, root, asked)).collect();
+    for some in spare.chunks(AT_ONCE) {
+        sweep::run(cx, app, "rm", &[&["-f", "--"], some].concat())?;
+    }
+    Ok(())
+}
+
+/// Compressed copies (`x.css.gz`) go with what they are copies of.
+fn is_spare(path: &str, root: &Path, asked: &BTreeSet<String>) -> bool {
+    let Ok(name) = Path::new(path).strip_prefix(root) else { return false };
+    let name = name.to_string_lossy();
+    let plain = [".gz", ".br"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
+    !asked.contains(&*name) && !asked.contains(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn days(days: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * days)
+    }
+
+    fn note(day: i64, names: &[&str]) -> Note {
+        Note { at: days(day), names: Some(names.iter().map(|&name| name.to_owned()).collect()) }
+    }
+
+    #[test]
+    fn assets_stay_for_a_while_after_their_release_was_replaced() {
+        let notes = Notes::from([
+            (1, note(0, &["a.1.css"])),
+            (2, note(10, &["a.2.css"])),
+            (3, note(20, &["broken.css"])),
+            (4, note(20, &["a.4.css"])),
+            (5, note(50, &["a.5.css"])),
+        ]);
+        let (kept, refused) = ([4, 5].into(), [3].into());
+        let at = |now| split(&notes, &kept, &refused, days(now));
+        assert_eq!(at(39), (vec![1, 2, 4, 5], vec![3]));
+        assert_eq!(at(40), (vec![2, 4, 5], vec![1, 3]), "generation 2 came 30 days ago");
+        assert_eq!(at(500), (vec![4, 5], vec![1, 2, 3]), "what can serve again keeps its files");
+        assert_eq!(at(-500).0, [1, 2, 4, 5], "a clock that is wrong takes nothing away");
+        let names = asked(&notes, &at(40).0, &kept).unwrap();
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["a.2.css", "a.4.css", "a.5.css"]);
+    }
+
+    #[test]
+    fn nothing_goes_while_a_kept_generation_does_not_say_what_it_needs() {
+        let silent = Note { at: days(0), names: None };
+        let notes = Notes::from([(1, silent.clone()), (2, note(0, &["a"]))]);
+        assert_eq!(asked(&notes, &[1, 2], &[1, 2].into()), None);
+        assert_eq!(asked(&notes, &[2], &[2, 3].into()), None, "3 has no note");
+        assert_eq!(asked(&notes, &[], &[].into()), None);
+        assert!(asked(&notes, &[1, 2], &[2].into()).is_some());
+    }
+
+    #[test]
+    fn a_compressed_copy_is_as_wanted_as_its_file() {
+        let asked: BTreeSet<String> = ["css/a.0123456789ab.css".to_owned(), "b.tar.gz".to_owned()].into();
+        let spare = |path| is_spare(path, Path::new("/s"), &asked);
+        for wanted in ["/s/css/a.0123456789ab.css", "/s/css/a.0123456789ab.css.gz", "/s/b.tar.gz", "/elsewhere"] {
+            assert!(!spare(wanted), "{wanted}");
+        }
+        for old in ["/s/css/a.0123456789ac.css", "/s/css/a.0123456789ac.css.br", "/s/a.0123456789ab.css"] {
+            assert!(spare(old), "{old}");
+        }
+    }
+}

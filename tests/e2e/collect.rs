@@ -1,0 +1,149 @@
+//! What stays on a host after many releases, good and bad, and that nothing else does.
+
+use crate::crash::{Point, pass_dies_at};
+use crate::edits::{HEALTH_500, NO_SUCH_PACKAGE};
+use crate::oracle::{converges, one_generation};
+use crate::world::{Edits, World};
+
+const ENV: &str = "bakery/pro";
+const HOME: &str = "/home/foouser/bakery/pro";
+
+const PRO: &str = r#"rev = "v1"
+keep_releases = 2
+warm = "0s"
+domains = ["bakery.example"]
+
+[health]
+path = "/healthz"
+status = 200
+deadline = "8s"
+passes = 1
+bake = "0s"
+"#;
+
+/// Static files get names with a hash of their content.
+const HASHED: (&str, Option<&str>) = (
+    "bakery/settings.py",
+    Some(concat!(
+        include_str!("../bakery/bakery/settings.py"),
+        "\nSTORAGES = {'default': {'BACKEND': 'django.core.files.storage.FileSystemStorage'}, 'staticfiles': \
+         {'BACKEND': 'django.contrib.staticfiles.storage.ManifestStaticFilesStorage'}}\n"
+    )),
+);
+
+/// A virtual environment of its own.
+const OTHER_PACKAGES: (&str, Option<&str>) = ("requirements.txt", Some("Django>=5.2,<5.3\ngunicorn==27.0.1\nwheel\n"));
+
+/// What visitors, the application and operators put there, and no release may touch.
+const THEIRS: &str = "cd /; find home/foouser/bakery/pro/media home/foouser/bakery/pro/data/notes \
+    var/backups/foouser/bakery/pro -type f | sort";
+
+#[test]
+fn what_no_kept_generation_needs_is_collected() {
+    let world = World::new("collect");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(PRO))]);
+    world.host.sh(&format!("mkdir -p {HOME}/media {HOME}/data"));
+    good(&world, "v1", &[OTHER_PACKAGES]);
+    world.host.sh(&format!("echo x >{HOME}/media/x; echo x >{HOME}/data/notes"));
+    let theirs = world.host.sh(THEIRS);
+    good(&world, "v2", &[]);
+    good(&world, "v3", &[]);
+    only_the_last_two_stay(&world);
+    static_files_outlive_their_release(&world);
+    refused_releases_leave_their_log(&world);
+    a_kill_leaves_it_to_the_next_pass(&world);
+    assert!(theirs.contains("media/x") && theirs.contains("data/notes"), "{theirs}");
+    assert_eq!(world.host.sh(THEIRS), theirs);
+    assert!(world.uids().iter().all(|line| !line.ends_with("-0")), "{:?}", world.uids());
+}
+
+/// Releases `version`, whose style sheet is its own.
+#[track_caller]
+fn good(world: &World, version: &str, edits: Edits<'_>) {
+    let style = format!("/* {version} */\n");
+    let result = world.release(version, &[&[HASHED, ("shop/static/shop/bakery.css", Some(&style))], edits].concat());
+    assert_eq!(result.code, 0, "{result}");
+    assert_eq!(world.serving(), version, "{result}");
+}
+
+/// Releases that `releases/` holds, by their own word; generations; virtual environments.
+fn kept(world: &World) -> [Vec<String>; 3] {
+    let releases =
+        format!("cd {HOME}/releases; ls -A | wc -l; sed -n 's/^RELEASE = \"\\(.*\\)\"$/\\1/p' */bakery/__init__.py");
+    let generations = "ls -A /etc/portreeve/generations/bakery_pro | grep -v '\\.'";
+    let venvs = format!("ls -A {HOME}/venvs");
+    let words = |script: &str| {
+        let mut words: Vec<String> = world.host.sh(script).split_whitespace().map(str::to_owned).collect();
+        words.sort();
+        words
+    };
+    [words(&releases), words(generations), words(&venvs)]
+}
+
+#[track_caller]
+fn only_the_last_two_stay(world: &World) {
+    let [releases, generations, venvs] = kept(world);
+    assert_eq!(releases, ["2", "v2", "v3"]);
+    assert_eq!(generations, ["0", "2", "3"]);
+    assert_eq!(venvs.len(), 2, "one, and the mark that it is complete: {venvs:?}");
+}
+
+fn styles(world: &World) -> Vec<String> {
+    let hashed =
+        format!("cd {HOME}/static/shop; for f in bakery.*.css; do sed -n 's,/\\* \\(.*\\) \\*/,\\1,p' $f; done");
+    let mut styles: Vec<String> = world.host.sh(&hashed).lines().map(str::to_owned).collect();
+    styles.sort();
+    styles
+}
+
+/// A page of v1 may still be open somewhere: its assets stay for a while after it was replaced, and then go.
+#[track_caller]
+fn static_files_outlive_their_release(world: &World) {
+    age(world);
+    good(world, "v4", &[]);
+    assert_eq!(styles(world), ["v1", "v2", "v3", "v4"], "v1 was replaced just now");
+    age(world);
+    world.host.sh("sed -i 's/\"20[0-9][0-9]-/\"2001-/' /etc/portreeve/generations/bakery_pro/*.static");
+    good(world, "v5", &[]);
+    assert_eq!(styles(world), ["v4", "v5"], "those of generations that stay, however old the files");
+    assert!(world.host.has(&format!("{HOME}/static/shop/bakery.css")), "no hash, no age");
+    let notes = world.host.sh("cd /etc/portreeve/generations/bakery_pro; ls *.static");
+    assert_eq!(notes, "4.static\n5.static\n");
+}
+
+fn age(world: &World) {
+    world.host.sh(&format!("find {HOME}/static -type f -exec touch -d '300 days ago' {{}} +"));
+}
+
+/// Nothing of it but what it said: one that was built and started, and one that could not be built.
+#[track_caller]
+fn refused_releases_leave_their_log(world: &World) {
+    let before = kept(world);
+    let late = world.release("late", &[HEALTH_500, &[OTHER_PACKAGES]].concat()).exits(3);
+    assert_eq!(kept(world), before, "{late}");
+    let early = world.release("early", NO_SUCH_PACKAGE).exits(3);
+    assert_eq!(kept(world), before, "{early}");
+    let said = |number: &str| world.portreeve(&["logs", ENV, "-n", "500", "--release", number]).ok().stdout;
+    assert!(said("7").contains("no-such-package"), "{}", said("7"));
+    let first = said("6");
+    assert!(!first.lines().next().unwrap_or_default().ends_with(".po"), "{first}");
+    assert_eq!(one_generation(world), 5);
+}
+
+/// Killed while it takes the oldest release away, it has released; the next pass takes the rest.
+#[track_caller]
+fn a_kill_leaves_it_to_the_next_pass(world: &World) {
+    world.push_app("v8", &[HASHED], "v8");
+    world.set_rev("v8");
+    pass_dies_at(world, Point::first("a release is set aside", "renameat", "/home/foouser/bakery/pro/releases"));
+    assert_eq!(world.serving(), "v8");
+    assert_eq!(kept(world)[0], ["3", "v4", "v5", "v8"]);
+    converges(world, "v8");
+    let [releases, generations, _] = kept(world);
+    assert_eq!((releases, generations), (words(&["2", "v5", "v8"]), words(&["0", "5", "8"])));
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
