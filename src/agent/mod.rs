@@ -9,11 +9,11 @@ mod outcome;
 mod pass;
 mod preview;
 pub mod schedule;
-mod standing;
 mod survey;
 mod trees;
 mod want;
 
+pub use crate::transaction::{standing as read_standing, write_standing};
 pub use app::{App, AppError, Surroundings};
 pub use chronicle::past;
 pub use last::{LastPass, Seen, read_last_pass};
@@ -21,5 +21,4 @@ pub use orders::{Given, Order, OrderError, Target, carry_out};
 pub use outcome::{Left, Outcome, worst};
 pub use pass::{PassReport, environment, pass};
 pub use preview::{Commits, Preview, Previews, manifests, preview};
-pub use standing::{read_standing, write_standing};
 pub use survey::{Survey, Trouble, deploy_tree, survey};

@@ -11,9 +11,7 @@ use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
 use crate::policy;
 use crate::resource;
-use crate::transaction::{
-    self, Context, Event, Failure, FailureKind, Going, Phase, Recovered, Released, Report, chain,
-};
+use crate::transaction::{self, Context, Event, Failure, Going, Phase, Recovered, Released, Report, chain};
 
 use super::chronicle;
 use super::idle::{self, Glance};
@@ -78,6 +76,7 @@ pub(super) fn lock(cx: &Context<'_>, name: &str, wait: Duration) -> Result<Box<d
 
 fn recover_all(cx: &Context<'_>) -> Result<BTreeMap<EnvName, Outcome>, Failure> {
     let mut outcomes = BTreeMap::new();
+    transaction::tidy(cx);
     let names = cx.host.files().list(&cx.layout.journal()).map_err(Failure::on_host(Phase::Recover))?;
     for name in names.iter().filter_map(|name| EnvName::parse_flat(name.strip_suffix(".json")?).ok()) {
         let _lock = lock(cx, &name.flat(), PATIENCE)?;
@@ -162,53 +161,18 @@ fn release(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed, wanted: &cra
         return Outcome::Failed(Box::new(Failure::host(Phase::Recover, &error)));
     }
     let going = Going::Forward { wanted: Box::new(wanted.clone()), why: Why::Push };
-    conclude(cx, plan, &settled, transaction::go(cx, installed, &going), wanted)
+    concluded(plan, transaction::go(cx, installed, &going), wanted.title())
 }
 
-fn conclude(
-    cx: &Context<'_>,
-    plan: &EnvPlan,
-    standing: &policy::Standing,
-    released: Released,
-    wanted: &crate::desired::Wanted,
-) -> Outcome {
-    let title = wanted.title();
-    let (next, outcome) = match released {
-        Released::Kept { generation, took } => {
-            let outcome = Outcome::Released { title, generation: generation.number, took };
-            (standing.after_success(generation.wanted.digest), outcome)
-        }
+/// What became of it; the transaction has made that durable by itself.
+fn concluded(plan: &EnvPlan, released: Released, title: String) -> Outcome {
+    match released {
+        Released::Kept { generation, took } => Outcome::Released { title, generation: generation.number, took },
         Released::Refused { number, failure, seen } => {
-            let next = after(standing, wanted, number, &failure, cx);
             let serves = plan.serves.as_ref().map(|serving| serving.title.clone());
-            (next, Outcome::NotReleased { title, generation: number, failure, seen, serves })
+            Outcome::NotReleased { title, generation: number, failure, seen, serves }
         }
-    };
-    if next != *standing
-        && let Err(error) = write_standing(cx, &plan.name, &next)
-    {
-        let text = format!("what happened could not be remembered: {}", chain(&error));
-        cx.report.event(&Event::Note { text: &text });
     }
-    outcome
-}
-
-fn after(
-    standing: &policy::Standing,
-    wanted: &crate::desired::Wanted,
-    number: u64,
-    failure: &Failure,
-    cx: &Context<'_>,
-) -> policy::Standing {
-    let FailureKind::Class(class) = failure.kind else { return standing.clone() };
-    let failure = policy::Failure {
-        class,
-        phase: failure.phase,
-        digest: wanted.digest,
-        generation: Some(number),
-        cause: failure.cause.clone(),
-    };
-    standing.after_failure(failure, cx.host.clock().now())
 }
 
 /// Writes what happened into the history; a history that can't be written never fails a release.

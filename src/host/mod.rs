@@ -115,6 +115,10 @@ pub trait Files {
     ) -> Result<()>;
     /// Removes a tree that only root could write; nothing there is fine. Not atomic.
     fn remove_tree(&self, path: &Path) -> Result<()>;
+    /// Removes from `directory`, and from where files are staged, what killed programs left half-made; nothing there is fine.
+    fn sweep(&self, directory: &Path) -> Result<()>;
+    /// Makes what other programs wrote to `path`'s file system outlive a power cut; nothing there is fine.
+    fn settle(&self, path: &Path) -> Result<()>;
     /// Makes an empty marker in the runtime directory; not durable.
     fn raise_flag(&self, path: &Path) -> Result<()>;
     /// Bytes and inodes free to root at `path`'s file system.

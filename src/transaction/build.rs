@@ -69,6 +69,8 @@ impl<'a> Build<'a> {
             let _already_failing = self.clear(&venv);
             return Err(failure);
         }
+        // pip syncs nothing, and after a power cut this file would vouch for what is not there.
+        files.settle(&venv).map_err(&fail)?;
         files.put(&complete, &Node::File { bytes: Vec::new(), mode: 0o644, owner: self.owners.root }).map_err(&fail)?;
         Ok(true)
     }
@@ -127,6 +129,11 @@ impl<'a> Build<'a> {
         if django.collectstatic {
             self.manage(&env, &["collectstatic", "--noinput", "-v", "0"], "collectstatic failed")?;
             statics::remember(self.cx, generation, &self.paths)?;
+        }
+        // Nor do these; and the release may be the one that serves after a power cut.
+        if django.compilemessages || django.collectstatic {
+            let written = self.cx.host.files().settle(&self.paths.home());
+            written.map_err(Failure::on_host(Phase::Build))?;
         }
         Ok(())
     }

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::build::Build;
+use super::verdict::End;
 use super::{
-    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, migrate, prune, room, slot, stage, validate,
+    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, migrate, prune, recover, room, slot, stage,
+    validate,
 };
 use crate::desired::{Generation, Wanted, Why};
 use crate::host::HostError;
-use crate::model::{GenerationNumber, Identity, Node, Slot};
+use crate::model::{Digest, GenerationNumber, Identity, Node, Slot};
 use crate::observed::Installed;
 use crate::policy::FailureClass;
 
@@ -57,7 +59,7 @@ pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
         Going::Forward { wanted, why } => numbered(cx, installed, wanted, why.clone()),
         Going::Back(generation) => (**generation).clone(),
     };
-    let intent = intent(installed, &generation);
+    let intent = Intent { asked: asked(going), ..intent(installed, &generation) };
     let refused =
         |failure: Failure, seen| Released::Refused { number: generation.number, failure: Box::new(failure), seen };
     announce(cx, installed, &generation);
@@ -66,7 +68,7 @@ pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
     }
     let started = cx.host.clock().monotonic();
     if let Err(failure) = candidate(cx, installed, going, &generation) {
-        return refused(undo(cx, &intent, &generation, failure), false);
+        return refused(undo(cx, intent, &generation, failure), false);
     }
     match commit_and_verify(cx, &generation) {
         Ok(()) => settle(cx, &intent, &generation, installed),
@@ -76,7 +78,7 @@ pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
         }
         Err(failure) => {
             let seen = failure.kind != FailureKind::Cancelled;
-            return refused(undo(cx, &intent, &generation, failure), seen);
+            return refused(undo(cx, intent, &generation, failure), seen);
         }
     }
     Released::Kept { generation: Box::new(generation), took: cx.host.clock().monotonic().saturating_sub(started) }
@@ -84,7 +86,8 @@ pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
 
 fn settle(cx: &Context<'_>, intent: &Intent, generation: &Generation, installed: &Installed) {
     super::retire::after_release(cx, generation, installed);
-    if let Err(error) = intent.close(cx) {
+    recover::sweep_trees(cx, generation);
+    if let Err(error) = recover::close(cx, intent, End::Kept) {
         cx.report.event(&Event::Note { text: &format!("the journal stays open until the next pass: {error}") });
     }
 }
@@ -103,6 +106,16 @@ fn intent(installed: &Installed, generation: &Generation) -> Intent {
         to: generation.number,
         slot: generation.slot,
         slot_before: installed.slots.get(&generation.slot).copied(),
+        asked: None,
+        failed: None,
+    }
+}
+
+/// The content whose fate is remembered: only what the repository asks for, not what a person does.
+fn asked(going: &Going) -> Option<Digest> {
+    match going {
+        Going::Forward { wanted, why: Why::Push } => Some(wanted.digest),
+        Going::Forward { .. } | Going::Back(_) => None,
     }
 }
 
@@ -205,13 +218,14 @@ fn commit_and_verify(cx: &Context<'_>, generation: &Generation) -> Result<(), Fa
 }
 
 /// Goes back to where the transaction began; what went wrong on the way back is added to the failure.
-fn undo(cx: &Context<'_>, intent: &Intent, generation: &Generation, failure: Failure) -> Failure {
-    if let Err(error) = keep_words(cx, intent, &failure) {
+fn undo(cx: &Context<'_>, intent: Intent, generation: &Generation, failure: Failure) -> Failure {
+    let intent = recover::noted(cx, intent, &failure);
+    if let Err(error) = keep_words(cx, &intent, &failure) {
         cx.report.event(&Event::Note { text: &format!("the log of this attempt is not whole: {error}") });
     }
-    let back = super::recover::back(cx, intent).and_then(|()| {
+    let back = recover::back(cx, &intent).and_then(|()| {
         tidy(cx, generation, &failure);
-        intent.close(cx).map_err(Failure::on_host(Phase::Recover))
+        recover::close(cx, &intent, End::Undone)
     });
     match back {
         Ok(()) => failure,

@@ -51,6 +51,10 @@ pub enum Flaw {
     DirectoryUnsynced(&'static str),
     /// Programs' own files are never synced.
     BuildsUnsynced,
+    /// nginx's permanent link is made before what it leads to.
+    LinkFirst,
+    /// The journal is closed before what it says is remembered.
+    JournalFirst,
 }
 
 /// A machine that programs run on.
@@ -65,7 +69,6 @@ pub struct Machine {
     pub refusal: Cell<Option<Refusal>>,
     /// What was refused: the call and its path.
     pub refused: RefCell<Option<String>>,
-    /// Files that opening was tried on, the only calls that can run out of descriptors.
     pub flaw: Cell<Flaw>,
     pub locks: RefCell<BTreeSet<Id>>,
     /// Every changing call, for comparisons.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portreeve::desired::{Interpreter, Wanted, WantedInput};
-use portreeve::host::Files as _;
 use portreeve::manifest::{
     Django, Environment, Expect, Gunicorn, Health, Logs, Migrations, Nginx, Policy, Python, Rev, Web,
 };
@@ -225,11 +224,5 @@ impl Stage {
     /// The machine as it is now.
     pub fn state(&self) -> State {
         self.host.machine.state.borrow().clone()
-    }
-
-    /// A file of the machine.
-    pub fn read(&self, path: &Path) -> Option<Vec<u8>> {
-        use portreeve::host::Host as _;
-        self.host.files().read(path, u64::MAX).ok().flatten()
     }
 }

@@ -29,7 +29,7 @@ pub struct Scenario {
     /// What may serve at rest.
     pub finally: Vec<Option<&'static str>>,
     /// What else must be true at rest.
-    pub also: fn(&State) -> Judgement<()>,
+    pub also: fn(&State, &Wish) -> Judgement<()>,
 }
 
 /// How much was tried, and what was found.
@@ -149,7 +149,7 @@ impl<'a> Judge<'a> {
 
     fn rests(&self, state: &State) -> Judgement<()> {
         Self::one_of(&self.scenario.finally, &at_rest(state)?)?;
-        (self.scenario.also)(state)
+        (self.scenario.also)(state, &self.scenario.wish)
     }
 }
 
