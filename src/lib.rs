@@ -19,6 +19,7 @@
 //! | [`transaction`] | a plan carried out: stage, start, health, **the rename**, effects, recovery |
 //! | [`health`] | whether a process answers as it should |
 //! | [`history`] | what happened, in SQLite |
+//! | [`notify`] | who is told of a change of state, once, and in which words |
 //! | [`host`] | the machine: the only module that touches files, processes, clock and service managers |
 //! | [`cli`] | one file a command; the only module that prints |
 //!
@@ -51,6 +52,7 @@ pub mod history;
 pub mod host;
 pub mod manifest;
 pub mod model;
+pub mod notify;
 pub mod observed;
 pub mod plan;
 pub mod policy;

@@ -43,6 +43,11 @@ const MODULES: &[Module] = &[
     Module { name: "host", may: &["model"], why: "touches the machine, and knows no purpose" },
     Module { name: "health", may: &["model", "manifest", "host"], why: "asks a process, whoever started it" },
     Module { name: "source", may: &["model", "manifest", "host"], why: "brings commits and trees, whatever they hold" },
+    Module {
+        name: "notify",
+        may: &["model", "manifest", "host"],
+        why: "compares states and sends messages; what an environment's state is, it is told",
+    },
     Module { name: "history", may: &["model", "host"], why: "remembers what it is told" },
     Module {
         name: "transaction",
@@ -67,6 +72,7 @@ const MODULES: &[Module] = &[
             "host",
             "health",
             "source",
+            "notify",
             "history",
             "transaction",
         ],
@@ -87,6 +93,7 @@ const MODULES: &[Module] = &[
             "host",
             "health",
             "source",
+            "notify",
             "history",
             "transaction",
             "agent",
@@ -107,6 +114,10 @@ const PURE: &[&str] = &[
     "emit",
     "resource",
     "source::select",
+    "notify::change",
+    "notify::memory",
+    "notify::message",
+    "notify::state",
     "agent::schedule",
 ];
 

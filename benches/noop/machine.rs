@@ -10,7 +10,7 @@ use portreeve::host::{
     Activity, Answer, Clock, Exit, Files, Front, Host, Kernel, Manager, Parts, Probe, Processes, Request, Result, Run,
     Service, Services, SlotId, Users,
 };
-use portreeve::model::{Layout, Root};
+use portreeve::model::{Capabilities, Layout, Root};
 use portreeve::transaction::Quiet;
 
 use super::repositories::Bench;
@@ -20,6 +20,7 @@ pub fn release(bench: &Bench) -> Vec<String> {
     let layout = Layout::new(Root::at(&bench.root));
     let cancel = Arc::default();
     let surroundings = Surroundings {
+        wait: None,
         path: "/usr/bin:/bin".to_owned(),
         installer: BTreeMap::new(),
         program: PathBuf::from(env!("CARGO_BIN_EXE_portreeve")),
@@ -54,6 +55,9 @@ struct Stand {
 }
 
 impl Host for Stand {
+    fn capabilities(&self) -> &Capabilities {
+        &self.parts.capabilities
+    }
     fn files(&self) -> &dyn Files {
         &self.parts.files
     }

@@ -7,26 +7,31 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::health::HttpProbe;
-use crate::host::{Authority, Front, Host, HostError, Machine, Nginx, Parts, Services, Supervisor, Systemd, Trial};
+use crate::host::{Front, Host, HostError, Machine, Nginx, Parts, Processes, Services, Supervisor, Systemd};
 use crate::model::{Layout, Manager};
 use crate::settings::{self, AgentSettings};
 use crate::source::{Git, GitLimits, LocalPaths, Ssh};
-use crate::transaction::{Context, Facts, Installer, Privilege, Report};
+use crate::transaction::{Context, Facts, Installer, Report, Tool};
 
 use super::trees::GitTrees;
 
 /// No package takes longer to install, and no command of an application to run.
 const BUILD_DEADLINE: Duration = Duration::from_mins(20);
 
+/// Where a host tells pip what to do (`pip config debug`), which `uv` does not read.
+const PIP_CONF: [&str; 2] = ["/etc/pip.conf", "/etc/xdg/pip/pip.conf"];
+
 /// What the command line found in the process's environment.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
     /// The directories of `$PATH`.
     pub path: String,
-    /// Variables that pip may need: certificates, proxies, its own.
+    /// Variables that the installer may need: certificates, proxies, its own.
     pub installer: BTreeMap<String, String>,
     /// Our own program.
     pub program: PathBuf,
+    /// How long to wait for whoever is at work on an environment.
+    pub wait: Option<Duration>,
     /// Set when the pass should end at its next safe point.
     pub cancel: Arc<AtomicBool>,
 }
@@ -64,8 +69,10 @@ pub struct App {
     pub facts: Facts,
     /// Our own program.
     pub program: PathBuf,
-    /// The machine.
-    pub host: Box<dyn Host>,
+    /// How long to wait for whoever is at work on an environment; `None`: for a while.
+    pub wait: Option<Duration>,
+    /// The machine. Environments are worked on side by side.
+    pub host: Box<dyn Host + Sync>,
     trees: GitTrees,
 }
 
@@ -81,22 +88,33 @@ impl App {
         let parts = Parts::open(&layout, Arc::clone(&surroundings.cancel))?;
         let settings = read_settings(&parts, &layout)?;
         let manager = manager(&settings, &layout);
-        let authority = Authority::of(layout.root());
-        let services: Box<dyn Services> = match manager {
+        let services: Box<dyn Services + Sync> = match manager {
             Manager::Systemd => Box::new(Systemd::new(layout.clone())?),
             Manager::Supervisor => Box::new(Supervisor::new(layout.clone(), layout.supervisor_socket())?),
         };
-        let host = Machine::new(parts, services, front(&layout, authority)?, Box::new(HttpProbe::new()?));
+        let host = Machine::new(parts, services, front(&layout)?, Box::new(HttpProbe::new()?));
         let local = if settings.allow_local_git { LocalPaths::Allowed } else { LocalPaths::Refused };
         let name = match &settings.host {
             Some(name) => name.clone(),
             None => host.kernel().hostname()?,
         };
         let git = git(&settings, surroundings)?;
-        let facts = facts(&settings, &layout, surroundings, manager, authority);
+        let mut facts = facts(&settings, &layout, surroundings, manager);
+        facts.installer.tool = tool(&facts.installer, host.processes());
         let trees = GitTrees::new(layout.clone());
         let program = surroundings.program.clone();
-        Ok(Self { layout, settings, name, git, local, facts, program, host: Box::new(host), trees })
+        Ok(Self {
+            layout,
+            settings,
+            name,
+            git,
+            local,
+            facts,
+            program,
+            wait: surroundings.wait,
+            host: Box::new(host),
+            trees,
+        })
     }
 
     /// What transactions are handed.
@@ -121,14 +139,10 @@ fn manager(settings: &AgentSettings, layout: &Layout) -> Manager {
     }
 }
 
-fn front(layout: &Layout, authority: Authority) -> Result<Box<dyn Front>, AppError> {
+fn front(layout: &Layout) -> Result<Box<dyn Front + Sync>, AppError> {
     let program = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"].into_iter().map(PathBuf::from);
     let program = program.into_iter().find(|program| program.is_file()).ok_or(AppError::Missing("nginx"))?;
-    let trial = match authority {
-        Authority::Machine => Trial::Mount,
-        Authority::Own(_) => Trial::Copy,
-    };
-    Ok(Box::new(Nginx::new(program, layout.clone(), trial)?))
+    Ok(Box::new(Nginx::new(program, layout.clone())?))
 }
 
 fn git(settings: &AgentSettings, surroundings: &Surroundings) -> Result<Git, AppError> {
@@ -139,23 +153,30 @@ fn git(settings: &AgentSettings, surroundings: &Surroundings) -> Result<Git, App
     Ok(git.with_limits(limits).with_ssh(&ssh))
 }
 
-fn facts(
-    settings: &AgentSettings,
-    layout: &Layout,
-    surroundings: &Surroundings,
-    manager: Manager,
-    authority: Authority,
-) -> Facts {
+fn facts(settings: &AgentSettings, layout: &Layout, surroundings: &Surroundings, manager: Manager) -> Facts {
     let program = surroundings.program.to_string_lossy().into_owned();
     let root = layout.root().path().to_string_lossy().into_owned();
     let launcher = if layout.root().is_system() { vec![program] } else { vec![program, "--root".to_owned(), root] };
     Facts {
         manager,
-        privilege: if authority == Authority::Machine { Privilege::Root } else { Privilege::Own },
         web_group: "www-data".to_owned(),
         http_port: settings.nginx.port,
         launcher,
-        installer: Installer { wheelhouse: settings.python.wheelhouse.clone(), env: surroundings.installer.clone() },
+        installer: Installer {
+            tool: Tool::Pip,
+            wheelhouse: settings.python.wheelhouse.clone(),
+            env: surroundings.installer.clone(),
+        },
         build_deadline: BUILD_DEADLINE,
+    }
+}
+
+/// `uv` where it is, unless the host tells pip where packages come from: then another index must not be asked for them.
+fn tool(installer: &Installer, processes: &dyn Processes) -> Tool {
+    let for_pip = PIP_CONF.iter().any(|path| Path::new(path).is_file())
+        || installer.env.keys().any(|name| name.starts_with("PIP_"));
+    match processes.find(&["uv"]) {
+        Some(uv) if installer.wheelhouse.is_some() || !for_pip => Tool::Uv(uv),
+        _ => Tool::Pip,
     }
 }

@@ -6,16 +6,21 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Left, Outcome, PassReport};
-use crate::host::HostError;
 use crate::model::{CommitId, EnvName, Identity, Node};
-use crate::transaction::Context;
+use crate::transaction::lock::{Place, shared};
+use crate::transaction::{Context, Failure, Phase};
 
 /// No such record is larger.
 const LIMIT: u64 = 4 * 1024 * 1024;
 
+/// The format that this program writes. A record of another one is none: it lasts no longer than the next pass.
+const FORMAT: u32 = 1;
+
 /// The record.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastPass {
+    /// Version of this record.
+    pub format: u32,
     /// When the last pass over all environments looked at the repository, or tried to.
     pub at: Option<Timestamp>,
     /// When the repository was read last.
@@ -40,44 +45,104 @@ pub struct Seen {
 /// Reads the record; none, or a damaged one, is an empty one.
 pub fn read_last_pass(cx: &Context<'_>) -> LastPass {
     let bytes = cx.host.files().read(&cx.layout.last_pass(), LIMIT).ok().flatten();
-    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    bytes.and_then(|bytes| LastPass::parse(&bytes)).unwrap_or_default()
 }
 
 /// Adds a pass that looked at the repository at `looked`. `whole`: it was over all environments.
-pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp, whole: bool) -> Result<(), HostError> {
+pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp, whole: bool) -> Result<(), Failure> {
+    let _record = shared(cx, Place::LastPass)?;
     let next = read_last_pass(cx).after(report, looked, whole);
     let bytes = serde_json::to_vec(&next).unwrap_or_default();
-    cx.host.files().put(&cx.layout.last_pass(), &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })
+    let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
+    cx.host.files().put(&cx.layout.last_pass(), &node).map_err(Failure::on_host(Phase::Recover))
 }
 
-/// An idle pass saw the same again. Only `status` wants to know, so that a failure here is no matter.
-pub(super) fn still(cx: &Context<'_>) {
-    let now = Some(cx.host.clock().now());
-    let again = LastPass { at: now, fetched: now, trouble: None, ..read_last_pass(cx) };
+/// An idle pass saw the same again, at the time that is returned. Only `status` wants to know, so that a failure here is no
+/// matter.
+pub(super) fn still(cx: &Context<'_>) -> Timestamp {
+    let looked = cx.host.clock().now();
+    let now = Some(looked);
+    let again = LastPass { format: FORMAT, at: now, fetched: now, trouble: None, ..read_last_pass(cx) };
     if let Ok(bytes) = serde_json::to_vec(&again) {
         let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
         cx.host.files().put(&cx.layout.last_pass(), &node).ok();
     }
+    looked
 }
 
 impl LastPass {
+    /// Reads a record; `None` for anything that this program did not write.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok().filter(|last: &Self| last.format == FORMAT)
+    }
+
     fn after(self, report: &PassReport, looked: Timestamp, whole: bool) -> Self {
-        let seen = report.survey.plan.environments.iter().map(|plan| {
+        // A pass with a long release ends after others that looked later: of what it saw, only what it did is news.
+        let late = self.at.is_some_and(|at| at > looked);
+        let plans = report.survey.plan.environments.iter();
+        let news = plans.filter(|plan| !late || !matches!(report.outcomes.get(&plan.name), Some(Outcome::Left(_))));
+        let seen = news.map(|plan| {
             let left = match report.outcomes.get(&plan.name) {
                 Some(Outcome::Left(left)) => Some(left.clone()),
                 _ => None,
             };
             (plan.name.clone(), Seen { wants: plan.wants.as_ref().map(|wanted| wanted.title()), left })
         });
+        if late {
+            let mut environments = self.environments;
+            environments.extend(seen);
+            return Self { environments, ..self };
+        }
         let mut environments = if whole { BTreeMap::new() } else { self.environments };
         environments.extend(seen);
         let tip = report.survey.plan.tip.clone();
         Self {
+            format: FORMAT,
             at: if whole { Some(looked) } else { self.at },
             fetched: if tip.is_some() { Some(looked) } else { self.fetched },
             tip: tip.or(self.tip),
             trouble: report.survey.trouble.as_ref().map(|trouble| trouble.words().to_owned()),
             environments,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::Survey;
+    use crate::plan::{Action, EnvPlan, Plan};
+
+    fn name(text: &str) -> EnvName {
+        EnvName::parse(text).unwrap()
+    }
+
+    fn report(dev: Outcome, pro: Outcome) -> PassReport {
+        let plan = |text| EnvPlan {
+            name: name(text),
+            serves: None,
+            wants: None,
+            action: Action::Nothing,
+            repairs: Vec::new(),
+            respected: Vec::new(),
+        };
+        let plan = Plan { tip: None, environments: vec![plan("bakery/dev"), plan("bakery/pro")] };
+        let survey = Survey { plan, commit: None, manifests: None, trouble: None, ports: Vec::new(), notify: None };
+        let outcomes = BTreeMap::from([(name("bakery/dev"), dev), (name("bakery/pro"), pro)]);
+        PassReport { survey, outcomes, looked: Timestamp::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn a_pass_that_ends_late_tells_only_what_it_did() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let left = |record: &LastPass, text| record.environments[&name(text)].left.clone();
+        let busy = Outcome::Left(Left::Busy("portreeve agent".to_owned()));
+        let second = LastPass::default().after(&report(busy, Outcome::Unchanged), at(120), true);
+        assert!(left(&second, "bakery/dev").is_some());
+        // The first one looked before, and has released dev ever since.
+        let stale = Outcome::Left(Left::Stale("no answer".to_owned()));
+        let both = second.after(&report(Outcome::Repaired, stale), at(60), true);
+        assert_eq!(both.at, Some(at(120)));
+        assert_eq!((left(&both, "bakery/dev"), left(&both, "bakery/pro")), (None, None));
     }
 }

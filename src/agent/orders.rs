@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use crate::desired::{Generation, Why};
 use crate::history::{Event as Happened, EventKind};
+use crate::host::Lock;
 use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node, Slot};
 use crate::observed::Installed;
 use crate::policy::{Hold, HoldKind, Standing, Until};
-use crate::transaction::{self, Context, Failure, Going, Released};
+use crate::transaction::lock::{LockError, Place, lock, lock_before_others};
+use crate::transaction::{self, Context, Failure, Going, Intent, Released};
 
 use super::chronicle;
-use super::pass::lock;
 use super::{read_standing, write_standing};
 
 /// Which state to go back to.
@@ -69,6 +70,12 @@ pub enum OrderError {
     Host(#[from] crate::host::HostError),
 }
 
+impl From<LockError> for OrderError {
+    fn from(error: LockError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
 /// An order with who gave it and why.
 #[derive(Debug, Clone)]
 pub struct Given {
@@ -78,6 +85,8 @@ pub struct Given {
     pub by: String,
     /// Why.
     pub reason: Option<String>,
+    /// How long to wait for whoever is at work on the environment; `None`: for a while.
+    pub wait: Option<Duration>,
 }
 
 /// An order waits so long for a transaction of the same environment.
@@ -85,14 +94,18 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Carries out an order. The sentence says what is true now.
 pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<String, OrderError> {
-    let _lock = lock(cx, &name.flat(), PATIENCE)?;
-    // Whatever recovery finds is history by now; only its failure matters here.
-    drop(transaction::recover(cx, name)?);
+    let met = Met::find(cx, name)?;
+    let _lock = enter(cx, name, given)?;
+    // Whoever goes back leaves what has been switched to, whatever its health.
+    if !matches!(given.order, Order::Rollback { .. }) || !transaction::committed(cx, name)? {
+        // Whatever recovery finds is history by now; only its failure matters here.
+        drop(transaction::recover(cx, name)?);
+    }
     let services = cx.host.services().services()?;
     let installed = transaction::installed(cx, name, &services)?;
     let Some(serving) = installed.generation.clone() else { return Err(OrderError::NotHere(name.clone())) };
     let standing = read_standing(cx, name)?;
-    let order = Ordered { cx, name, given, installed, serving, standing };
+    let order = Ordered { cx, name, given, installed, serving, standing, met };
     let said = order.carry_out()?;
     record(cx, name, given, &said);
     Ok(said)
@@ -105,6 +118,30 @@ struct Ordered<'a> {
     installed: Installed,
     serving: Generation,
     standing: Standing,
+    met: Option<Met>,
+}
+
+/// The release that an order met under way, and may have ended.
+struct Met {
+    intent: Intent,
+    /// It had been switched to.
+    served: bool,
+}
+
+impl Met {
+    fn find(cx: &Context<'_>, name: &EnvName) -> Result<Option<Self>, Failure> {
+        let served = transaction::committed(cx, name)?;
+        Ok(Intent::find(cx, name)?.map(|intent| Self { intent, served }))
+    }
+}
+
+/// Takes the environment's lock; a running release gives way to somebody who wants it not to happen.
+fn enter(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Box<dyn Lock>, LockError> {
+    let wait = given.wait.unwrap_or(PATIENCE);
+    match given.order {
+        Order::Rollback { .. } | Order::Suspend { .. } | Order::Stop => lock_before_others(cx, name, wait),
+        Order::Start | Order::Restart | Order::Resume | Order::Retry => lock(cx, Place::Environment(name), wait),
+    }
 }
 
 impl Ordered<'_> {
@@ -142,26 +179,23 @@ impl Ordered<'_> {
 
     /// The hold is durable before anything moves: a pass that begins right after must not go forward again.
     fn rollback(&self, to: &Target, until: Until) -> Result<String, OrderError> {
+        if *to == Target::Previous && self.has_gone_back() {
+            return self.stay(until);
+        }
         let target = self.target(to)?;
         transaction::permit_return(self.cx, self.name, &target, self.installed.newest)?;
         let excludes = self.excluded(&target);
         let pinned = target.number;
-        self.write(&self.standing.rolled_back(self.hold(HoldKind::RolledBack { pinned, excludes, until })))?;
+        let after = self.standing.rolled_back(self.hold(HoldKind::RolledBack { pinned, excludes, until }));
+        let order = transaction::Ordered { before: self.standing.clone(), after };
         let going = if transaction::fits(&self.installed, &target) {
             Going::Back(Box::new(target.clone()))
         } else {
             Going::Forward { wanted: Box::new(target.wanted.clone()), why: Why::Rollback(target.number) }
         };
-        match transaction::go(self.cx, &self.installed, &going) {
-            Released::Kept { took, .. } => Ok(format!(
-                "{} serves again after {}ms; later passes leave it there",
-                target.wanted.title(),
-                took.as_millis()
-            )),
-            Released::Refused { failure, .. } => {
-                self.write(&self.standing)?;
-                Err(OrderError::Failed(*failure))
-            }
+        match transaction::go_by_order(self.cx, &self.installed, &going, &order) {
+            Released::Kept { .. } => Ok(format!("{} serves again; later passes leave it there", target.wanted.title())),
+            Released::Refused { failure, .. } => Err(OrderError::Failed(*failure)),
         }
     }
 
@@ -169,8 +203,22 @@ impl Ordered<'_> {
     fn excluded(&self, target: &Generation) -> BTreeSet<Digest> {
         let mut excluded: BTreeSet<Digest> = self.standing.quarantine.iter().map(|entry| entry.digest).collect();
         excluded.insert(self.serving.wanted.digest);
+        excluded.extend(self.met.as_ref().and_then(|met| met.intent.digest));
         excluded.remove(&target.wanted.digest);
         excluded
+    }
+
+    /// Whether the release that the order met had been switched to, and has been gone back from meanwhile: whoever wanted to go
+    /// back from it does not want to go back twice.
+    fn has_gone_back(&self) -> bool {
+        self.met.as_ref().is_some_and(|met| met.served && met.intent.from == self.serving.number)
+    }
+
+    fn stay(&self, until: Until) -> Result<String, OrderError> {
+        let (pinned, excludes) = (self.serving.number, self.excluded(&self.serving));
+        let after = self.standing.rolled_back(self.hold(HoldKind::RolledBack { pinned, excludes, until }));
+        let order = transaction::Ordered { before: self.standing.clone(), after };
+        Ok(format!("{} serves again already; later passes leave it there", self.serving.wanted.title()))
     }
 
     fn target(&self, to: &Target) -> Result<Generation, OrderError> {

@@ -61,6 +61,10 @@ pub enum Left {
     Diverged(String),
     /// What is wanted isn't known now.
     Stale(String),
+    /// Somebody else is at work on it: command, pid, since when.
+    Busy(String),
+    /// Somebody else moved it, or gave an order about it, after it had been looked at.
+    Overtaken,
 }
 
 impl Outcome {
@@ -73,8 +77,12 @@ impl Outcome {
                 FailureKind::Class(FailureClass::Host) => 4,
                 FailureKind::Class(FailureClass::Transient) | FailureKind::Cancelled => 1,
             },
+            // A newer portreeve's journal, a port that is taken: a person must act first.
+            Self::Failed(failure) if failure.kind == FailureKind::Class(FailureClass::Host) => 4,
             Self::Failed(_) | Self::Left(Left::Waiting(_) | Left::Stale(_)) => 1,
-            Self::Left(Left::Quarantined(_) | Left::Blocked(_) | Left::Diverged(_)) => 4,
+            Self::Left(
+                Left::Quarantined(_) | Left::Blocked(_) | Left::Diverged(_) | Left::Busy(_) | Left::Overtaken,
+            ) => 4,
         }
     }
 }

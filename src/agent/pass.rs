@@ -3,22 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::desired::Why;
 use crate::history::{Event as Happened, EventKind};
-use crate::host::Lock;
 use crate::model::{EnvName, Identity, Node};
 use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
 use crate::policy;
 use crate::resource;
-use crate::transaction::{self, Context, Event, Failure, Going, Phase, Recovered, Released, Report, chain};
+use crate::transaction::lock::{LockError, Place, lock, shared};
+use crate::transaction::{self, Context, Event, Failure, FailureKind, Going, Phase, Released, Report};
 
 use super::chronicle;
 use super::idle::{self, Glance};
 use super::last;
 use super::outcome::{Left, Outcome};
 use super::survey::survey_at;
-use super::{App, Survey, read_standing, write_standing};
+use super::{App, Survey, read_standing, turn, write_standing};
 
 /// What a pass found and did.
 #[derive(Debug)]
@@ -27,86 +29,83 @@ pub struct PassReport {
     pub survey: Survey,
     /// What became of each environment.
     pub outcomes: BTreeMap<EnvName, Outcome>,
+    /// When it looked; a pass with a long release ends after others that looked later.
+    pub looked: Timestamp,
 }
 
-/// How long a pass waits for another program's transaction of the same environment.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// Who is told what became of an environment.
+pub type Told<'a> = dyn Fn(&EnvName, &Outcome) + Sync + 'a;
 
-/// One pass over `only` these environments, or over all.
-pub fn pass(app: &App, report: &dyn Report, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
+/// Said before the first look at the deploy repository: over a network it takes a while.
+pub(super) const LOOKING: Event<'_> = Event::Working { phase: Phase::Fetch, what: "the deploy repository" };
+
+/// One pass over `only` these environments, or over all. Each environment goes its own way: those that have far to go keep no
+/// other waiting, and one that fails, or that somebody else is at work on, fails or is left alone.
+pub fn pass(app: &App, report: &(dyn Report + Sync), only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
+    pass_telling(app, report, only, &|_, _| ())
+}
+
+/// The same; of those that moved `told` hears as soon as each is done.
+pub fn pass_telling(
+    app: &App,
+    report: &(dyn Report + Sync),
+    only: &BTreeSet<EnvName>,
+    told: &Told<'_>,
+) -> Result<PassReport, Failure> {
     let cx = app.context(report);
+    report.event(&LOOKING);
     let (inputs, seen) = match idle::glance(app, &cx, only) {
         Glance::Converged(converged) => {
-            last::still(&cx);
-            return Ok(*converged);
+            return Ok(PassReport { looked: last::still(&cx), ..*converged });
         }
         Glance::Whole { inputs, tip } => (inputs, tip),
     };
-    let mut outcomes = recover_all(&cx)?;
-    let survey = survey_at(app, &cx, only, seen)?;
+    let mut outcomes = recover_all(app, report)?;
     let looked = cx.host.clock().now();
+    let survey = survey_at(app, &cx, only, seen)?;
     reserve_ports(&cx, &survey);
-    for plan in &survey.plan.environments {
-        // Where recovery failed, nothing else may begin: the journal still says where to go back to.
-        outcomes.entry(plan.name.clone()).or_insert_with(|| unless_cancelled(&cx, plan));
-    }
-    let pass = PassReport { survey, outcomes };
+    // Where recovery failed, nothing else may begin: the journal still says where to go back to.
+    let plans = survey.plan.environments.iter().filter(|plan| !outcomes.contains_key(&plan.name)).collect();
+    let taken = turn::all(app, report, plans, looked, told);
+    outcomes.extend(taken);
+    let pass = PassReport { survey, outcomes, looked };
     if let Some(inputs) = inputs {
         idle::remember(app, &cx, &inputs, &pass);
     }
-    if let Err(error) = last::remember(&cx, &pass, looked, only.is_empty()) {
-        report.event(&Event::Note { text: &format!("what this pass saw is not kept for status: {}", chain(&error)) });
+    if let Err(failure) = last::remember(&cx, &pass, looked, only.is_empty()) {
+        report.event(&Event::Note { text: &format!("what this pass saw is not kept for status: {failure}") });
     }
     Ok(pass)
 }
 
-fn unless_cancelled(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
-    if cx.host.clock().cancelled() {
-        return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
-    }
-    environment(cx, plan)
-}
-
-/// Takes one of our locks; its text says who holds it.
-pub(super) fn lock(cx: &Context<'_>, name: &str, wait: Duration) -> Result<Box<dyn Lock>, Failure> {
-    let path = cx.layout.locks().join(format!("{name}.lock"));
-    let holder = format!("portreeve (pid {})", std::process::id());
-    cx.host.files().lock(&path, wait, &holder).map_err(Failure::on_host(Phase::Recover))
-}
-
-fn recover_all(cx: &Context<'_>) -> Result<BTreeMap<EnvName, Outcome>, Failure> {
-    let mut outcomes = BTreeMap::new();
-    transaction::tidy(cx);
+/// Ends what killed programs left. What somebody is at work on was not left.
+fn recover_all(app: &App, report: &(dyn Report + Sync)) -> Result<BTreeMap<EnvName, Outcome>, Failure> {
+    let cx = app.context(report);
+    transaction::tidy(&cx);
     let names = cx.host.files().list(&cx.layout.journal()).map_err(Failure::on_host(Phase::Recover))?;
-    for name in names.iter().filter_map(|name| EnvName::parse_flat(name.strip_suffix(".json")?).ok()) {
-        let _lock = lock(cx, &name.flat(), PATIENCE)?;
-        match transaction::recover(cx, &name) {
-            Ok(Recovered::Clean | Recovered::Finished(_) | Recovered::Undone(_)) => {}
-            Err(failure) => {
-                outcomes.insert(name, Outcome::Failed(Box::new(failure)));
-            }
-        }
-    }
-    Ok(outcomes)
+    let names = names.iter().filter_map(|name| EnvName::parse_flat(name.strip_suffix(".json")?).ok());
+    Ok(turn::side_by_side(
+        names.collect(),
+        |name| name,
+        |name| {
+            let cx = &app.context(report);
+            let _lock = match lock(cx, Place::Environment(name), Duration::ZERO) {
+                Ok(lock) => lock,
+                Err(LockError::Busy { .. }) => return None,
+                Err(error) => return Some(Outcome::Failed(Box::new(error.into()))),
+            };
+            let recovered = turn::heeding(cx, name, |cx| transaction::recover(cx, name));
+            recovered.err().map(|failure| Outcome::Failed(Box::new(failure)))
+        },
+    ))
 }
 
-/// One environment: its lock, its one action, its repairs.
-pub fn environment(cx: &Context<'_>, plan: &EnvPlan) -> Outcome {
-    if !plan.changes() && !matches!(plan.action, Action::Nothing) {
-        return Outcome::Left(left(&plan.action));
-    }
-    let locked = lock(cx, &plan.name.flat(), PATIENCE).and_then(|lock| {
-        let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
-        Ok((lock, transaction::installed(cx, &plan.name, &services)?))
-    });
-    let (_lock, installed) = match locked {
-        Ok(locked) => locked,
-        Err(failure) => return Outcome::Failed(Box::new(failure)),
-    };
-    if let Err(failure) = repair(cx, plan, &installed) {
+/// One environment, whose lock is held: its repairs, its one action.
+pub(super) fn carry_out(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
+    if let Err(failure) = repair(cx, plan, installed) {
         return Outcome::Failed(Box::new(failure));
     }
-    let outcome = act(cx, plan, &installed);
+    let outcome = act(cx, plan, installed);
     record(cx, plan, &outcome);
     outcome
 }
@@ -135,7 +134,8 @@ fn act(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
     }
 }
 
-fn left(action: &Action) -> Left {
+/// Why an environment with this action is left alone.
+pub(super) fn left(action: &Action) -> Left {
     match action {
         Action::Held(words) => Left::Held(format!("held {words}")),
         Action::Stopped(words) => Left::Held(format!("stopped {words}")),
@@ -161,14 +161,17 @@ fn release(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed, wanted: &cra
         return Outcome::Failed(Box::new(Failure::host(Phase::Recover, &error)));
     }
     let going = Going::Forward { wanted: Box::new(wanted.clone()), why: Why::Push };
-    concluded(plan, transaction::go(cx, installed, &going), wanted.title())
+    concluded(cx, plan, transaction::go(cx, installed, &going), wanted.title())
 }
 
 /// What became of it; the transaction has made that durable by itself.
-fn concluded(plan: &EnvPlan, released: Released, title: String) -> Outcome {
+fn concluded(cx: &Context<'_>, plan: &EnvPlan, released: Released, title: String) -> Outcome {
     match released {
         Released::Kept { generation, took } => Outcome::Released { title, generation: generation.number, took },
-        Released::Refused { number, failure, seen } => {
+        Released::Refused { number, mut failure, seen } => {
+            if failure.kind == FailureKind::Cancelled {
+                failure.cause = turn::given_way(cx, &plan.name).unwrap_or(failure.cause);
+            }
             let serves = plan.serves.as_ref().map(|serving| serving.title.clone());
             Outcome::NotReleased { title, generation: number, failure, seen, serves }
         }
@@ -196,6 +199,8 @@ fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happe
             let event = about(event(EventKind::Released, format!("released {title}")), *generation);
             Happened { took: Some(*took), ..event }
         }
+        // A cancelled attempt is not a failed one; whoever cancelled it is in the history himself.
+        Outcome::NotReleased { failure, .. } if failure.kind == FailureKind::Cancelled => return None,
         Outcome::NotReleased { title, generation, failure, seen, .. } => {
             let kind = if *seen { EventKind::RolledBack } else { EventKind::NotReleased };
             let event = about(event(kind, format!("{title} not released: {}", failure.cause)), *generation);
@@ -211,10 +216,11 @@ fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happe
 
 /// Keeps the kernel from handing out our ports: at once, and after a reboot by sysctl.d. Other people's entries stay.
 fn reserve_ports(cx: &Context<'_>, survey: &Survey) {
-    if survey.ports.is_empty() || !cx.host.users().can_change_identity() {
+    if survey.ports.is_empty() {
         return;
     }
-    if let Err(failure) = try_reserve(cx, survey) {
+    let reserved = shared(cx, Place::Host).and_then(|_host| try_reserve(cx, survey));
+    if let Err(failure) = reserved {
         cx.report.event(&Event::Note { text: &format!("ports are not reserved in the kernel: {failure}") });
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::host::{Listener, SlotId};
-use crate::manifest::{self, Environment, Policy, Repository, Tree};
-use crate::model::{CommitId, EnvName, PortRange, Service};
-use crate::plan::{Decision, EnvPlan, Plan, Want, decide};
+use crate::manifest::{self, Environment, Notify, Policy, Repository, Tree};
+use crate::model::{Capability, CommitId, EnvName, PortRange, Service};
+use crate::plan::{Action, Decision, EnvPlan, Plan, Want, decide};
 use crate::source::{self, Address, CommitInfo, Mirror, Objects, Selection, SourceError, TreeEntry};
+use crate::transaction::lock::{Place, shared};
 use crate::transaction::{self, Context, Failure, Phase, chain};
 
-use super::pass::{PATIENCE, lock};
 use super::want::Resolver;
 use super::{App, read_standing};
 
@@ -24,8 +24,10 @@ pub struct Survey {
     pub manifests: Option<(Tree, manifest::Diagnostics)>,
     /// Why the repository could not be used.
     pub trouble: Option<Trouble>,
-    /// The blocks of ports of this host's environments.
+    /// The blocks of ports of this host's environments, where the kernel can be told to keep them.
     pub ports: Vec<PortRange>,
+    /// Who is told of a change; `None` while that is not known.
+    pub notify: Option<Notify>,
 }
 
 /// Why the deploy repository as a whole could not be used; nothing on the host follows from it then.
@@ -92,6 +94,7 @@ impl Moment {
 
 /// Looks at everything and decides about `only` these environments, or about all.
 pub fn survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<Survey, Failure> {
+    cx.report.event(&super::pass::LOOKING);
     survey_at(app, cx, only, None)
 }
 
@@ -102,17 +105,9 @@ pub(super) fn survey_at(
     only: &BTreeSet<EnvName>,
     seen: Option<source::Result<CommitId>>,
 ) -> Result<Survey, Failure> {
-    // Mirrors are written by one program at a time.
-    let _fetching = lock(cx, "fetch", PATIENCE)?;
-    let moment = Moment::now(cx)?;
     let installed = transaction::installed_names(cx).map_err(Failure::on_host(Phase::Recover))?;
-    let (deploy, asked) = match read_deploy(app, seen) {
-        Ok(deploy) => {
-            let asked = wants(app, cx, &deploy, &installed, only).map_err(Trouble::Lasting);
-            (Some(deploy), asked)
-        }
-        Err(error) => (None, Err(Trouble::of(&error))),
-    };
+    let (deploy, asked) = ask(app, cx, only, seen, &installed);
+    let moment = Moment::now(cx)?;
     let ((mut wants, ports), trouble) = match asked {
         Ok(asked) => (asked, None),
         Err(trouble) => ((Wants::new(), Vec::new()), Some(trouble)),
@@ -123,14 +118,45 @@ pub(super) fn survey_at(
         }
     }
     wants.retain(|name, _| only.is_empty() || only.contains(name));
-    let environments = wants.into_iter().map(|(name, want)| environment(cx, &name, want, &moment, deploy.as_ref()));
-    let environments = environments.collect::<Result<_, Failure>>()?;
+    let environments = wants.into_iter().map(|(name, want)| {
+        let plan = environment(cx, &name, want, &moment, deploy.as_ref());
+        plan.unwrap_or_else(|failure| unreadable(name, failure.cause))
+    });
+    let environments = environments.collect();
     let plan = Plan { tip: deploy.as_ref().map(|deploy| deploy.tip.clone()), environments };
+    let notify = deploy.as_ref().and_then(|deploy| Some(deploy.repository.as_ref()?.notify.clone()));
     let (commit, manifests) = match deploy {
         Some(deploy) => (deploy.info, Some((deploy.tree, deploy.diagnostics))),
         None => (None, None),
     };
-    Ok(Survey { plan, commit, manifests, trouble, ports })
+    Ok(Survey { plan, commit, manifests, trouble, ports, notify })
+}
+
+/// An environment that can't be looked at keeps no other from being.
+fn unreadable(name: EnvName, cause: String) -> EnvPlan {
+    let action = Action::Blocked(cause);
+    EnvPlan { name, serves: None, wants: None, action, repairs: Vec::new(), respected: Vec::new() }
+}
+
+/// What the repository asks for. Mirrors are written by one program at a time, and nothing else is waited for meanwhile.
+fn ask(
+    app: &App,
+    cx: &Context<'_>,
+    only: &BTreeSet<EnvName>,
+    seen: Option<source::Result<CommitId>>,
+    installed: &[EnvName],
+) -> (Option<Deploy>, Result<Asked, Trouble>) {
+    let _fetching = match shared(cx, Place::Mirrors) {
+        Ok(lock) => lock,
+        Err(failure) => return (None, Err(Trouble::Passing(failure.cause))),
+    };
+    match read_deploy(app, seen) {
+        Ok(deploy) => {
+            let asked = wants(app, cx, &deploy, installed, only).map_err(Trouble::Lasting);
+            (Some(deploy), asked)
+        }
+        Err(error) => (None, Err(Trouble::of(&error))),
+    }
 }
 
 fn read_deploy(app: &App, seen: Option<source::Result<CommitId>>) -> Result<Deploy, SourceError> {
@@ -163,6 +189,9 @@ fn manifest_entry(entry: TreeEntry) -> manifest::Entry {
 
 type Wants = BTreeMap<EnvName, Want>;
 
+/// What is wanted, and the blocks of ports of all that is listed.
+type Asked = (Wants, Vec<PortRange>);
+
 /// What the repository asks of each environment of this host, and of those that are here but no longer listed.
 fn wants(
     app: &App,
@@ -192,7 +221,8 @@ fn wants(
         };
         wants.insert((*name).clone(), want);
     }
-    let ports = listed.iter().filter_map(|(_, env)| (*env).ok()).map(|env| env.ports).collect();
+    let kept = cx.host.capabilities().has(Capability::Kernel);
+    let ports = listed.iter().filter(|_| kept).filter_map(|(_, env)| (*env).ok()).map(|env| env.ports).collect();
     let gone: Vec<&EnvName> = installed
         .iter()
         .filter(|name| !wants.contains_key(*name) && !listed.iter().any(|(listed, _)| listed == name))

@@ -56,15 +56,13 @@ impl<'a> Resolver<'a> {
         place_manage(&mut env, &objects, &commit)?;
         let requirements = requirements(&env, &objects, &commit)?;
         let secrets = secret_fingerprint(self.cx, &env.name).map_err(|error| Want::Unknown(chain(&error)))?;
-        let wheels = self.app.facts.installer.wheelhouse.as_ref().map(|path| path.display().to_string());
-        let installer = format!("pip {}", wheels.unwrap_or_default());
         Ok(Wanted::new(WantedInput {
             env,
             commit,
             deploy_commit: self.deploy_commit.clone(),
             python,
             requirements: &requirements,
-            installer: &installer,
+            installer: &self.app.facts.installer.key(),
             secrets: &secrets,
             processors: self.cx.host.kernel().processors(),
         }))

@@ -31,12 +31,18 @@ pub struct Global {
     /// For those who look for it: `plan` does this
     #[arg(long, global = true, hide = true)]
     pub dry_run: bool,
+    /// How to say what is under way
+    #[arg(long, global = true, hide = true, value_name = "HOW", default_value = "auto")]
+    pub progress: Telling,
     /// Prefix for every path
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Tables and results as JSON
     #[arg(long, global = true)]
     pub json: bool,
+    /// How long to wait for whoever is at work on the environment
+    #[arg(long, global = true, value_name = "30s")]
+    pub wait: Option<crate::model::Span>,
     /// Say less
     #[arg(short, long, global = true)]
     pub quiet: bool,
@@ -51,6 +57,14 @@ pub enum Colour {
     Auto,
     Always,
     Never,
+}
+
+/// How to say what is under way. `auto`: a spinner on a terminal, nothing in a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Telling {
+    Auto,
+    /// For the tour, which reads our lines and has the terminal.
+    Lines,
 }
 
 /// What can be done.

@@ -21,6 +21,7 @@ mod signals;
 mod since;
 mod ssh_trust;
 mod status;
+mod takeover;
 mod tour;
 mod wait;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use super::Fault;
 use super::args::Global;
@@ -12,7 +13,7 @@ use crate::agent::{App, AppError, Surroundings};
 use crate::host::{Processes as _, Run};
 use crate::model::{Identity, Layout, Root};
 
-/// Variables that reach pip: certificates, proxies, its own.
+/// Variables that reach what installs packages: certificates, proxies, its own.
 const FOR_INSTALLER: [&str; 8] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -34,16 +35,23 @@ pub fn layout(global: &Global) -> Result<Layout, Fault> {
             Root::at(whole.canonicalize().unwrap_or(whole))
         }
     };
-    Ok(Layout::for_root(root, rustix::process::geteuid().as_raw()))
+    Ok(layout_at(root))
+}
+
+/// The layout of this root, for whoever we are.
+pub fn layout_at(root: Root) -> Layout {
+    Layout::for_root(root, rustix::process::geteuid().as_raw())
 }
 
 /// What is around us.
-pub fn surroundings(cancel: Arc<AtomicBool>) -> Surroundings {
-    let pip = std::env::vars().filter(|(name, _)| name.starts_with("PIP_") || FOR_INSTALLER.contains(&name.as_str()));
+pub fn surroundings(wait: Option<Duration>, cancel: Arc<AtomicBool>) -> Surroundings {
+    let own = |name: &str| name.starts_with("PIP_") || name.starts_with("UV_");
+    let installer = std::env::vars().filter(|(name, _)| own(name) || FOR_INSTALLER.contains(&name.as_str()));
     Surroundings {
         path: std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned()),
-        installer: pip.collect::<BTreeMap<_, _>>(),
+        installer: installer.collect::<BTreeMap<_, _>>(),
         program: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/portreeve")),
+        wait,
         cancel,
     }
 }
@@ -55,11 +63,16 @@ pub fn app(global: &Global) -> Result<App, Fault> {
 
 /// The same, with a flag that ends a pass at its next safe point.
 pub fn app_with(global: &Global, cancel: Arc<AtomicBool>) -> Result<App, Fault> {
-    App::open(layout(global)?, &surroundings(cancel)).map_err(|error| match &error {
+    App::open(layout(global)?, &surroundings(patience(global), cancel)).map_err(|error| match &error {
         AppError::Settings(_) => Fault::usage(error.to_string()),
         AppError::NotSetUp(_) | AppError::Missing(_) => Fault::blocked(error.to_string()),
         AppError::Host(_) => Fault::failed(&error),
     })
+}
+
+/// What was said about waiting.
+pub fn patience(global: &Global) -> Option<Duration> {
+    global.wait.map(crate::model::Span::duration)
 }
 
 /// Who types: for holds and the history.
@@ -75,7 +88,7 @@ pub fn elsewhere(host: &str) -> Result<u8, Fault> {
     if host.starts_with('-') || host.is_empty() {
         return Err(Fault::usage("-H takes a host's name"));
     }
-    let surroundings = surroundings(Arc::new(AtomicBool::new(false)));
+    let surroundings = surroundings(None, Arc::new(AtomicBool::new(false)));
     let layout = Layout::new(Root::system());
     let parts = crate::host::Parts::open(&layout, surroundings.cancel).map_err(|error| Fault::failed(&error))?;
     let ssh = parts.processes.find(&["ssh"]).ok_or_else(|| Fault::blocked("ssh is not installed"))?;
@@ -89,7 +102,7 @@ pub fn elsewhere(host: &str) -> Result<u8, Fault> {
             .collect(),
         directory: PathBuf::from("/"),
         identity: Identity { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() },
-        deadline: std::time::Duration::from_hours(24),
+        deadline: Duration::from_hours(24),
         log: None,
         interactive: true,
     };
@@ -114,6 +127,24 @@ fn without_host(args: impl Iterator<Item = String>) -> Vec<String> {
 /// One word for the shell that sshd runs on the other side (POSIX 2.2.2).
 fn quoted(arg: &str) -> String {
     format!("'{}'", arg.replace('\'', r"'\''"))
+}
+
+/// Our own arguments, for whoever takes our place.
+pub fn arguments() -> Vec<String> {
+    std::env::args().skip(1).collect()
+}
+
+/// Our own variables; what is no text is nobody's.
+pub fn variables() -> BTreeMap<String, String> {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// Where we run; relative arguments mean this.
+pub fn directory() -> PathBuf {
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
 }
 
 /// What a person's terminal needs.

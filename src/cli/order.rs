@@ -34,9 +34,14 @@ fn carry(environments: &[EnvName], global: &Global, order: &Order, reason: Optio
         return Err(Fault::usage("which environment? portreeve status lists them"));
     }
     let app = open::app(global)?;
-    let progress = printer::Progress::new(global.quiet || global.json);
+    let progress = printer::Progress::new(global);
     let cx = app.context(&progress);
-    let given = Given { order: order.clone(), by: open::person(), reason: reason.map(str::to_owned) };
+    let given = Given {
+        order: order.clone(),
+        by: open::person(),
+        reason: reason.map(str::to_owned),
+        wait: open::patience(global),
+    };
     let mut code = 0;
     for name in environments {
         match carry_out(&cx, name, &given) {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::args::{Global, PlanArgs};
 use super::{Fault, open, printer, reconcile, release, since};
 use crate::agent::{App, Previews, Survey, preview, schedule, survey};
-use crate::model::EnvName;
-use crate::plan::{Action, EnvPlan};
+use crate::model::{Capabilities, EnvName};
+use crate::plan::{Action, EnvPlan, Row};
 use crate::transaction::Quiet;
 
 /// Prints the plan; with `--exit-code` 5 when it holds changes.
@@ -16,10 +16,14 @@ pub fn run(args: &PlanArgs, global: &Global) -> Result<u8, Fault> {
     }
     let app = open::app(global)?;
     let only: BTreeSet<EnvName> = args.only.environments.iter().cloned().collect();
-    let survey = survey(&app, &app.context(&Quiet), &only).map_err(|failure| reconcile::fault(&failure))?;
+    let progress = printer::Progress::new(global);
+    let survey = survey(&app, &app.context(&progress), &only).map_err(|failure| reconcile::fault(&failure))?;
+    drop(progress);
     let changes = survey.plan.environments.iter().any(EnvPlan::changes);
     if global.json {
-        printer::json(&survey.plan.environments.iter().map(as_json).collect::<Vec<_>>());
+        printer::json(
+            &survey.plan.environments.iter().map(|plan| as_json(plan, app.host.capabilities())).collect::<Vec<_>>(),
+        );
     } else {
         let previews = preview(&app, &app.context(&Quiet), &survey).map_err(|failure| reconcile::fault(&failure))?;
         print(&app, &survey, &previews);
@@ -45,6 +49,7 @@ fn print(app: &App, survey: &Survey, previews: &Previews) {
             environment(plan);
             if let Some(preview) = previews.releases.get(&plan.name) {
                 release::print(preview, plan, previews.applied.as_ref());
+                needs(app, plan);
             }
         }
     }
@@ -79,6 +84,14 @@ fn totals(plans: &[EnvPlan]) -> String {
     let counted = kinds.iter().map(|(word, always, of)| (word, always, plans.iter().filter(|plan| of(plan)).count()));
     let shown = counted.filter(|(_, always, count)| **always || *count > 0);
     shown.map(|(word, _, count)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
+}
+
+/// What a first release asks of the host, and what of it is not here.
+fn needs(app: &App, plan: &EnvPlan) {
+    let first = plan.serves.is_none();
+    for row in plan.needs(app.host.capabilities()).iter().filter(|_| first) {
+        printer::line(format!("  {:<8} {row}", row.need().label()));
+    }
 }
 
 fn is_blocked(action: &Action) -> bool {
@@ -141,7 +154,7 @@ fn cure(plan: &EnvPlan) -> Option<String> {
     }
 }
 
-fn as_json(plan: &EnvPlan) -> serde_json::Value {
+fn as_json(plan: &EnvPlan, host: &Capabilities) -> serde_json::Value {
     let action = match &plan.action {
         Action::Nothing if plan.changes() => "repair",
         Action::Nothing => "nothing",
@@ -157,10 +170,15 @@ fn as_json(plan: &EnvPlan) -> serde_json::Value {
         Action::Diverged(_) => "diverged",
         Action::Stale(_) => "stale",
     };
+    let not_here = plan.needs(host).into_iter().filter_map(|row| match row {
+        Row::NotHere(need, why) => Some(serde_json::json!({ "need": need.label(), "reason": why.to_string() })),
+        Row::Here(_) => None,
+    });
     serde_json::json!({
         "environment": plan.name.to_string(), "action": action,
         "serves": plan.serves.as_ref().map(|serving| &serving.title),
         "wants": plan.wants.as_ref().map(|wanted| wanted.title()),
+        "not_here": not_here.collect::<Vec<_>>(),
         "repairs": plan.repairs.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }

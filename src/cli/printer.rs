@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Fault;
-use super::args::Colour;
+use super::args::{Colour, Global, Telling};
 use crate::transaction::{Event, Report};
 
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -111,23 +111,69 @@ pub fn table(table: &comfy_table::Table) {
     table.to_string().lines().for_each(|row| line(row.trim_end().strip_prefix(' ').unwrap_or(row.trim_end())));
 }
 
+/// What a line begins with that says what is under way, where that is told by lines.
+pub const UNDER_WAY: &str = "  … ";
+
 /// Tells a release as it happens: plain lines in a pipe, a spinner for what takes long on a terminal.
 #[derive(Debug)]
 pub struct Progress {
     quiet: bool,
+    telling: Telling,
+    labelled: bool,
     spinner: Mutex<Option<ProgressBar>>,
 }
 
 impl Progress {
-    /// Tells nothing but trouble when `quiet`.
-    pub fn new(quiet: bool) -> Self {
-        Self { quiet, spinner: Mutex::new(None) }
+    /// Tells nothing but trouble when it is to be quiet, or JSON is the answer.
+    pub fn new(global: &Global) -> Self {
+        let quiet = global.quiet || global.json;
+        Self { quiet, telling: global.progress, labelled: false, spinner: Mutex::new(None) }
+    }
+
+    /// Says at each line whose it is: several passes may be under way.
+    pub fn labelled(global: &Global) -> Self {
+        let mut progress = Self::new(global);
+        progress.labelled = true;
+        progress
+    }
+
+    /// One event; `label` says whose it is where that isn't clear from the line before.
+    fn tell(&self, label: &str, event: &Event<'_>) {
+        if !matches!(event, Event::Working { .. } | Event::Of { .. }) {
+            self.clear();
+        }
+        match event {
+            Event::Working { phase, what } => {
+                self.under_way(format!("{label} {phase:<8} {}", safe(what)).trim());
+            }
+            Event::Begin { env, from, to, generation } => {
+                let change = match from {
+                    Some(from) if *from == *to => format!("{to}, with other configuration"),
+                    Some(from) => format!("{from} -> {to}"),
+                    None => (*to).to_owned(),
+                };
+                line(format!("{env}  {change} (generation {generation})"));
+            }
+            Event::Done { phase, what, took: time } | Event::Failed { phase, what, took: time } => {
+                line(format!("{label}  {:<8} {what:<40} {:>7}", phase.to_string(), took(*time)));
+            }
+            Event::Repaired { env, what } => anstream::println!("{GREEN}repaired{GREEN:#} {env}: {}", safe(what)),
+            Event::Note { text } => {
+                note(&if label.is_empty() { (*text).to_owned() } else { format!("{label}: {text}") })
+            }
+            Event::Of { event, .. } => self.tell(label, event),
+        }
+    }
+
+    fn under_way(&self, text: &str) {
+        match self.telling {
+            Telling::Lines => line(format!("{UNDER_WAY}{text}")),
+            Telling::Auto if std::io::stderr().is_terminal() => self.spin(text.to_owned()),
+            Telling::Auto => {}
+        }
     }
 
     fn spin(&self, text: String) {
-        if !std::io::stderr().is_terminal() {
-            return;
-        }
         let Ok(mut spinner) = self.spinner.lock() else { return };
         let bar = spinner.get_or_insert_with(|| {
             let style = ProgressStyle::with_template("  {spinner} {msg} {elapsed}")
@@ -136,6 +182,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
+        bar.reset_elapsed();
         bar.set_message(text);
     }
 
@@ -150,28 +197,11 @@ impl Progress {
 
 impl Report for Progress {
     fn event(&self, event: &Event<'_>) {
-        if self.quiet {
-            return;
-        }
         match event {
-            Event::Working { phase, what } => self.spin(format!("{phase:<8} {}", safe(what))),
-            Event::Begin { env, from, to, generation } => {
-                let change = match from {
-                    Some(from) if *from == *to => format!("{to}, with other configuration"),
-                    Some(from) => format!("{from} -> {to}"),
-                    None => (*to).to_owned(),
-                };
-                line(format!("{env}  {change} (generation {generation})"));
-            }
-            Event::Done { phase, what, took: time } | Event::Failed { phase, what, took: time } => {
-                self.clear();
-                line(format!("  {:<8} {what:<40} {:>7}", phase.to_string(), took(*time)));
-            }
-            Event::Repaired { env, what } => anstream::println!("{GREEN}repaired{GREEN:#} {env}: {}", safe(what)),
-            Event::Note { text } => {
-                self.clear();
-                note(text);
-            }
+            _ if self.quiet => {}
+            Event::Of { env, alone, event } if self.labelled || !alone => self.tell(&env.to_string(), event),
+            Event::Of { event, .. } => self.event(event),
+            event => self.tell("", event),
         }
     }
 }

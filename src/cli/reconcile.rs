@@ -4,19 +4,41 @@ use std::collections::BTreeSet;
 
 use super::args::{Environments, Global};
 use super::{Fault, open, printer, signals};
-use crate::agent::{App, Left, Outcome, PassReport, Survey, Trouble, pass, worst};
+use crate::agent::{App, Left, Outcome, PassReport, Survey, Trouble, pass, tell, worst};
 use crate::model::EnvName;
 use crate::policy::FailureClass;
-use crate::transaction::{Failure, FailureKind, Phase};
+use crate::transaction::{Applied, Failure, FailureKind};
 
 /// Runs a pass and says what it did.
 pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
     let app = open::app_with(global, signals::cancelled(|| ())?)?;
-    let progress = printer::Progress::new(global.quiet || global.json);
+    let progress = printer::Progress::new(global);
     let only: BTreeSet<EnvName> = args.environments.iter().cloned().collect();
-    let report = pass(&app, &progress, &only).map_err(|failure| fault(&failure))?;
+    let report = whole(&app, &progress, &only);
     drop(progress);
-    conclude(&app, &report, &only, global)
+    let code = match &report {
+        Ok(report) => conclude(&app, report, &only, global),
+        Err(failure) => Err(fault(failure)),
+    };
+    for note in tell(&app, report.as_ref(), only.is_empty()) {
+        printer::note(&note);
+    }
+    code
+}
+
+/// A pass, and another one over what somebody else had first: what is left to do there is another question.
+fn whole(app: &App, progress: &printer::Progress, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
+    let mut report = pass(app, progress, only)?;
+    let overtaken = overtaken(&report);
+    if !overtaken.is_empty() {
+        report.outcomes.extend(pass(app, progress, &overtaken)?.outcomes);
+    }
+    Ok(report)
+}
+
+fn overtaken(report: &PassReport) -> BTreeSet<EnvName> {
+    let overtaken = report.outcomes.iter().filter(|(_, outcome)| **outcome == Outcome::Left(Left::Overtaken));
+    overtaken.map(|(name, _)| name.clone()).collect()
 }
 
 /// A failure as the end of a command.
@@ -78,6 +100,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Left(Left::Blocked(_)) => "blocked",
         Outcome::Left(Left::Diverged(_)) => "diverged",
         Outcome::Left(Left::Stale(_)) => "stale",
+        Outcome::Left(Left::Busy(_) | Left::Overtaken) => "busy",
     }
 }
 
@@ -89,14 +112,15 @@ pub fn tell_all(report: &PassReport, quiet: bool) {
         _ => false,
     };
     for (name, outcome) in report.outcomes.iter().filter(|(_, outcome)| !said(outcome)) {
-        tell(name, outcome, quiet);
+        tell_one(name, outcome, quiet);
     }
     if let Some(trouble) = trouble {
         printer::error(&Fault::usage(trouble.words()));
     }
 }
 
-fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
+/// Says what became of one environment.
+pub fn tell_one(name: &EnvName, outcome: &Outcome, quiet: bool) {
     match outcome {
         Outcome::Unchanged if !quiet => printer::line(format!("{name}  unchanged")),
         Outcome::Released { title, took, .. } if !quiet => {
@@ -112,6 +136,8 @@ fn tell(name: &EnvName, outcome: &Outcome, quiet: bool) {
         }
         Outcome::Left(Left::Held(words)) if !quiet => printer::line(format!("{name}  {words}")),
         Outcome::Left(Left::Stale(words)) if !quiet => printer::line(format!("{name}  stale: {words}")),
+        // The agent's next pass sees to it.
+        Outcome::Left(Left::Busy(_) | Left::Overtaken) if quiet => {}
         Outcome::Left(left) => trouble(name, left),
         Outcome::Unchanged | Outcome::Repaired | Outcome::Released { .. } => {}
     }
@@ -123,10 +149,20 @@ fn trouble(name: &EnvName, left: &Left) {
         Left::Waiting(words) => ("waiting", words, "nothing to do; it is tried again by itself".to_owned()),
         Left::Blocked(words) => ("blocked", words, format!("portreeve status {name}")),
         Left::Diverged(words) => ("diverged", words, format!("portreeve history {name}")),
+        Left::Busy(holder) => {
+            let words = format!("{holder} is at work on it");
+            return busy(name, &words);
+        }
+        Left::Overtaken => return busy(name, "others change it while this command looks"),
         Left::Held(words) | Left::Stale(words) => ("left", words, format!("portreeve status {name}")),
     };
     printer::error(&Fault::blocked(format!("{name} is {state}: {words}")));
     printer::help(&next);
+}
+
+fn busy(name: &EnvName, words: &str) {
+    printer::error(&Fault::blocked(format!("{name} is busy: {words}")));
+    printer::help(&format!("it goes on by itself; portreeve reconcile {name} --wait 5m waits longer for it"));
 }
 
 /// In the order of every message about trouble: the cause's headline, who is served by what, the evidence, what we do next, and
@@ -137,6 +173,7 @@ fn not_released(name: &EnvName, title: &str, generation: u64, failure: &Failure,
     printer::error(&Fault::blocked(format!("{what}{title} {verb}: {}", failure.cause)));
     printer::sentence(&served(failure, seen, serves));
     evidence(failure);
+    failure.schema.iter().for_each(way_back);
     if failure.kind == FailureKind::Class(FailureClass::Release) {
         printer::note("quarantined; later passes leave this content alone");
     }
@@ -147,14 +184,44 @@ fn not_released(name: &EnvName, title: &str, generation: u64, failure: &Failure,
 }
 
 fn served(failure: &Failure, seen: bool, serves: Option<&str>) -> String {
-    match serves {
+    let who = match serves {
         Some(serves) if seen => format!("users saw it for a moment; they get {serves} again"),
-        // A database without transactions for its schema keeps what went before the failure.
-        Some(serves) if failure.phase == Phase::Migrate => {
-            format!("users still get {serves}; its code and files are as before")
-        }
-        Some(serves) => format!("users still get {serves}; nothing live was changed"),
+        Some(serves) => format!("users still get {serves}"),
         None => "nothing served before, and nothing does now".to_owned(),
+    };
+    match &failure.schema {
+        Some(schema) => format!("{who}; {}", migrated(schema, serves)),
+        None if serves.is_some() && !seen => format!("{who}; nothing live was changed"),
+        None => who,
+    }
+}
+
+/// What going back leaves of an attempt's migrations.
+fn migrated(schema: &Applied, serves: Option<&str>) -> String {
+    let names: Vec<String> = schema.migrations.iter().map(ToString::to_string).collect();
+    let harmful: Vec<&str> = schema.migrations.iter().flat_map(|each| &each.harmful).map(String::as_str).collect();
+    match serves {
+        // A database without transactions for its schema keeps what went before the failure.
+        _ if names.is_empty() => "its code and files are as before".to_owned(),
+        None => format!("its database is migrated: {}", names.join(", ")),
+        Some(serves) if harmful.is_empty() => {
+            format!("its database is migrated ({}), which {serves} can live with", names.join(", "))
+        }
+        Some(serves) => format!(
+            "its database is migrated ({}), which {serves} was not made for: {}",
+            names.join(", "),
+            harmful.join("; ")
+        ),
+    }
+}
+
+/// The way back of the schema: the release that serves has no file of these migrations, so it can't reverse them.
+fn way_back(schema: &Applied) {
+    if let Some(dump) = &schema.dump {
+        printer::detail("dump", &format!("{dump}, from before"));
+    }
+    if schema.migrations.iter().any(|each| !each.harmful.is_empty()) {
+        printer::help("push a release that has these migrations, or one that reverses them; what serves can't");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::printer;
-use crate::agent::{Commits, Preview};
+use crate::agent::{Commits, Migrations, Preview};
 use crate::desired::Wanted;
 use crate::model::CommitId;
 use crate::plan::{Edited, EnvPlan};
@@ -16,7 +16,7 @@ pub fn print(preview: &Preview, plan: &EnvPlan, header: Option<&CommitId>) {
     edits(&preview.manifests, since);
     row("source", &source(&preview.source));
     row("venv", &venv(preview, serving, wanted));
-    if let Some(words) = migrations(preview) {
+    if let Some(words) = migrations(&preview.migrations) {
         row("migrate", &words);
     }
     row("files", &files(preview));
@@ -68,18 +68,19 @@ fn venv(preview: &Preview, serving: Option<&Wanted>, wanted: &Wanted) -> String 
     }
 }
 
-/// Files of migrations that changed: which of them are pending only the database knows.
-fn migrations(preview: &Preview) -> Option<String> {
-    let is_migration = |path: &&String| {
-        let path = Path::new(path.as_str());
-        path.parent().is_some_and(|parent| parent.ends_with("migrations"))
-            && path.extension().is_some_and(|extension| extension == "py")
-    };
-    let found: Vec<&str> = preview.paths.as_ref()?.iter().filter(is_migration).map(String::as_str).collect();
-    match found.as_slice() {
+fn migrations(found: &Migrations) -> Option<String> {
+    let Migrations { pending, applied, changed } = found;
+    let files = |files: &[String], kind: &str| match files {
         [] => None,
-        [one] => Some(format!("1 file changed, {one}; dump first")),
-        [first, ..] => Some(format!("{} files changed, {first} and others; dump first", found.len())),
+        [one] => Some(format!("1 {kind} file, {one}")),
+        [first, ..] => Some(format!("{} {kind} files, {first} and others", files.len())),
+    };
+    match (files(pending, "new"), files(applied, "new"), files(changed, "changed")) {
+        (Some(pending), None, _) => Some(format!("{pending}; dump first")),
+        (Some(pending), Some(_), _) => Some(format!("{pending}; dump first; {} more applied already", applied.len())),
+        (None, Some(applied), _) => Some(format!("{applied}; the database has it already")),
+        (None, None, Some(changed)) => Some(format!("{changed}; none new")),
+        (None, None, None) => None,
     }
 }
 
@@ -91,8 +92,8 @@ const KINDS: [(&str, &str); 9] = [
     ("logrotate", "logrotate"),
     ("tmpfiles.conf", "tmpfiles"),
     ("env.conf", "env.conf"),
-    ("settings_local.py", "settings_local.py"),
-    ("portreeve_settings.py", "portreeve_settings.py"),
+    ("settings_local.py", "settings"),
+    ("portreeve_settings.py", "settings"),
     ("exec.json", "launcher"),
 ];
 
@@ -101,9 +102,18 @@ fn files(preview: &Preview) -> String {
     if files.is_empty() {
         return "all new".to_owned();
     }
+    // A kind has changed when any of its files has.
+    let mut kinds: Vec<(&str, bool)> = Vec::new();
+    for (name, kind) in KINDS {
+        let Some(&changed) = files.get(name) else { continue };
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, any)) => *any |= changed,
+            None => kinds.push((kind, changed)),
+        }
+    }
     let named = |wanted: bool| {
-        let of = KINDS.iter().filter(move |(name, _)| files.get(*name) == Some(&wanted));
-        of.map(|&(_, kind)| kind).collect::<Vec<_>>().join(", ")
+        let of = kinds.iter().filter(|(_, changed)| *changed == wanted);
+        of.map(|&(kind, _)| kind).collect::<Vec<_>>().join(", ")
     };
     match (named(true), named(false)) {
         (changed, same) if changed.is_empty() => format!("{same} unchanged"),

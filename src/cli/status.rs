@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::args::{Global, StatusArgs};
 use super::{Fault, open, printer, reconcile};
-use crate::agent::{App, LastPass, Left, read_last_pass, read_standing, schedule};
+use crate::agent::{App, LastPass, Left, mute, read_last_pass, read_standing, schedule};
 use crate::host::{Request, Target};
 use crate::model::{EnvName, SlotId};
 use crate::observed::Installed;
@@ -39,7 +39,7 @@ struct Row {
 impl Row {
     /// A person decided about those that are held, suspended and stopped.
     fn needs_you(&self) -> bool {
-        !matches!(self.state, "ok" | "held" | "suspended" | "stopped")
+        !matches!(self.state, "ok" | "releasing" | "held" | "suspended" | "stopped")
     }
 }
 
@@ -67,8 +67,27 @@ fn rows(cx: &Context<'_>, last: &LastPass, only: &[EnvName]) -> Result<Vec<Row>,
     let installed = transaction::installed_names(cx).map_err(&on_host)?;
     let names: BTreeSet<EnvName> = installed.into_iter().chain(last.environments.keys().cloned()).collect();
     let names = names.into_iter().filter(|name| only.is_empty() || only.contains(name));
-    let rows = names.map(|name| row(cx, last, &services, &name)).collect::<Result<Vec<_>, _>>()?;
-    Ok(rows.into_iter().flatten().collect())
+    let rows = names.map(|name| {
+        let row = row(cx, last, &services, &name);
+        row.unwrap_or_else(|failure| Some(unreadable(&name, failure)))
+    });
+    Ok(rows.flatten().collect())
+}
+
+/// What is on the host of it can't be read, or is a newer portreeve's.
+fn unreadable(name: &EnvName, failure: Failure) -> Row {
+    Row {
+        environment: name.clone(),
+        serves: None,
+        release: None,
+        generation: None,
+        slot: None,
+        http: None,
+        wants: None,
+        state: "blocked",
+        detail: failure.cause,
+        next: format!("portreeve history {name}"),
+    }
 }
 
 /// `None`: it was taken off this host.
@@ -85,7 +104,10 @@ fn row(
     }
     let standing = read_standing(cx, name)?;
     let now = cx.host.clock().now();
-    let (state, detail) = state(&installed, &standing, seen.and_then(|seen| seen.left.as_ref()), now);
+    let (state, detail) = match releasing(cx, name) {
+        Some(detail) => ("releasing", detail),
+        None => state(&installed, &standing, seen.and_then(|seen| seen.left.as_ref()), now),
+    };
     let generation = installed.generation.as_ref();
     Ok(Some(Row {
         environment: name.clone(),
@@ -99,6 +121,13 @@ fn row(
         detail: detail.lines().next().unwrap_or_default().to_owned(),
         next: next(name, state, &standing),
     }))
+}
+
+/// What is under way: `generation 43, by portreeve agent (pid 812, since 02:40:10 UTC)`
+fn releasing(cx: &Context<'_>, name: &EnvName) -> Option<String> {
+    let who = transaction::lock::at_work(cx, name)?;
+    let intent = transaction::Intent::find(cx, name).ok()??;
+    Some(format!("generation {}, by {who}", intent.to))
 }
 
 /// What the host itself says counts first, then what the last pass could not do.
@@ -123,7 +152,7 @@ fn state(installed: &Installed, standing: &Standing, left: Option<&Left>, now: T
         Some(Left::Waiting(words) | Left::Blocked(words)) => ("blocked", words.clone()),
         Some(Left::Diverged(words)) => ("diverged", words.clone()),
         Some(Left::Stale(words)) => ("stale", words.clone()),
-        Some(Left::Held(_) | Left::Quarantined(_)) | None => ("ok", drift(&plan)),
+        Some(Left::Held(_) | Left::Quarantined(_) | Left::Busy(_) | Left::Overtaken) | None => ("ok", drift(&plan)),
     }
 }
 
@@ -196,6 +225,9 @@ fn print(app: &App, last: &LastPass, rows: &[Row]) {
     let what = if rows.len() == 1 { "environment answers" } else { "environments answer" };
     printer::line(format!("{}: {answering} of {} {what}{need}", app.name, rows.len()));
     printer::line(format!("repo  {}", repository(app, last, now)));
+    for line in mute(&app.context(&Quiet)) {
+        printer::line(format!("notify  {line}"));
+    }
     if rows.is_empty() {
         printer::help("portreeve reconcile makes the first pass");
         return;

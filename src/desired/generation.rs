@@ -22,7 +22,7 @@ pub enum Why {
 /// `generation.toml`: everything that is true of one state of an environment, but for secrets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Generation {
-    /// Version of this record; newer ones are refused.
+    /// Version of this record, and of the listing and the files beside it; newer ones are refused.
     pub format: u32,
     /// The environment.
     pub name: EnvName,
@@ -42,10 +42,10 @@ pub struct Generation {
 #[derive(Debug, thiserror::Error)]
 pub enum GenerationError {
     /// Written by a newer version.
-    #[error("generation.toml has format {0}, newer than this portreeve: install the newer one again")]
+    #[error("format {0}, of a newer portreeve (this one knows {FORMAT}): install that version again", FORMAT = Generation::FORMAT)]
     Newer(u32),
     /// Not what we write.
-    #[error("generation.toml is damaged")]
+    #[error("damaged")]
     Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -92,7 +92,7 @@ pub enum Listed {
     Link(PathBuf),
 }
 
-/// `listing.json`: all files of a generation but itself.
+/// `listing.json`: all files of a generation but itself. Its version is that of the generation's record.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Listing(pub std::collections::BTreeMap<String, Listed>);
 

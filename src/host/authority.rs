@@ -1,6 +1,8 @@
 //! What this process may do to owners.
 
-use crate::model::{Identity, Root};
+#![expect(clippy::disallowed_methods, reason = "this is where it is asked who we are")]
+
+use crate::model::{Capabilities, Capability, Identity, NotHere, Root};
 
 /// Whether files and processes can be given to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +18,15 @@ impl Authority {
     pub fn of(root: &Root) -> Self {
         let own = Identity { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
         if own.uid == 0 && root.is_system() { Self::Machine } else { Self::Own(own) }
+    }
+
+    /// What a host over `root` can do with it. It is all or nothing yet; nobody but this function knows.
+    pub fn capabilities(self, root: &Root) -> Capabilities {
+        match self {
+            Self::Machine => Capabilities::default(),
+            Self::Own(_) if root.is_system() => Capabilities::without(Capability::ALL, NotHere::NotRoot),
+            Self::Own(_) => Capabilities::without(Capability::ALL, NotHere::Directory),
+        }
     }
 
     /// Whose our own files are.

@@ -19,6 +19,9 @@ const TAIL_LINES: usize = 200;
 /// A line is broken here, so that a program without line ends can't fill the memory.
 const LINE_BYTES: usize = 4096;
 
+/// How late a wish to stop is noticed.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// After the program's end, how long we read from pipes that something escaped from its session still holds.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -29,6 +32,25 @@ pub(super) enum Ended {
     ByItself,
     /// The deadline.
     AtDeadline,
+    /// Somebody's wish.
+    OnRequest,
+}
+
+/// What ends a program that does not end by itself.
+pub(super) struct Limits<'a> {
+    /// From its start.
+    pub deadline: Duration,
+    /// Asked every now and then.
+    pub stop: &'a dyn Fn() -> bool,
+}
+
+impl Limits<'_> {
+    fn passed(&self, elapsed: Duration) -> Option<Ended> {
+        if elapsed >= self.deadline {
+            return Some(Ended::AtDeadline);
+        }
+        (self.stop)().then_some(Ended::OnRequest)
+    }
 }
 
 /// What is kept of the output.
@@ -45,12 +67,12 @@ struct Stream<R> {
     line: Vec<u8>,
 }
 
-/// Reads the child's output until it has ended (`handle` is its pidfd) or its deadline has passed; `kill` then ends it, or
-/// what it left behind. The child is not waited for.
+/// Reads the child's output until it has ended (`handle` is its pidfd) or has to; `kill` then ends it, or what it left behind.
+/// The child is not waited for.
 pub(super) fn follow(
     child: &mut Child,
     handle: impl AsFd,
-    deadline: Duration,
+    limits: &Limits<'_>,
     log: Option<File>,
     kill: impl Fn(),
 ) -> io::Result<(Ended, Capture)> {
@@ -59,9 +81,15 @@ pub(super) fn follow(
     let mut err = Stream { pipe: child.stderr.take(), line: Vec::new() };
     let begun = Instant::now();
     let mut ended = Ended::ByItself;
-    while !turn(Some(handle.as_fd()), deadline.saturating_sub(begun.elapsed()), &mut out, &mut err, &mut capture)? {
-        if begun.elapsed() >= deadline {
-            ended = Ended::AtDeadline;
+    while !turn(
+        Some(handle.as_fd()),
+        LOOK.min(limits.deadline.saturating_sub(begun.elapsed())),
+        &mut out,
+        &mut err,
+        &mut capture,
+    )? {
+        if let Some(passed) = limits.passed(begun.elapsed()) {
+            ended = passed;
             break;
         }
     }
@@ -100,8 +128,7 @@ fn fd<F: AsFd>(pipe: Option<&F>) -> Option<BorrowedFd<'_>> {
 fn ready(handles: [Option<BorrowedFd<'_>>; 3], wait: Duration) -> io::Result<[bool; 3]> {
     let mut fds: Vec<_> =
         handles.iter().flatten().map(|handle| PollFd::from_borrowed_fd(*handle, PollFlags::IN)).collect();
-    // A wait of years overflows the kernel's type.
-    let wait = Timespec::try_from(wait.min(Duration::from_hours(1))).map_err(io::Error::other)?;
+    let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
     match poll(&mut fds, Some(&wait)) {
         Ok(_) => {}
         Err(rustix::io::Errno::INTR) => return Ok([false; 3]),

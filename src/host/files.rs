@@ -177,8 +177,12 @@ impl Files for RealFiles {
         }
     }
 
-    fn lock(&self, path: &Path, wait: Duration, holder: &str) -> Result<Box<dyn Lock>> {
-        lock::take(self.writer.ground(), &self.clock as &dyn Clock, path, wait, holder)
+    fn lock(&self, path: &Path, wait: Duration) -> Result<Box<dyn Lock>> {
+        lock::take(self.writer.ground(), &self.clock as &dyn Clock, path, wait)
+    }
+
+    fn holder(&self, path: &Path) -> Result<Option<String>> {
+        lock::holder(self.writer.ground(), path)
     }
 }
 

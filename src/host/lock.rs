@@ -18,6 +18,9 @@ const STEP: Duration = Duration::from_millis(50);
 /// Of what a holder says of itself, the bytes that are shown.
 const HOLDER_BYTES: u64 = 1024;
 
+/// Of a holder's command line, what is told to others: the command and its environment, not a whole reason.
+const COMMAND_CHARS: usize = 60;
+
 /// A lock that is held.
 #[derive(Debug)]
 struct Held {
@@ -34,20 +37,14 @@ impl Drop for Held {
 }
 
 /// Takes the lock at `path` (its directories are made), waiting at most so long; a cancelled clock ends the wait.
-pub(super) fn take(
-    ground: &Ground,
-    clock: &dyn Clock,
-    path: &Path,
-    wait: Duration,
-    holder: &str,
-) -> Result<Box<dyn Lock>> {
+pub(super) fn take(ground: &Ground, clock: &dyn Clock, path: &Path, wait: Duration) -> Result<Box<dyn Lock>> {
     let spot = ground.make_parents(path)?.ours()?;
     let begun = clock.monotonic();
     loop {
         let mut file = open(&spot, path)?;
         match file.try_lock() {
             Ok(()) if is_still_there(&file, &spot)? => {
-                write_holder(&mut file, holder).map_err(HostError::at("write", path))?;
+                write_holder(&mut file, &ourselves(clock.now())).map_err(HostError::at("write", path))?;
                 return Ok(Box::new(Held { file }));
             }
             // Somebody removed the file while we opened it: the next one is another lock.
@@ -62,6 +59,32 @@ pub(super) fn take(
         }
         clock.sleep(STEP.min(wait.saturating_sub(waited)));
     }
+}
+
+/// Who holds the lock at `path`: asked by trying to share it, for an instant in which nobody else can take it.
+pub(super) fn holder(ground: &Ground, path: &Path) -> Result<Option<String>> {
+    let Some(spot) = ground.find(path)? else { return Ok(None) };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::io::retry_on_intr(|| {
+        rustix::fs::openat(spot.directory(), spot.name(), flags, Mode::empty()).map(File::from)
+    });
+    let mut file = match opened {
+        Ok(file) => file,
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(HostError::at("open", path)(errno.into())),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(read_holder(&mut file))),
+        Err(TryLockError::Error(error)) => Err(HostError::at("lock", path)(error)),
+    }
+}
+
+/// `portreeve rollback bakery/pro (pid 812, since 10:12:03 UTC)`
+fn ourselves(now: jiff::Timestamp) -> String {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: String = words.join(" ").chars().filter(|c| !c.is_control()).take(COMMAND_CHARS).collect();
+    format!("portreeve {words} (pid {}, since {})", std::process::id(), now.strftime("%H:%M:%S UTC"))
 }
 
 fn open(spot: &Spot, path: &Path) -> Result<File> {

@@ -14,6 +14,7 @@ mod files;
 mod foreground;
 mod ground;
 mod handle;
+mod heeding;
 pub(crate) mod http;
 mod journal;
 mod kernel;
@@ -23,6 +24,7 @@ mod lock;
 mod logfile;
 mod nginx;
 mod nginx_trial;
+mod post;
 mod process;
 mod real;
 mod rpc;
@@ -50,10 +52,12 @@ pub use exec::replace_with;
 pub use files::RealFiles;
 pub use foreground::{Command, Server, Surroundings, follow};
 pub use ground::{Ground, Spot};
+pub use heeding::Heeding;
 pub(crate) use http::runtime;
 pub use kernel::RealKernel;
 pub use linux::Linux;
-pub use nginx::{Nginx, Trial};
+pub use nginx::Nginx;
+pub use post::{Nowhere, RealPost};
 pub use process::RealProcesses;
 pub use real::{Machine, Parts};
 pub use scratch::Scratch;
@@ -63,13 +67,15 @@ pub use users::RealUsers;
 pub use write::Writer;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
-use crate::model::{Digest, Identity, UserName};
+use crate::model::{Capabilities, Digest, Identity, MailAddress, SecretUrl, UserName};
 
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
 
 /// A machine.
 pub trait Host {
+    /// What it can do, and why not more.
+    fn capabilities(&self) -> &Capabilities;
     /// Its files.
     fn files(&self) -> &dyn Files;
     /// Its service manager.
@@ -86,6 +92,10 @@ pub trait Host {
     fn kernel(&self) -> &dyn Kernel;
     /// Its clock.
     fn clock(&self) -> &dyn Clock;
+    /// Its way out, to tell people; none unless it has one.
+    fn post(&self) -> &dyn Post {
+        &Nowhere
+    }
 }
 
 /// Files. Paths are absolute and already below the root; every change is durable when the call returns.
@@ -100,7 +110,7 @@ pub trait Files {
     fn make_directory(&self, path: &Path, mode: u32, owner: Identity) -> Result<()>;
     /// Puts a file or link in the place of whatever file or link is there, by one rename.
     fn put(&self, path: &Path, node: &Node) -> Result<()>;
-    /// Renames a file or link over another one in the same file system.
+    /// Renames a file or link over another one in the same file system, or a directory to where nothing is.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
     /// Removes a file or link; nothing there is fine.
     fn remove(&self, path: &Path) -> Result<()>;
@@ -143,8 +153,10 @@ pub trait Files {
     fn stamp(&self, path: &Path) -> Result<String> {
         Ok(format!("{:?}", self.look(path)?))
     }
-    /// Takes an exclusive lock, waiting at most so long.
-    fn lock(&self, path: &Path, wait: Duration, holder: &str) -> Result<Box<dyn Lock>>;
+    /// Takes an exclusive lock, waiting at most so long; its text says who holds it: command, pid, since when.
+    fn lock(&self, path: &Path, wait: Duration) -> Result<Box<dyn Lock>>;
+    /// Who holds the lock at `path`, if anybody does. Somebody dead does not.
+    fn holder(&self, path: &Path) -> Result<Option<String>>;
 }
 
 /// A lock that is held until it is dropped, also by the death of its process.
@@ -234,6 +246,28 @@ pub trait Probe {
     fn get(&self, request: &Request) -> Result<std::result::Result<Answer, String>>;
 }
 
+/// A mail in plain text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// To whom.
+    pub to: MailAddress,
+    /// Its own name, the same at each attempt; letters, digits and `-._`.
+    pub id: String,
+    /// Its subject, on one line.
+    pub subject: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// Ways to tell somebody outside. One attempt, of a few seconds at most; an error says why in a few words, without the secret
+/// part of an address.
+pub trait Post: Sync {
+    /// Hands a mail to this machine's mail system.
+    fn mail(&self, mail: &Mail) -> std::result::Result<(), String>;
+    /// Sends a GET request, or POSTs JSON; anything but 2xx is an error.
+    fn ask(&self, url: &SecretUrl, json: Option<&[u8]>) -> std::result::Result<(), String>;
+}
+
 /// A program to run to its end. Never through a shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
@@ -279,14 +313,23 @@ impl Exit {
 pub trait Processes {
     /// Runs a program to its end. An error means that it could not be run at all.
     fn run(&self, run: &Run) -> Result<Exit>;
+    /// The same, but kills it, with its process group, soon after `stop` has become true. A machine whose programs take no
+    /// time runs them to their end.
+    fn run_until(&self, run: &Run, stop: &dyn Fn() -> bool) -> Result<Exit> {
+        if stop() {
+            Ok(Exit { code: None, timed_out: false, stdout: Vec::new(), tail: Vec::new() })
+        } else {
+            self.run(run)
+        }
+    }
     /// The first of these programs that is on the machine, as an absolute path.
     fn find(&self, names: &[&str]) -> Option<PathBuf>;
 }
 
 /// Users and groups.
 pub trait Users {
-    /// Whether processes and files can be given to other users: root on a whole machine.
-    fn can_change_identity(&self) -> bool;
+    /// Whose our own files are: root's, or everything is ours.
+    fn own(&self) -> Identity;
     /// A user's ids; under `--root` without privileges, our own. `None` when there is no such user.
     fn user(&self, name: &UserName) -> Result<Option<Identity>>;
     /// The group that the web server's workers run as (`www-data`); under `--root` without privileges, our own.
@@ -334,8 +377,8 @@ pub trait Clock {
     fn now(&self) -> jiff::Timestamp;
     /// Time that only goes forward, for deadlines.
     fn monotonic(&self) -> Duration;
-    /// Waits.
+    /// Waits, all of it: whoever waits for long asks [`cancelled`](Self::cancelled) in between.
     fn sleep(&self, time: Duration);
-    /// Whether the pass should end at its next safe point (SIGTERM, or a rollback of the same environment).
+    /// Whether whatever goes by this clock should end at its next safe point (SIGTERM, or an order about the same environment).
     fn cancelled(&self) -> bool;
 }

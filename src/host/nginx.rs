@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::bus::{self, Bus, Job, JobEnd, NO_SUCH_UNIT};
-use super::{Front, HostError, Result, nginx_trial, tool};
+use super::{Authority, Front, HostError, Result, nginx_trial, tool};
 use crate::model::Layout;
 
 /// A test looks up the names of upstreams, and so may hang.
@@ -23,7 +23,7 @@ const GLANCE: Duration = Duration::from_millis(10);
 
 /// How a candidate is tested without touching what serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trial {
+enum Trial {
     /// Mounted over `active` in a mount namespace of its own: tests the real paths. Takes `CAP_SYS_ADMIN`.
     Mount,
     /// A copy of the main configuration that includes the candidate: for a host below a directory, without privileges.
@@ -41,7 +41,11 @@ pub struct Nginx {
 
 impl Nginx {
     /// nginx below the layout's root. `program` is absolute.
-    pub fn new(program: PathBuf, layout: Layout, trial: Trial) -> Result<Self> {
+    pub fn new(program: PathBuf, layout: Layout) -> Result<Self> {
+        let trial = match Authority::of(layout.root()) {
+            Authority::Machine => Trial::Mount,
+            Authority::Own(_) => Trial::Copy,
+        };
         let managed = layout.root().is_system() && bus::booted_with_systemd();
         let bus = if managed { Some(Bus::system()?) } else { None };
         Ok(Self { program, layout, trial, bus })
@@ -258,7 +262,7 @@ mod tests {
 
     impl Site {
         fn nginx(&self, trial: Trial) -> Nginx {
-            Nginx::new(PROGRAM.into(), self.layout.clone(), trial).unwrap()
+            Nginx { trial, ..Nginx::new(PROGRAM.into(), self.layout.clone()).unwrap() }
         }
 
         fn generation(&self, number: u64, text: &str) -> PathBuf {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rustix::fs::Mode;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use super::capture::{Capture, Ended};
+use super::capture::{Capture, Ended, Limits};
 use super::ground::Ground;
 use super::handle::sys;
 use super::{Authority, Exit, HostError, Processes, Result, Run};
@@ -77,6 +77,10 @@ impl RealProcesses {
 
 impl Processes for RealProcesses {
     fn run(&self, run: &Run) -> Result<Exit> {
+        self.run_until(run, &|| false)
+    }
+
+    fn run_until(&self, run: &Run, stop: &dyn Fn() -> bool) -> Result<Exit> {
         let mut command = self.command(run)?;
         let log = run.log.as_deref().filter(|_| !run.interactive).map(|path| self.open_log(path)).transpose()?;
         if !run.interactive {
@@ -85,7 +89,8 @@ impl Processes for RealProcesses {
         rustix::process::umask(Mode::from_raw_mode(UMASK));
         let child = command.spawn().map_err(|source| failed(run, &source))?;
         let mut started = Started::new(child, run)?;
-        let (ended, capture) = super::capture::follow(&mut started.child, &started.handle, run.deadline, log, || {
+        let end = Limits { deadline: run.deadline, stop };
+        let (ended, capture) = super::capture::follow(&mut started.child, &started.handle, &end, log, || {
             kill(started.pid, run.interactive);
         })
         .map_err(|source| failed(run, &source))?;
@@ -182,7 +187,7 @@ fn failed(run: &Run, source: &std::io::Error) -> HostError {
 
 fn exit(status: std::process::ExitStatus, ended: Ended, capture: Capture) -> Exit {
     let timed_out = ended == Ended::AtDeadline;
-    let code = status.code().filter(|_| !timed_out && status.signal().is_none());
+    let code = status.code().filter(|_| ended == Ended::ByItself && status.signal().is_none());
     let (stdout, tail) = capture.into_parts();
     Exit { code, timed_out, stdout, tail }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{
-    Authority, Clock, Files, Front, Ground, Host, Kernel, Probe, Processes, RealClock, RealFiles, RealKernel,
-    RealProcesses, RealUsers, Result, Services, Users,
+    Authority, Clock, Files, Front, Ground, Host, Kernel, Post, Probe, Processes, RealClock, RealFiles, RealKernel,
+    RealPost, RealProcesses, RealUsers, Result, Services, Users,
 };
-use crate::model::Layout;
+use crate::model::{Capabilities, Layout};
 
 /// What every machine has, whatever its service manager: files, processes, users, kernel, clock.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct Parts {
     pub kernel: RealKernel,
     /// Its clock.
     pub clock: RealClock,
+    /// What it can do.
+    pub capabilities: Capabilities,
 }
 
 impl Parts {
@@ -37,16 +39,18 @@ impl Parts {
         let files = RealFiles::new(Arc::clone(&ground), layout, clock.clone());
         let processes = RealProcesses::new(ground);
         let users = RealUsers::new(files.clone(), processes.clone());
-        Ok(Self { files, processes, users, kernel: RealKernel::new(authority), clock })
+        let capabilities = authority.capabilities(layout.root());
+        Ok(Self { files, processes, users, kernel: RealKernel::new(authority), clock, capabilities })
     }
 }
 
 /// A real machine.
 pub struct Machine {
     parts: Parts,
-    services: Box<dyn Services>,
-    front: Box<dyn Front>,
-    probe: Box<dyn Probe>,
+    services: Box<dyn Services + Sync>,
+    front: Box<dyn Front + Sync>,
+    probe: Box<dyn Probe + Sync>,
+    post: RealPost,
 }
 
 impl std::fmt::Debug for Machine {
@@ -57,8 +61,13 @@ impl std::fmt::Debug for Machine {
 
 impl Machine {
     /// A machine with this service manager, web server and HTTP client.
-    pub fn new(parts: Parts, services: Box<dyn Services>, front: Box<dyn Front>, probe: Box<dyn Probe>) -> Self {
-        Self { parts, services, front, probe }
+    pub fn new(
+        parts: Parts,
+        services: Box<dyn Services + Sync>,
+        front: Box<dyn Front + Sync>,
+        probe: Box<dyn Probe + Sync>,
+    ) -> Self {
+        Self { parts, services, front, probe, post: RealPost::new() }
     }
 
     /// The parts, for what asks more of them than [`Host`] does.
@@ -68,6 +77,10 @@ impl Machine {
 }
 
 impl Host for Machine {
+    fn capabilities(&self) -> &Capabilities {
+        &self.parts.capabilities
+    }
+
     fn files(&self) -> &dyn Files {
         &self.parts.files
     }
@@ -98,5 +111,9 @@ impl Host for Machine {
 
     fn clock(&self) -> &dyn Clock {
         &self.parts.clock
+    }
+
+    fn post(&self) -> &dyn Post {
+        &self.post
     }
 }

@@ -1,10 +1,12 @@
 //! Short-lived programs of the machine itself: `nginx -t`, `journalctl`.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use super::{HostError, Result, http};
@@ -17,17 +19,45 @@ pub(super) fn output<A: AsRef<OsStr>>(
     args: impl IntoIterator<Item = A>,
     deadline: Duration,
 ) -> Result<Output> {
+    fed(program, args, Vec::new(), deadline)
+}
+
+/// The same with something to read.
+pub(super) fn fed<A: AsRef<OsStr>>(
+    program: &Path,
+    args: impl IntoIterator<Item = A>,
+    input: Vec<u8>,
+    deadline: Duration,
+) -> Result<Output> {
     let failed = |why: String| HostError::Program { program: program.display().to_string(), why };
     http::runtime()?.block_on(async {
         let mut command = Command::new(program);
         command.args(args).env_clear().env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        command.stdin(Stdio::null()).kill_on_drop(true);
-        match tokio::time::timeout(deadline, command.output()).await {
+        command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let run = async {
+            let mut child = command.spawn()?;
+            let mut pipe = child.stdin.take();
+            let feed = async move {
+                match &mut pipe {
+                    // A program that does not read to the end says by its exit code what it thinks.
+                    Some(pipe) => pipe.write_all(&input).await.or_else(closed_early),
+                    None => Ok(()),
+                }
+            };
+            let (written, output) = tokio::join!(feed, child.wait_with_output());
+            written.and(output)
+        };
+        match tokio::time::timeout(deadline, run).await {
             Err(_) => Err(failed(format!("not done within {}; killed", http::words(deadline)))),
             Ok(Err(error)) => Err(failed(format!("can't be run: {error}"))),
             Ok(Ok(output)) => Ok(output),
         }
     })
+}
+
+fn closed_early(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 }
 
 /// The last `count` lines of what a program printed, fit for a terminal: no control characters but tabs.

@@ -78,8 +78,8 @@ impl RealUsers {
 }
 
 impl Users for RealUsers {
-    fn can_change_identity(&self) -> bool {
-        self.files.authority() == Authority::Machine
+    fn own(&self) -> Identity {
+        self.files.authority().own()
     }
 
     fn user(&self, name: &UserName) -> Result<Option<Identity>> {
@@ -107,7 +107,7 @@ impl Users for RealUsers {
     fn apply_sysusers(&self, file: &Path) -> Result<()> {
         let refuse =
             |why: &str| Err(HostError::Program { program: "systemd-sysusers".to_owned(), why: why.to_owned() });
-        if !self.can_change_identity() {
+        if self.files.authority() != Authority::Machine {
             return refuse("users are made by root on a whole machine only");
         }
         match self.processes.find(&["systemd-sysusers"]) {
@@ -119,7 +119,7 @@ impl Users for RealUsers {
     /// By `systemd-tmpfiles` where root has it, because that is what runs at boot; otherwise by our own reading of the two
     /// line types that we render.
     fn apply_tmpfiles(&self, file: &Path) -> Result<()> {
-        if self.can_change_identity()
+        if self.files.authority() == Authority::Machine
             && let Some(program) = self.processes.find(&["systemd-tmpfiles"])
         {
             return self.helper(program, &["--create"], file);
@@ -179,7 +179,8 @@ mod tests {
         assert_eq!(own.user(&nobody).unwrap(), Some(OWN));
         assert_eq!(own.web_group().unwrap(), 0);
         assert_eq!(real.web_group().unwrap(), 33);
-        assert!(real.can_change_identity() && !own.can_change_identity());
+        let anna = Identity { uid: 1000, gid: 1000 };
+        assert_eq!((real.own(), users(root.path(), Authority::Own(anna)).own()), (Identity::ROOT, anna));
         own.apply_sysusers(&root.path().join("x")).unwrap_err();
     }
 

@@ -141,6 +141,11 @@ impl Layout {
         self.state().join("history.sqlite")
     }
 
+    /// What was told to whom, and who is told; only root reads it. When it is lost, what is wrong is told once more.
+    pub fn notified(&self) -> PathBuf {
+        self.state().join("notify.json")
+    }
+
     /// The disposable record of the last pass that left nothing to do; only root reads it. Not on the disk: a pass with nothing
     /// to do writes nothing there.
     pub fn pass_cache(&self) -> PathBuf {

@@ -3,6 +3,7 @@
 //! Each type is parsed once, at the border, and never checked again. Nothing here touches the machine.
 
 mod address;
+mod capability;
 mod digest;
 mod duration;
 mod env_layout;
@@ -16,6 +17,7 @@ mod service;
 mod slot;
 
 pub use address::{AddressError, MailAddress, SecretUrl};
+pub use capability::{Capabilities, Capability, NotHere};
 pub use digest::{CommitId, Digest, ReleaseId};
 pub use duration::{Span, SpanError};
 pub use env_layout::EnvLayout;

@@ -2,9 +2,11 @@
 
 mod decide;
 mod edits;
+mod need;
 
 pub use decide::{Decision, decide};
 pub use edits::{Edited, edited, masked};
+pub use need::{Need, Row};
 
 use crate::desired::Wanted;
 use crate::model::{CommitId, EnvName};

@@ -190,7 +190,7 @@ pub struct Accepted {
 #[derive(Debug, thiserror::Error)]
 pub enum StandingError {
     /// A newer portreeve wrote it.
-    #[error("written by a newer portreeve (format {found}, this one knows {FORMAT}): install that version again")]
+    #[error("format {found}, of a newer portreeve (this one knows {FORMAT}): install that version again")]
     Newer {
         /// Its format.
         found: u32,

@@ -27,7 +27,7 @@ pub use exec::Exec;
 
 use crate::emit::EmitError;
 use crate::manifest::Environment;
-use crate::model::{EnvLayout, Manager, Slot};
+use crate::model::{Capabilities, EnvLayout, Manager, Slot};
 
 /// The settings module that we set; its file lies in the generation.
 pub const SETTINGS_MODULE: &str = "portreeve_settings";
@@ -57,21 +57,12 @@ pub struct Subject<'a> {
     pub http_port: u16,
     /// Django's `SECRET_KEY`.
     pub secret_key: &'a SecretString,
-    /// Whether the host gives files and processes to other users.
-    pub privilege: Privilege,
+    /// What the host can do: give files and processes to other users, listen everywhere.
+    pub capabilities: &'a Capabilities,
     /// Who starts the processes.
     pub manager: Manager,
     /// Our own program and its global options: `portreeve --root DIR`. Supervisor's programs go through it.
     pub launcher: Vec<String>,
-}
-
-/// In whose name the host works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Privilege {
-    /// As root: every application has its own user.
-    Root,
-    /// As whoever runs Portreeve, who owns everything (`--root` without privileges).
-    Own,
 }
 
 /// One file of a generation.

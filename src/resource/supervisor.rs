@@ -3,11 +3,12 @@
 //! Supervisor has no conditions, so the program is our launcher: it checks those of the systemd unit and exits with 0,
 //! or becomes what `exec.json` says.
 
+use super::Subject;
 use super::exec::whole_seconds;
-use super::{Privilege, Subject};
 use crate::emit::EmitError;
 use crate::emit::supervisor::{Value, program};
 use crate::manifest::Web;
+use crate::model::Capability;
 
 /// How much longer than gunicorn Supervisor waits before it kills.
 const STOP_GRACE_SECONDS: u64 = 5;
@@ -30,7 +31,7 @@ pub(super) fn render(subject: &Subject<'_>) -> Result<String, EmitError> {
         ("killasgroup", Value::word("true")),
         ("umask", Value::word("027")),
     ];
-    if subject.privilege == Privilege::Root {
+    if subject.capabilities.has(Capability::Identities) {
         settings.push(("user", Value::name("the user", subject.env.user.as_str())?));
     }
     settings.extend([

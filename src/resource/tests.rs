@@ -3,13 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use secrecy::SecretString;
 
 use super::*;
 use crate::emit::proof;
 use crate::manifest::{Django, Expect, Gunicorn, Health, Literal, Logs, Migrations, Nginx, Policy, Python, Rev, Web};
-use crate::model::{CommitId, Digest, Domain, EnvName, Layout, PortRange, ReleaseId, Root, Span, UserName};
+use crate::model::{
+    Capability, CommitId, Digest, Domain, EnvName, Layout, NotHere, PortRange, ReleaseId, Root, Span, UserName,
+};
 
 fn bakery() -> Environment {
     Environment {
@@ -81,10 +84,21 @@ fn subject<'a>(env: &'a Environment, layout: &'a EnvLayout, key: &'a SecretStrin
         workers: 3,
         http_port: 80,
         secret_key: key,
-        privilege: Privilege::Root,
+        capabilities: whole(),
         manager: Manager::Systemd,
         launcher: vec!["/usr/bin/portreeve".to_owned()],
     }
+}
+
+fn whole() -> &'static Capabilities {
+    static WHOLE: LazyLock<Capabilities> = LazyLock::new(Capabilities::default);
+    &WHOLE
+}
+
+fn nothing() -> &'static Capabilities {
+    static NOTHING: LazyLock<Capabilities> =
+        LazyLock::new(|| Capabilities::without(Capability::ALL, NotHere::Directory));
+    &NOTHING
 }
 
 fn key() -> SecretString {
@@ -221,7 +235,7 @@ fn host() -> (tempfile::TempDir, Root) {
 fn nginx_takes_the_vhost() {
     let (_dir, root) = host();
     with_subject(root, |mut subject| {
-        (subject.http_port, subject.privilege) = (18080, Privilege::Own);
+        (subject.http_port, subject.capabilities) = (18080, nothing());
         proof::nginx_takes(&format!("events {{}}\nhttp {{\n{}}}\n", text_of(&subject, "nginx.conf")));
     });
 }
@@ -261,7 +275,7 @@ fn nginx_serves_files_and_hides_what_it_should() {
     let (dir, root) = host();
     let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     with_subject(root, |mut subject| {
-        (subject.http_port, subject.privilege) = (port, Privilege::Own);
+        (subject.http_port, subject.capabilities) = (port, nothing());
         let (statics, media) = (subject.layout.static_files(), subject.layout.media());
         for file in ["a.css", "a.0123456789ab.css", ".env"] {
             std::fs::write(statics.join(file), "x").unwrap();
@@ -292,7 +306,7 @@ fn nginx_serves_files_and_hides_what_it_should() {
 fn logrotate_takes_the_stanzas() {
     let (dir, root) = host();
     with_subject(root, |mut subject| {
-        subject.privilege = Privilege::Own;
+        subject.capabilities = nothing();
         let conf = dir.path().join("logrotate");
         std::fs::write(&conf, text_of(&subject, "logrotate")).unwrap();
         let (state, conf) = (dir.path().join("state"), conf.display().to_string());
@@ -331,7 +345,7 @@ fn systemd_understands_every_line_of_the_unit() {
 fn systemd_makes_the_directories_and_leaves_a_link_alone() {
     let (dir, _root) = host();
     with_subject(Root::system(), |mut subject| {
-        subject.privilege = Privilege::Own;
+        subject.capabilities = nothing();
         let apply = |subject: &Subject<'_>| {
             let conf = dir.path().join("t.conf");
             std::fs::write(&conf, text_of(subject, "tmpfiles.conf")).unwrap();

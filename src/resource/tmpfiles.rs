@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::{Privilege, Subject};
+use super::Subject;
 use crate::emit::EmitError;
 use crate::emit::tmpfiles::{Owner, TmpFiles};
-use crate::model::Slot;
+use crate::model::{Capability, Slot};
 
 pub(super) fn render(subject: &Subject<'_>) -> Result<String, EmitError> {
     let mut file = TmpFiles::new();
@@ -38,15 +38,13 @@ fn logs(file: &mut TmpFiles, subject: &Subject<'_>) -> Result<(), EmitError> {
 }
 
 fn root(subject: &Subject<'_>) -> Owner<'static> {
-    match subject.privilege {
-        Privilege::Root => Owner::ROOT,
-        Privilege::Own => Owner::Applier,
-    }
+    if subject.capabilities.has(Capability::Identities) { Owner::ROOT } else { Owner::Applier }
 }
 
 fn application<'a>(subject: &'a Subject<'_>, group: &'a str) -> Owner<'a> {
-    match subject.privilege {
-        Privilege::Root => Owner::Named { user: subject.env.user.as_str(), group },
-        Privilege::Own => Owner::Applier,
+    if subject.capabilities.has(Capability::Identities) {
+        Owner::Named { user: subject.env.user.as_str(), group }
+    } else {
+        Owner::Applier
     }
 }

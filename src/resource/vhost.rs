@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use super::Subject;
 use super::exec::whole_seconds;
-use super::{Privilege, Subject};
 use crate::emit::EmitError;
 use crate::emit::nginx::{Arg, Directive, render as text};
 use crate::manifest::Web;
-use crate::model::Digest;
+use crate::model::{Capability, Digest};
 
 const TOKEN_DIGITS: usize = 16;
 const TOKEN_PLACE: &str = "/.portreeve/";
@@ -64,9 +64,10 @@ fn server(subject: &Subject<'_>, token: &str) -> Result<Vec<Directive>, EmitErro
 
 fn listen(subject: &Subject<'_>) -> Result<Vec<Directive>, EmitError> {
     let port = subject.http_port;
-    let addresses = match subject.privilege {
-        Privilege::Root => vec![format!("{port}"), format!("[::]:{port}")],
-        Privilege::Own => vec![format!("127.0.0.1:{port}")],
+    let addresses = if subject.capabilities.has(Capability::Ports) {
+        vec![format!("{port}"), format!("[::]:{port}")]
+    } else {
+        vec![format!("127.0.0.1:{port}")]
     };
     let one = |address: &String| Ok(Directive::simple("listen", [Arg::literal("an address", address)?]));
     addresses.iter().map(one).collect()

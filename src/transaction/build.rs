@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::context::Entry;
-use super::{Context, Event, Failure, Phase, statics, sweep};
+use super::installer::Command;
+use super::{Context, Event, Failure, Phase, as_app, statics, sweep};
 use crate::desired::{Generation, Wanted};
 use crate::host::{Exit, Run};
 use crate::model::{EnvLayout, Found, Identity, Node};
@@ -36,6 +37,12 @@ impl<'a> Build<'a> {
     /// A builder that writes what its programs say to the attempt's log.
     pub fn new(cx: &'a Context<'a>, wanted: &'a Wanted, owners: Owners, log: PathBuf) -> Self {
         Self { cx, wanted, owners, paths: cx.paths(wanted), log }
+    }
+
+    /// The same, on another machine's terms.
+    #[must_use]
+    pub fn on(&self, cx: &'a Context<'a>) -> Self {
+        Self { cx, paths: self.paths.clone(), log: self.log.clone(), ..*self }
     }
 
     /// The application's tree at its final place; reused when it is there.
@@ -75,7 +82,7 @@ impl<'a> Build<'a> {
         Ok(true)
     }
 
-    /// Removes what a killed build left.
+    /// Removes what a killed build left, and what this one leaves when it is stopped on request.
     fn clear(&self, venv: &Path) -> Result<(), Failure> {
         sweep::remove(self.cx, Some(self.owners.app), venv, &["-mindepth", "1"])
     }
@@ -83,23 +90,16 @@ impl<'a> Build<'a> {
     fn install(&self, venv: &Path) -> Result<(), Failure> {
         let requirements = self.requirements()?;
         let report = |what: &str| self.cx.report.event(&Event::Working { phase: Phase::Build, what });
+        let installer = &self.cx.facts.installer;
         report("making the virtual environment");
-        self.check(&self.wanted.python.program, &["-m", "venv", &text(venv)], "python3 -m venv failed")?;
+        self.check(installer.make(&self.wanted.python.program, venv), "the virtual environment can't be made")?;
         report("installing the requirements");
-        let mut args = vec!["install".to_owned(), "--no-input".to_owned(), "--no-cache-dir".to_owned()];
-        args.push("--disable-pip-version-check".to_owned());
-        if let Some(wheels) = &self.cx.facts.installer.wheelhouse {
-            args.extend(["--no-index".to_owned(), "--find-links".to_owned(), text(wheels)]);
+        let lacking = lacks_gunicorn(&requirements.text).then_some(GUNICORN);
+        if lacking.is_some() {
+            let text = format!("the requirements name no gunicorn; {GUNICORN} is added");
+            self.cx.report.event(&Event::Note { text: &text });
         }
-        args.extend(["-r".to_owned(), text(&requirements.path)]);
-        if lacks_gunicorn(&requirements.text) {
-            self.cx
-                .report
-                .event(&Event::Note { text: &format!("the requirements name no gunicorn; {GUNICORN} is added") });
-            args.push(GUNICORN.to_owned());
-        }
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        self.check(&venv.join("bin/pip"), &args, "the requirements can't be installed")
+        self.check(installer.install(venv, &requirements.path, lacking), "the requirements can't be installed")
     }
 
     fn requirements(&self) -> Result<Requirements, Failure> {
@@ -113,9 +113,10 @@ impl<'a> Build<'a> {
         Ok(Requirements { path, text: String::from_utf8_lossy(&bytes).into_owned() })
     }
 
-    fn check(&self, program: &Path, args: &[&str], cause: &str) -> Result<(), Failure> {
+    fn check(&self, (program, args): Command, cause: &str) -> Result<(), Failure> {
         let env = self.cx.facts.installer.env.clone();
-        let exit = self.run(program, args, env, Path::new("/"))?;
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let exit = self.run(&program, &args, env, Path::new("/"))?;
         succeed(exit, Phase::Build, cause)
     }
 
@@ -142,7 +143,7 @@ impl<'a> Build<'a> {
     fn has_messages(&self) -> Result<bool, Failure> {
         let release = self.paths.release(&self.wanted.release);
         let found =
-            sweep::run(self.cx, self.owners.app, "find", &[&text(&release), "-name", "*.po", "-print", "-quit"])?;
+            as_app::run(self.cx, self.owners.app, "find", &[&text(&release), "-name", "*.po", "-print", "-quit"])?;
         Ok(!found.stdout.is_empty())
     }
 
@@ -187,7 +188,10 @@ impl<'a> Build<'a> {
             log: Some(self.log.clone()),
             interactive: false,
         };
-        self.cx.host.processes().run(&run).map_err(Failure::on_host(Phase::Build))
+        let clock = self.cx.host.clock();
+        let exit = self.cx.host.processes().run_until(&run, &|| clock.cancelled());
+        let exit = exit.map_err(Failure::on_host(Phase::Build))?;
+        if !exit.ok() && clock.cancelled() { Err(Failure::cancelled(Phase::Build)) } else { Ok(exit) }
     }
 }
 
@@ -248,21 +252,24 @@ pub fn succeed(exit: Exit, phase: Phase, cause: &str) -> Result<(), Failure> {
     Err(Failure::new(class, phase, cause).with_log(exit.tail))
 }
 
-/// The line that tells what went wrong: the last that names an error, as Python and pip write it, else the last.
+/// The line that tells what went wrong: the last that names an error, as Python, pip and uv write it, else the last.
 fn telling(tail: &[String]) -> Option<&str> {
     let lines = || tail.iter().rev().map(|line| line.trim()).filter(|line| !line.is_empty());
-    let names_error =
-        |line: &&str| line.split(':').next().is_some_and(|head| head.ends_with("Error") || head == "ERROR");
-    lines().find(names_error).or_else(|| lines().next())
+    let names_error = |line: &&str| {
+        let head = line.split(':').next().unwrap_or_default();
+        head.ends_with("Error") || head == "ERROR" || head == "cause"
+    };
+    lines().find(names_error).or_else(|| lines().next()).map(|line| line.strip_prefix("cause: ").unwrap_or(line))
 }
 
-/// pip could not ask its index: the network's fault, not the release's.
+/// pip, or uv, could not ask its index: the network's fault, not the release's.
 fn index_unreachable(tail: &[String]) -> bool {
     let signs = [
         "Temporary failure in name resolution",
         "Failed to establish a new connection",
         "Read timed out",
         "ConnectTimeoutError",
+        "error sending request for url",
     ];
     tail.iter().any(|line| signs.iter().any(|sign| line.contains(sign)))
 }
@@ -270,6 +277,30 @@ fn index_unreachable(tail: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Word for word what uv 0.13.8 says.
+    #[test]
+    fn what_uv_says_is_understood() {
+        let nowhere = lines(
+            "Using Python 3.11.2 environment at: t
+error: No solution found when resolving dependencies
+  cause: Because x was not found in the provided package locations and you require x==1.0, we can conclude",
+        );
+        assert!(telling(&nowhere).unwrap().starts_with("Because x was not found"), "{:?}", telling(&nowhere));
+        assert!(!index_unreachable(&nowhere));
+        let unreachable = lines(
+            "error: Request failed after 3 retries in 8.4s
+  cause: Failed to fetch: http://no.such.host.invalid/simple/x/
+  cause: error sending request for url (http://no.such.host.invalid/simple/x/)
+  cause: client error (Connect)
+  cause: failed to lookup address information: Name or service not known",
+        );
+        assert!(index_unreachable(&unreachable));
+    }
 
     #[test]
     fn gunicorn_is_added_only_when_it_is_not_named() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::lock::{self, Place};
 use super::{Context, Failure, Phase, slot};
 use crate::desired::Generation;
 use crate::health::Check;
@@ -56,6 +57,11 @@ pub fn front(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     if !cx.host.front().running().map_err(&fail)? || serves_token(cx, generation, &token)? {
         return Ok(());
     }
+    let _host = lock::shared(cx, Place::Host)?;
+    // Another environment's reload may have read ours too.
+    if serves_token(cx, generation, &token)? {
+        return Ok(());
+    }
     cx.host.front().reload().map_err(&fail)?;
     let clock = cx.host.clock();
     let until = clock.monotonic() + RELOAD;
@@ -69,6 +75,12 @@ pub fn front(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     }
     Err(Failure::new(FailureClass::Host, Phase::Switch, "nginx was reloaded, but goes on with its old configuration")
         .with_help("nginx -t and journalctl -u nginx say why; a port that another program holds is the usual cause"))
+}
+
+/// Makes nginx read its configuration again, whatever it serves now.
+pub fn reload(cx: &Context<'_>) -> Result<(), Failure> {
+    let _host = lock::shared(cx, Place::Host)?;
+    cx.host.front().reload().map_err(Failure::on_host(Phase::Switch))
 }
 
 fn serves_token(cx: &Context<'_>, generation: &Generation, token: &str) -> Result<bool, Failure> {

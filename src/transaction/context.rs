@@ -1,15 +1,12 @@
 //! What a transaction is handed.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Failure, Report};
+use super::{Failure, Installer, Report};
 use crate::desired::{Generation, Wanted};
 use crate::host::Host;
 use crate::model::{EnvLayout, EnvName, Identity, Layout, Manager, Node};
-
-pub use crate::resource::Privilege;
 
 /// A file, link or directory on its way to the disk.
 pub type Entry = crate::host::Result<(PathBuf, Node)>;
@@ -25,22 +22,11 @@ pub trait Trees {
     ) -> Result<(), Failure>;
 }
 
-/// How packages are installed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installer {
-    /// A directory of wheels to use instead of the index.
-    pub wheelhouse: Option<PathBuf>,
-    /// Environment of the installer: certificates and proxies of a machine that needs them.
-    pub env: BTreeMap<String, String>,
-}
-
 /// What is true of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// Which service manager runs the slots.
     pub manager: Manager,
-    /// Whether users can be changed.
-    pub privilege: Privilege,
     /// The group that the web server's workers run as.
     pub web_group: String,
     /// The port of plain HTTP.
@@ -74,7 +60,16 @@ impl std::fmt::Debug for Context<'_> {
     }
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// The same on a machine that heeds other wishes.
+    #[must_use]
+    pub fn on<'b>(&self, host: &'b dyn Host) -> Context<'b>
+    where
+        'a: 'b,
+    {
+        Context { host, ..*self }
+    }
+
     /// The directories of the environment that `wanted` describes.
     pub fn paths(&self, wanted: &Wanted) -> EnvLayout {
         self.layout.env(&wanted.env.name, &wanted.env.user, &wanted.env.base_dir)

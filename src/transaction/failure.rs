@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::migrate::Applied;
 use crate::emit::EmitError;
 use crate::host::HostError;
 use crate::policy::FailureClass;
@@ -31,12 +32,22 @@ pub struct Failure {
     pub log: Vec<String>,
     /// What to do about it, when it is known.
     pub help: Option<String>,
+    /// What became of the database's schema before it failed; `None`: nothing.
+    pub schema: Option<Applied>,
 }
 
 impl Failure {
     /// A failure of this class.
     pub fn new(class: FailureClass, phase: Phase, cause: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Class(class), phase, cause: cause.into(), body: None, log: Vec::new(), help: None }
+        Self {
+            kind: FailureKind::Class(class),
+            phase,
+            cause: cause.into(),
+            body: None,
+            log: Vec::new(),
+            help: None,
+            schema: None,
+        }
     }
 
     /// The release's own fault.

@@ -25,8 +25,7 @@ pub fn owners(cx: &Context<'_>, wanted: &Wanted) -> Result<Owners, Failure> {
         let cause = format!("user {} does not exist on this host", wanted.env.user);
         Failure::new(FailureClass::Host, Phase::Build, cause)
     })?;
-    let root = if users.can_change_identity() { Identity::ROOT } else { app };
-    Ok(Owners { root, app, web_group: users.web_group().map_err(&fail)? })
+    Ok(Owners { root: users.own(), app, web_group: users.web_group().map_err(&fail)? })
 }
 
 /// Makes the system's include directories that a slim host lacks; one that is there keeps its owner and mode.

@@ -1,11 +1,15 @@
 //! One small record for each environment with a transaction under way: written before anything runs, removed at its end.
 
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::verdict::Verdict;
 use super::{Context, Failure, Phase};
 use crate::host::HostError;
 use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node, Slot};
+use crate::policy::Standing;
 
 /// Why a journal was not understood.
 #[derive(Debug, thiserror::Error)]
@@ -13,9 +17,17 @@ pub enum JournalError {
     /// The host refused.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// Written by a newer version, or damaged.
-    #[error("the journal of {0} is not one that this portreeve wrote: install the newer one again")]
-    Foreign(EnvName),
+    /// Written by a newer version.
+    #[error("{}: format {found}, of a newer portreeve (this one knows {FORMAT}): install that version again", .path.display(), FORMAT = Intent::FORMAT)]
+    Newer {
+        /// The record.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// Damaged, or of another environment.
+    #[error("{}: not a journal that portreeve wrote", .0.display())]
+    Foreign(PathBuf),
 }
 
 /// What a transaction set out to do. `from` is the rollback target; it is recorded once and never again on resuming, or going back
@@ -34,17 +46,40 @@ pub struct Intent {
     pub slot: Slot,
     /// What that slot's link led to before.
     pub slot_before: Option<GenerationNumber>,
-    /// The content, when the repository asked for it: what becomes of it is remembered. `None`: a person asked.
+    /// The content that is to serve.
     #[serde(default)]
-    pub asked: Option<Digest>,
+    pub digest: Option<Digest>,
+    /// When it began.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
+    /// The repository asked for it: what becomes of it is remembered.
+    #[serde(default)]
+    pub asked: bool,
     /// Why it is being undone, from the moment that this is known.
     #[serde(default)]
     pub failed: Option<Verdict>,
+    /// The environment's record as it was before the order that this carries out; `None`: nobody gave one.
+    #[serde(default)]
+    pub before: Option<Standing>,
 }
 
 impl Intent {
     /// The version that this program writes.
     pub const FORMAT: u32 = 1;
+
+    /// Reads a record; `path` is for the message.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, JournalError> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let foreign = |_| JournalError::Foreign(path.to_owned());
+        let head: Head = serde_json::from_slice(bytes).map_err(foreign)?;
+        if head.format > Self::FORMAT {
+            return Err(JournalError::Newer { path: path.to_owned(), found: head.format });
+        }
+        serde_json::from_slice(bytes).map_err(foreign)
+    }
 
     fn path(cx: &Context<'_>, env: &EnvName) -> std::path::PathBuf {
         cx.layout.journal().join(format!("{}.json", env.flat()))
@@ -82,9 +117,9 @@ impl Intent {
 
     /// The open intent of an environment, if there is one.
     pub fn find(cx: &Context<'_>, env: &EnvName) -> Result<Option<Self>, JournalError> {
-        let Some(bytes) = cx.host.files().read(&Self::path(cx, env), 64 * 1024)? else { return Ok(None) };
-        let intent: Self = serde_json::from_slice(&bytes).map_err(|_| JournalError::Foreign(env.clone()))?;
-        let ours = intent.format <= Self::FORMAT && intent.env == *env;
-        if ours { Ok(Some(intent)) } else { Err(JournalError::Foreign(env.clone())) }
+        let path = Self::path(cx, env);
+        let Some(bytes) = cx.host.files().read(&path, 64 * 1024)? else { return Ok(None) };
+        let intent = Self::parse(&path, &bytes)?;
+        if intent.env == *env { Ok(Some(intent)) } else { Err(JournalError::Foreign(path)) }
     }
 }

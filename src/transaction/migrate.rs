@@ -4,11 +4,14 @@
 //! with: on pro a migration that is not additive waits for a person. What was applied is remembered beside the generation, so
 //! that going back can refuse before anything is touched.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::build::{Build, succeed};
-use super::{Context, Event, Failure, Phase, render};
+use super::{Context, Event, Failure, Phase, as_app, render};
 use crate::desired::Generation;
+use crate::host::Heeding;
 use crate::manifest::{Migrations, Policy};
 use crate::model::{EnvName, Found, GenerationNumber, Identity, Node};
 use crate::observed::Installed;
@@ -23,6 +26,12 @@ source.backup(target)
 assert target.execute('pragma integrity_check').fetchone() == ('ok',), 'the copy is damaged'
 ";
 
+/// What a SQLite database says that was applied to it. Read only, by the host's own Python: no code of the application runs.
+const RECORDED: &str = "import json, sqlite3, sys
+database = sqlite3.connect('file:%s?mode=ro' % sys.argv[1], uri=True, timeout=2)
+print(json.dumps(database.execute('select app, name from django_migrations').fetchall()))
+";
+
 /// A migration that a release applies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Migration {
@@ -30,8 +39,23 @@ pub struct Migration {
     pub app: String,
     /// Its name: `0012_order_note`.
     pub name: String,
+    /// The one before it in its application, or `zero`; `None` in older records.
+    #[serde(default)]
+    pub before: Option<String>,
     /// Its operations that a release from before can't live with, in Django's words; none: it is additive.
     pub harmful: Vec<String>,
+}
+
+impl Migration {
+    fn is(&self, other: &Self) -> bool {
+        (&self.app, &self.name) == (&other.app, &other.name)
+    }
+}
+
+impl std::fmt::Display for Migration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.app, self.name)
+    }
 }
 
 /// What a generation's release applied.
@@ -41,6 +65,22 @@ pub struct Applied {
     pub migrations: Vec<Migration>,
     /// The database from before; `None` where there was none.
     pub dump: Option<String>,
+}
+
+/// What the release says of its database, before anything is changed.
+#[derive(Debug, Deserialize)]
+struct Pending {
+    /// In order.
+    migrations: Vec<Migration>,
+    unwritten: Vec<Unwritten>,
+}
+
+/// Models of an application that differ from its migrations.
+#[derive(Debug, Deserialize)]
+struct Unwritten {
+    app: String,
+    /// In Django's words: `Add field note to order`.
+    changes: Vec<String>,
 }
 
 /// Applies pending migrations, if there are any; the database is dumped first.
@@ -53,13 +93,13 @@ pub fn migrate(
     if generation.wanted.env.django.is_none() {
         return Ok("no Django".to_owned());
     }
+    // A schema half changed is no safe point, and a database without transactions for it keeps what went before.
+    let host = Heeding::nobody(cx.host);
+    let cx = &cx.on(&host);
+    let build = &build.on(cx);
     let env = render::command_env(cx, generation)?;
-    let exit = build.python(&env, &["-c", include_str!("pending.py")])?;
-    let said = String::from_utf8_lossy(&exit.stdout).into_owned();
-    succeed(exit, Phase::Migrate, "the pending migrations can't be found out")?;
-    let line = said.lines().rev().find_map(|line| line.strip_prefix("PORTREEVE ")).unwrap_or_default();
-    let migrations: Vec<Migration> = serde_json::from_str(line)
-        .map_err(|_| Failure::release(Phase::Migrate, "the pending migrations can't be found out"))?;
+    let Pending { migrations, unwritten } = pending(build, &env)?;
+    unwritten.iter().for_each(|unwritten| warn(cx, unwritten));
     if migrations.is_empty() {
         return Ok("nothing pending".to_owned());
     }
@@ -68,11 +108,51 @@ pub fn migrate(
     remember(cx, generation, &applied)?;
     cx.report.event(&Event::Working { phase: Phase::Migrate, what: "applying migrations" });
     let exit = build.manage_exit(&env, &["migrate", "--noinput"])?;
-    succeed(exit, Phase::Migrate, "a migration failed").map_err(|failure| match &applied.dump {
-        Some(dump) => failure.with_help(format!("the database as it was before: {dump}")),
-        None => failure,
-    })?;
+    if let Err(failure) = succeed(exit, Phase::Migrate, "a migration failed") {
+        correct(cx, build, generation, &env, applied)?;
+        return Err(failure);
+    }
     Ok(format!("{} applied", applied.migrations.len()))
+}
+
+fn pending(build: &Build<'_>, env: &BTreeMap<String, String>) -> Result<Pending, Failure> {
+    let exit = build.python(env, &["-c", include_str!("pending.py")])?;
+    let said = String::from_utf8_lossy(&exit.stdout).into_owned();
+    succeed(exit, Phase::Migrate, "the pending migrations can't be found out")?;
+    let line = said.lines().rev().find_map(|line| line.strip_prefix("PORTREEVE ")).unwrap_or_default();
+    serde_json::from_str(line)
+        .map_err(|_| Failure::release(Phase::Migrate, "the pending migrations can't be found out"))
+}
+
+/// The release is not refused for it: a difference need not reach the database, and may be another package's.
+fn warn(cx: &Context<'_>, unwritten: &Unwritten) {
+    let Unwritten { app, changes } = unwritten;
+    let text = format!(
+        "the models of {app} have changes without a migration ({}): no host writes one; makemigrations {app}, commit, push",
+        changes.join("; ")
+    );
+    cx.report.event(&Event::Note { text: &text });
+}
+
+/// After a migration failed: remembers only those before it. Where that can't be found out, all may have been applied.
+fn correct(
+    cx: &Context<'_>,
+    build: &Build<'_>,
+    generation: &Generation,
+    env: &BTreeMap<String, String>,
+    planned: Applied,
+) -> Result<(), Failure> {
+    let Ok(left) = pending(build, env) else { return Ok(()) };
+    let is_left = |migration: &Migration| left.migrations.iter().any(|left| left.is(migration));
+    let migrations: Vec<Migration> = planned.migrations.into_iter().filter(|migration| !is_left(migration)).collect();
+    remember(cx, generation, &Applied { migrations, ..planned })
+}
+
+/// What an attempt did to the schema; `None`: it did not come so far.
+pub fn applied(cx: &Context<'_>, name: &EnvName, number: GenerationNumber) -> Result<Option<Applied>, Failure> {
+    let path = cx.layout.migrated_note(name, number);
+    let bytes = cx.host.files().read(&path, 1024 * 1024).map_err(Failure::on_host(Phase::Migrate))?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
 /// A first release has no one before it to harm.
@@ -81,10 +161,9 @@ fn permit(installed: &Installed, generation: &Generation, migrations: &[Migratio
     let free = env.policy != Policy::Pro || env.migrations == Migrations::Any || installed.generation.is_none();
     match migrations.iter().find(|migration| !migration.harmful.is_empty()) {
         Some(migration) if !free => {
-            let Migration { app, name, harmful } = migration;
             let cause = format!(
-                "migration {app}.{name} is not additive ({}): the release that serves could not live with it",
-                harmful.join("; ")
+                "migration {migration} is not additive ({}): the release that serves could not live with it",
+                migration.harmful.join("; ")
             );
             let cure = format!(
                 "split it, or say that this is meant: migrate = \"any\" below [django] in projects/{}.toml",
@@ -94,6 +173,15 @@ fn permit(installed: &Installed, generation: &Generation, migrations: &[Migratio
         }
         _ => Ok(()),
     }
+}
+
+/// The migrations that the database of what serves has, by application and name; `None` when that can't be found out now.
+pub fn recorded(cx: &Context<'_>, serving: &Generation) -> Option<BTreeSet<(String, String)>> {
+    let app = cx.host.users().user(&serving.wanted.env.user).ok()??;
+    let python = serving.wanted.python.program.to_string_lossy();
+    let database = cx.paths(&serving.wanted).data().join("db.sqlite3");
+    let exit = as_app::run(cx, app, &python, &["-I", "-c", RECORDED, &database.to_string_lossy()]).ok()?;
+    serde_json::from_slice(&exit.stdout).ok().filter(|_| exit.ok())
 }
 
 /// The dump's path; `None` while there is no database yet.
@@ -107,7 +195,7 @@ fn dump(cx: &Context<'_>, build: &Build<'_>, generation: &Generation) -> Result<
     cx.report.event(&Event::Working { phase: Phase::Migrate, what: "dumping the database" });
     let dump = paths.backup_dir().join(format!("before-{}.sqlite3", generation.number));
     let (source, target) = (database.to_string_lossy().into_owned(), dump.to_string_lossy().into_owned());
-    let exit = build.python(&std::collections::BTreeMap::new(), &["-c", DUMP, &source, &target])?;
+    let exit = build.python(&BTreeMap::new(), &["-c", DUMP, &source, &target])?;
     succeed(exit, Phase::Migrate, "the database could not be dumped")?;
     cx.host.files().settle(&dump).map_err(Failure::on_host(Phase::Migrate))?;
     Ok(Some(target))
@@ -129,10 +217,7 @@ pub fn permit_return(
     newest: GenerationNumber,
 ) -> Result<(), Failure> {
     for number in to.number + 1..=newest {
-        let path = cx.layout.migrated_note(name, number);
-        let bytes = cx.host.files().read(&path, 1024 * 1024).map_err(Failure::on_host(Phase::Migrate))?;
-        let applied: Option<Applied> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let Some(applied) = applied else { continue };
+        let Some(applied) = applied(cx, name, number)? else { continue };
         if let Some(harmful) = applied.migrations.iter().find(|migration| !migration.harmful.is_empty()) {
             return Err(unlivable(name, to, harmful, &applied));
         }
@@ -142,19 +227,16 @@ pub fn permit_return(
 
 fn unlivable(name: &EnvName, to: &Generation, harmful: &Migration, applied: &Applied) -> Failure {
     let cause = format!(
-        "{} does not know migration {}.{} ({}), which has been applied since",
+        "{} does not know migration {harmful} ({}), which has been applied since",
         to.wanted.title(),
-        harmful.app,
-        harmful.name,
         harmful.harmful.join("; ")
     );
-    let dump = applied.dump.as_ref().map(|dump| format!("; the database from before: {dump}")).unwrap_or_default();
-    let before = harmful
-        .name
-        .split('_')
-        .next()
-        .and_then(|number| number.parse::<u32>().ok())
-        .map_or(0, |number| number.saturating_sub(1));
-    let reverse = format!("to reverse it: portreeve run {name} manage.py migrate {} {before:04}{dump}", harmful.app);
-    Failure::new(FailureClass::Host, Phase::Migrate, cause).with_help(reverse)
+    let failure = Failure::new(FailureClass::Host, Phase::Migrate, cause);
+    let dump = applied.dump.as_ref().map(|dump| format!("the database from before: {dump}"));
+    let reverse = harmful
+        .before
+        .as_ref()
+        .map(|before| format!("to reverse it: portreeve run {name} manage.py migrate {} {before}", harmful.app));
+    let help: Vec<String> = [reverse, dump].into_iter().flatten().collect();
+    if help.is_empty() { failure } else { failure.with_help(help.join("; ")) }
 }

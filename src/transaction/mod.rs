@@ -4,13 +4,16 @@
 //! the rename is a set of idempotent effects, derived from the active generation and simply issued again after a crash.
 //! Going back after a failed check, after a crash, and by hand are the same functions.
 
+mod as_app;
 mod build;
 mod commit;
 mod context;
 mod failure;
 mod foresee;
 mod ground;
+mod installer;
 mod journal;
+pub mod lock;
 mod migrate;
 mod prune;
 mod read;
@@ -30,17 +33,18 @@ mod validate;
 mod verdict;
 
 pub use build::{GUNICORN, lacks_gunicorn};
-pub use context::{Context, Entry, Facts, Installer, Privilege, Trees};
+pub use context::{Context, Entry, Facts, Trees};
 pub use failure::{Failure, FailureKind, Phase, chain};
 pub use foresee::{Foreseen, foresee};
 pub use ground::secret_fingerprint;
+pub use installer::{Installer, Tool};
 pub use journal::{Intent, JournalError};
-pub use migrate::permit_return;
+pub use migrate::{Applied, Migration, permit_return, recorded};
 pub use read::{expected, installed, installed_names, listing, read_generation, standing, was_refused};
-pub use recover::{Recovered, recover, tidy};
-pub use release::{Going, Released, fits, go};
+pub use recover::{Recovered, committed, recover, tidy};
+pub use release::{Going, Ordered, Released, fits, go, go_by_order};
 pub use remove::remove;
 pub use repair::{renders_differently, repair, start};
-pub use report::{Event, Quiet, Report};
+pub use report::{About, Event, Quiet, Report};
 pub use retire::retire_warm;
 pub use verdict::write_standing;

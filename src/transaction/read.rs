@@ -96,7 +96,8 @@ pub fn read_generation(
     match bytes.map(|bytes| Generation::parse(&bytes)) {
         Some(Ok(generation)) => Ok(Some(generation)),
         Some(Err(error @ crate::desired::GenerationError::Newer(_))) => {
-            Err(Failure::new(FailureClass::Host, Phase::Recover, error.to_string()))
+            let cause = format!("{}: {error}", path.display());
+            Err(Failure::new(FailureClass::Host, Phase::Recover, cause))
         }
         Some(Err(crate::desired::GenerationError::Damaged(_))) | None => Ok(None),
     }

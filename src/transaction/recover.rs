@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::verdict::{self, End};
 use super::{Context, Event, Failure, FailureKind, Intent, JournalError, Phase, commit, read, slot};
 use crate::desired::Generation;
+use crate::host::Heeding;
 use crate::model::{EnvName, Found, GenerationNumber, Identity, Node};
 use crate::observed::Installed;
 use crate::policy::FailureClass;
@@ -80,8 +81,11 @@ pub fn noted(cx: &Context<'_>, intent: Intent, failure: &Failure) -> Intent {
 
 fn undo(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
     back(cx, intent)?;
-    if let (Some(failed), Some(attempt)) = (&intent.failed, read::read_generation(cx, &intent.env, intent.to)?) {
-        super::prune::after(cx, &attempt.wanted, failed.class != FailureClass::Release);
+    if let Some(attempt) = read::read_generation(cx, &intent.env, intent.to)? {
+        if let Some(failed) = &intent.failed {
+            super::prune::after(cx, &attempt.wanted, failed.class != FailureClass::Release);
+        }
+        sweep_trees(cx, &attempt);
     }
     close(cx, intent, End::Undone)?;
     Ok(Recovered::Undone(intent.to))
@@ -115,6 +119,15 @@ fn sweep(cx: &Context<'_>, directories: &[PathBuf]) {
     }
 }
 
+/// Whether a transaction is open whose generation serves already. Somebody who is about to leave it need not wait for its
+/// verdict.
+pub fn committed(cx: &Context<'_>, name: &EnvName) -> Result<bool, Failure> {
+    let Some(intent) = Intent::find(cx, name)? else { return Ok(false) };
+    let target = Found::Link(Context::active_target(name, intent.to));
+    let active = cx.host.files().look(&cx.layout.active_link(name)).map_err(Failure::on_host(Phase::Recover))?;
+    Ok(intent.to > intent.from && active == target)
+}
+
 /// Issues the effects of an active generation again. Each of them does nothing where it is true already.
 pub fn resume(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     slot::write_unit(cx, generation)?;
@@ -127,8 +140,11 @@ pub fn resume(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> 
 }
 
 /// Goes back to where the transaction began: `active`, the socket, the effects, and only then the candidate's processes, which
-/// may still be answering. The same for a failed check, a crash, and a release that was stopped on request.
+/// may still be answering. The same for a failed check, a crash, and a release that was stopped on request; going back is not
+/// stopped by anybody.
 pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
+    let host = Heeding::nobody(cx.host);
+    let cx = &cx.on(&host);
     let installed = read::installed(cx, &intent.env, &std::collections::BTreeMap::new())?;
     let earlier = match intent.from {
         0 => None,
@@ -150,10 +166,8 @@ pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
     if intent.to > intent.from {
         refuse(cx, intent)?;
     }
-    if earlier.is_none() {
-        reload_without(cx)?;
-    }
-    Ok(())
+    // The environment is absent again: nginx forgets its vhost.
+    if earlier.is_none() { commit::reload(cx) } else { Ok(()) }
 }
 
 /// Marks a generation that never held: nobody can go back to it, and it takes no good one's place among those that are kept.
@@ -179,11 +193,6 @@ fn restore(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     }
     commit::move_socket(cx, &generation.name, generation.slot)?;
     commit::front(cx, generation)
-}
-
-/// The environment is absent again: nginx forgets its vhost.
-fn reload_without(cx: &Context<'_>) -> Result<(), Failure> {
-    cx.host.front().reload().map_err(Failure::on_host(Phase::Recover))
 }
 
 fn lost(intent: &Intent) -> Failure {

@@ -5,14 +5,15 @@ use std::time::Duration;
 use super::build::Build;
 use super::verdict::End;
 use super::{
-    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, migrate, prune, recover, room, slot, stage,
-    validate,
+    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, lock, migrate, prune, recover, room, slot,
+    stage, validate,
 };
 use crate::desired::{Generation, Wanted, Why};
 use crate::host::HostError;
-use crate::model::{Digest, GenerationNumber, Identity, Node, Slot};
+use crate::manifest::Policy;
+use crate::model::{GenerationNumber, Identity, Node, Slot};
 use crate::observed::Installed;
-use crate::policy::FailureClass;
+use crate::policy::{FailureClass, Standing};
 
 /// Longest log of a build that is kept whole.
 const LOG_LIMIT: u64 = 16 * 1024 * 1024;
@@ -55,11 +56,34 @@ pub enum Released {
 
 /// Moves one environment. Its lock is held and nothing is left of an earlier transaction.
 pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
+    travel(cx, installed, going, None)
+}
+
+/// The same by an order, after which the environment stands as `order.after` says: from the beginning, so that no pass moves it
+/// again once it is there. Where the order is not carried out, `order.before` stands again, whoever ends it.
+pub fn go_by_order(cx: &Context<'_>, installed: &Installed, going: &Going, order: &Ordered) -> Released {
+    travel(cx, installed, going, Some(order))
+}
+
+/// What an order changes beside what serves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ordered {
+    /// The environment's record as it is.
+    pub before: Standing,
+    /// As it is to be.
+    pub after: Standing,
+}
+
+fn travel(cx: &Context<'_>, installed: &Installed, going: &Going, order: Option<&Ordered>) -> Released {
     let generation = match going {
         Going::Forward { wanted, why } => numbered(cx, installed, wanted, why.clone()),
         Going::Back(generation) => (**generation).clone(),
     };
-    let intent = Intent { asked: asked(going), ..intent(installed, &generation) };
+    let intent = Intent {
+        asked: is_asked(going),
+        before: order.map(|order| order.before.clone()),
+        ..intent(cx, installed, &generation)
+    };
     let refused =
         |failure: Failure, seen| Released::Refused { number: generation.number, failure: Box::new(failure), seen };
     announce(cx, installed, &generation);
@@ -67,6 +91,10 @@ pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
         return refused(failure, false);
     }
     let started = cx.host.clock().monotonic();
+    let ordered = order.map_or(Ok(()), |order| super::write_standing(cx, &generation.name, &order.after));
+    if let Err(error) = ordered {
+        return refused(undo(cx, intent, &generation, Failure::host(Phase::Recover, &error)), false);
+    }
     if let Err(failure) = candidate(cx, installed, going, &generation) {
         return refused(undo(cx, intent, &generation, failure), false);
     }
@@ -98,7 +126,7 @@ fn numbered(cx: &Context<'_>, installed: &Installed, wanted: &Wanted, why: Why) 
     Generation { format, name, number, slot, at, why, wanted: wanted.clone() }
 }
 
-fn intent(installed: &Installed, generation: &Generation) -> Intent {
+fn intent(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> Intent {
     Intent {
         format: Intent::FORMAT,
         env: generation.name.clone(),
@@ -106,16 +134,19 @@ fn intent(installed: &Installed, generation: &Generation) -> Intent {
         to: generation.number,
         slot: generation.slot,
         slot_before: installed.slots.get(&generation.slot).copied(),
-        asked: None,
+        digest: Some(generation.wanted.digest),
+        at: Some(cx.host.clock().now()),
+        asked: false,
         failed: None,
+        before: None,
     }
 }
 
-/// The content whose fate is remembered: only what the repository asks for, not what a person does.
-fn asked(going: &Going) -> Option<Digest> {
+/// Only of what the repository asks for the fate is remembered, not of what a person does.
+fn is_asked(going: &Going) -> bool {
     match going {
-        Going::Forward { wanted, why: Why::Push } => Some(wanted.digest),
-        Going::Forward { .. } | Going::Back(_) => None,
+        Going::Forward { why, .. } => *why == Why::Push,
+        Going::Back(_) => false,
     }
 }
 
@@ -141,6 +172,7 @@ fn phase<T>(
         return Err(Failure::cancelled(phase));
     }
     let begin = cx.host.clock().monotonic();
+    cx.report.event(&Event::Working { phase, what: "" });
     let result = work()?;
     let took = cx.host.clock().monotonic().saturating_sub(begin);
     cx.report.event(&Event::Done { phase, what: &say(&result), took });
@@ -196,6 +228,7 @@ fn assemble(
     generation: &Generation,
     owners: crate::observed::Owners,
 ) -> Result<bool, Failure> {
+    let _place = lock::build(cx, generation.wanted.env.policy == Policy::Pro)?;
     build.tree()?;
     let rebuilt = build.venv()?;
     stage::absent(cx, &generation.name, owners)?;
@@ -223,6 +256,7 @@ fn undo(cx: &Context<'_>, intent: Intent, generation: &Generation, failure: Fail
     if let Err(error) = keep_words(cx, &intent, &failure) {
         cx.report.event(&Event::Note { text: &format!("the log of this attempt is not whole: {error}") });
     }
+    let failure = with_schema(cx, &intent, failure);
     let back = recover::back(cx, &intent).and_then(|()| {
         tidy(cx, generation, &failure);
         recover::close(cx, &intent, End::Undone)
@@ -235,6 +269,17 @@ fn undo(cx: &Context<'_>, intent: Intent, generation: &Generation, failure: Fail
                 FailureKind::Class(_) | FailureKind::Cancelled => failure.with_help(help),
             }
         }
+    }
+}
+
+/// Going back leaves the schema as the attempt made it, and whoever is told of the failure must be told of that.
+fn with_schema(cx: &Context<'_>, intent: &Intent, failure: Failure) -> Failure {
+    if intent.to < intent.from {
+        return failure;
+    }
+    match migrate::applied(cx, &intent.env, intent.to) {
+        Ok(schema) => Failure { schema, ..failure },
+        Err(unread) => failure.with_help(format!("whether the database was migrated can't be found out: {unread}")),
     }
 }
 

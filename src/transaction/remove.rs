@@ -15,7 +15,7 @@ pub fn remove(cx: &Context<'_>, installed: &Installed) -> Result<(), Failure> {
     for link in [cx.layout.nginx_link(name), cx.layout.logrotate_link(name), cx.layout.tmpfiles_link(name)] {
         files.remove(&link).map_err(&fail)?;
     }
-    cx.host.front().reload().map_err(&fail)?;
+    commit::reload(cx)?;
     for slot in Slot::BOTH {
         slot::retire(cx, name, slot).map_err(&fail)?;
         slot::clear(cx, name, slot).map_err(&fail)?;

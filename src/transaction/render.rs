@@ -41,7 +41,7 @@ impl Materials {
             workers: wanted.workers,
             http_port: cx.facts.http_port,
             secret_key: &self.secret_key,
-            privilege: cx.facts.privilege,
+            capabilities: cx.host.capabilities(),
             manager: cx.facts.manager,
             launcher: cx.facts.launcher.clone(),
             group: self.group.clone(),

@@ -71,7 +71,7 @@ fn effects(cx: &Context<'_>, generation: &Generation, parts: &BTreeSet<Part>) ->
 
 /// nginx may have read the changed file, whatever its token says: always reload after a repair, then verify.
 fn reload(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
-    cx.host.front().reload().map_err(Failure::on_host(Phase::Recover))?;
+    commit::reload(cx)?;
     commit::front(cx, generation)
 }
 

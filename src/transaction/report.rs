@@ -1,5 +1,6 @@
 //! What happens while it happens; the command line prints it, tests collect it.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::Phase;
@@ -56,12 +57,44 @@ pub enum Event<'a> {
         /// The line.
         text: &'a str,
     },
+    /// Any of these, of one environment.
+    Of {
+        /// Which.
+        env: &'a EnvName,
+        /// No other one is moved by the same pass.
+        alone: bool,
+        /// What.
+        event: &'a Event<'a>,
+    },
 }
 
 /// Who is told.
 pub trait Report {
     /// Called as it happens.
     fn event(&self, event: &Event<'_>);
+}
+
+/// Says of which environment its events are.
+#[derive(Clone, Copy)]
+pub struct About<'a> {
+    /// Who is told.
+    pub report: &'a dyn Report,
+    /// Which.
+    pub env: &'a EnvName,
+    /// No other one is moved by the same pass.
+    pub alone: bool,
+}
+
+impl fmt::Debug for About<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("About").field("env", self.env).finish_non_exhaustive()
+    }
+}
+
+impl Report for About<'_> {
+    fn event(&self, event: &Event<'_>) {
+        self.report.event(&Event::Of { env: self.env, alone: self.alone, event });
+    }
 }
 
 /// Tells nobody.

@@ -9,8 +9,8 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::sweep::{self, Home};
-use super::{Context, Failure, Phase};
+use super::sweep::Home;
+use super::{Context, Failure, Phase, as_app};
 use crate::desired::Generation;
 use crate::model::{EnvLayout, EnvName, GenerationNumber, Identity, Node};
 
@@ -113,13 +113,13 @@ fn remove_others(cx: &Context<'_>, app: Identity, root: &Path, asked: &BTreeSet<
     let place = root.to_string_lossy();
     let days = format!("+{}", DAYS - 1);
     let which = ["-type", "f", "-mtime", &days, "-regextype", "posix-extended", "-regex", HASHED, "-print0"];
-    let found = sweep::run(cx, app, "find", &[&[&*place], &which[..]].concat())?.stdout;
+    let found = as_app::run(cx, app, "find", &[&[&*place], &which[..]].concat())?.stdout;
     // A name that was cut off at the end of a very long answer is left to the next time.
     let end = found.iter().rposition(|&byte| byte == 0).unwrap_or(0);
     let paths = found[..end].split(|&byte| byte == 0).filter_map(|path| std::str::from_utf8(path).ok());
     let spare: Vec<&str> = paths.filter(|path| is_spare(path, root, asked)).collect();
     for some in spare.chunks(AT_ONCE) {
-        sweep::run(cx, app, "rm", &[&["-f", "--"], some].concat())?;
+        as_app::run(cx, app, "rm", &[&["-f", "--"], some].concat())?;
     }
     Ok(())
 }

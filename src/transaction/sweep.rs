@@ -2,12 +2,11 @@
 //!
 //! What the application could write is deleted as the application: a link that it planted leads root nowhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{Context, Failure, Phase};
+use super::{Context, Failure, Phase, as_app};
 use crate::desired::Wanted;
-use crate::host::{Exit, Run};
 use crate::model::{EnvLayout, Found, Identity};
 
 /// A tree that is about to go; under its own name it could be taken for a whole one.
@@ -81,25 +80,9 @@ pub fn remove(cx: &Context<'_>, app: Option<Identity>, directory: &Path, which: 
     if let Some(app) = app {
         let place = directory.to_string_lossy();
         // What it may not delete is root's own, and goes with the directory.
-        run(cx, app, "find", &[&[&*place], which, &["-delete"]].concat())?;
+        as_app::run(cx, app, "find", &[&[&*place], which, &["-delete"]].concat())?;
     }
     cx.host.files().remove_tree(directory).map_err(&fail)
-}
-
-/// Runs a small program of the system as the application.
-pub fn run(cx: &Context<'_>, app: Identity, program: &str, args: &[&str]) -> Result<Exit, Failure> {
-    let found = cx.host.processes().find(&[program]).unwrap_or_else(|| Path::new("/usr/bin").join(program));
-    let run = Run {
-        program: found,
-        args: args.iter().map(|&arg| arg.to_owned()).collect(),
-        env: BTreeMap::from([("LC_ALL".to_owned(), "C".to_owned())]),
-        directory: PathBuf::from("/"),
-        identity: app,
-        deadline: cx.facts.build_deadline,
-        log: None,
-        interactive: false,
-    };
-    cx.host.processes().run(&run).map_err(Failure::on_host(Phase::Build))
 }
 
 /// A name that we give to a tree: [`ReleaseId`](crate::model::ReleaseId).

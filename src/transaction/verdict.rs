@@ -44,7 +44,10 @@ pub enum End {
 
 /// Makes the environment's record say how it ended. Once more changes nothing.
 pub fn remember(cx: &Context<'_>, intent: &Intent, end: End) -> Result<(), Failure> {
-    let Some(digest) = intent.asked else { return Ok(()) };
+    if let (End::Undone, Some(before)) = (end, &intent.before) {
+        return replace(cx, &intent.env, &read::standing(cx, &intent.env)?, before);
+    }
+    let Some(digest) = intent.digest.filter(|_| intent.asked) else { return Ok(()) };
     let standing = read::standing(cx, &intent.env)?;
     let next = match (end, &intent.failed) {
         (End::Kept, _) => standing.after_success(digest),
@@ -55,10 +58,14 @@ pub fn remember(cx: &Context<'_>, intent: &Intent, end: End) -> Result<(), Failu
         }
         (End::Undone, _) => return Ok(()),
     };
+    replace(cx, &intent.env, &standing, &next)
+}
+
+fn replace(cx: &Context<'_>, name: &EnvName, standing: &Standing, next: &Standing) -> Result<(), Failure> {
     if next == standing {
         return Ok(());
     }
-    write_standing(cx, &intent.env, &next).map_err(Failure::on_host(Phase::Recover))
+    write_standing(cx, name, next).map_err(Failure::on_host(Phase::Recover))
 }
 
 /// Whether the record counts this failure already.

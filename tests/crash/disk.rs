@@ -1,31 +1,30 @@
 //! The disk's system calls, on a [`Machine`].
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use portreeve::host::{About, Disk, DiskAnswer as Answer, Kind, Onto, Open};
 use portreeve::model::Identity;
 use rustix::io::Errno;
 
+use crate::cell::Shared;
 use crate::machine::{Flaw, Machine};
 use crate::storage::{Body, Id, Storage};
 
 /// A disk in memory.
 #[derive(Debug, Clone)]
-pub struct MemoryDisk(pub Rc<Machine>);
+pub struct MemoryDisk(pub Arc<Machine>);
 
 /// An open file or directory.
 pub struct Handle {
     id: Id,
     /// For messages: where it was opened.
     path: PathBuf,
-    machine: Rc<Machine>,
-    locked: Cell<bool>,
+    machine: Arc<Machine>,
+    locked: Shared<bool>,
 }
 
 impl fmt::Debug for Handle {
@@ -44,7 +43,7 @@ impl Drop for Handle {
 
 impl MemoryDisk {
     fn handle(&self, id: Id, path: PathBuf) -> Handle {
-        Handle { id, path, machine: Rc::clone(&self.0), locked: Cell::new(false) }
+        Handle { id, path, machine: Arc::clone(&self.0), locked: Shared::new(false) }
     }
 
     fn storage<T>(&self, look: impl FnOnce(&Storage) -> T) -> T {

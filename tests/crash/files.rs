@@ -1,7 +1,6 @@
 //! [`Files`] on a machine in memory: changes by the program's own [`Writer`], looks by the state itself.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,17 +14,16 @@ use crate::storage::Body;
 
 #[derive(Debug)]
 pub struct MemoryFiles {
-    machine: Rc<Machine>,
+    machine: Arc<Machine>,
     writer: Writer<MemoryDisk>,
 }
 
 impl MemoryFiles {
-    pub fn new(machine: &Rc<Machine>, layout: &Layout) -> Self {
-        let disk = MemoryDisk(Rc::clone(machine));
+    pub fn new(machine: &Arc<Machine>, layout: &Layout) -> Self {
+        let disk = MemoryDisk(Arc::clone(machine));
         let ground = Ground::on(disk, layout, Authority::Machine).expect("the root is there");
-        #[expect(clippy::arc_with_non_send_sync, reason = "a machine in memory stays in its thread")]
         let writer = Writer::new(Arc::new(ground), layout);
-        Self { machine: Rc::clone(machine), writer }
+        Self { machine: Arc::clone(machine), writer }
     }
 }
 
@@ -121,7 +119,11 @@ impl Files for MemoryFiles {
         Ok(FreeSpace { bytes: 1 << 40, inodes: Some(1 << 30) })
     }
 
-    fn lock(&self, _: &Path, _: Duration, _: &str) -> Result<Box<dyn Lock>> {
+    fn lock(&self, _: &Path, _: Duration) -> Result<Box<dyn Lock>> {
         Ok(Box::new(Held))
+    }
+
+    fn holder(&self, _: &Path) -> Result<Option<String>> {
+        Ok(None)
     }
 }

@@ -1,7 +1,6 @@
 //! A web server in memory, and the client that asks it: configuration is read at a reload or boot, links at each connect.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +95,7 @@ fn status(process: &Process, in_front: bool) -> u16 {
 /// [`Front`] of a machine.
 #[derive(Debug)]
 pub struct MemoryFront {
-    pub machine: Rc<Machine>,
+    pub machine: Arc<Machine>,
     pub layout: Layout,
 }
 
@@ -123,7 +122,7 @@ impl Front for MemoryFront {
 /// [`Probe`] of a machine.
 #[derive(Debug)]
 pub struct MemoryProbe {
-    pub machine: Rc<Machine>,
+    pub machine: Arc<Machine>,
 }
 
 const TOOK: Duration = Duration::from_millis(5);

@@ -1,13 +1,13 @@
 //! The rest of a host in memory: users, kernel, clock, and programs that a build runs.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use portreeve::host::{
     Clock, Exit, Files, Front, Host, Kernel, Listener, Probe, Processes, Result, Run, Services, Users,
 };
-use portreeve::model::{Digest, EnvLayout, Identity, Layout, UserName};
+use portreeve::model::{Capabilities, Digest, EnvLayout, Identity, Layout, UserName};
 
 use crate::files::MemoryFiles;
 use crate::front::{MemoryFront, MemoryProbe};
@@ -25,7 +25,8 @@ const BEGIN: i64 = 1_790_000_000;
 /// A host in memory.
 #[derive(Debug)]
 pub struct MemoryHost {
-    pub machine: Rc<Machine>,
+    pub machine: Arc<Machine>,
+    capabilities: Capabilities,
     files: MemoryFiles,
     services: MemoryServices,
     front: MemoryFront,
@@ -36,7 +37,7 @@ pub struct MemoryHost {
 /// What needs no type of its own.
 #[derive(Debug)]
 struct Rest {
-    machine: Rc<Machine>,
+    machine: Arc<Machine>,
     layout: Layout,
     paths: EnvLayout,
 }
@@ -47,17 +48,21 @@ impl MemoryHost {
         let machine = Machine::new(state);
         let (m, l) = (&machine, || layout.clone());
         Self {
+            capabilities: Capabilities::default(),
             files: MemoryFiles::new(m, layout),
-            services: MemoryServices { machine: Rc::clone(m), layout: l() },
-            front: MemoryFront { machine: Rc::clone(m), layout: l() },
-            probe: MemoryProbe { machine: Rc::clone(m) },
-            rest: Rest { machine: Rc::clone(m), layout: l(), paths: paths.clone() },
+            services: MemoryServices { machine: Arc::clone(m), layout: l() },
+            front: MemoryFront { machine: Arc::clone(m), layout: l() },
+            probe: MemoryProbe { machine: Arc::clone(m) },
+            rest: Rest { machine: Arc::clone(m), layout: l(), paths: paths.clone() },
             machine,
         }
     }
 }
 
 impl Host for MemoryHost {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
     fn files(&self) -> &dyn Files {
         &self.files
     }
@@ -125,8 +130,8 @@ impl Kernel for Rest {
 }
 
 impl Users for Rest {
-    fn can_change_identity(&self) -> bool {
-        true
+    fn own(&self) -> Identity {
+        Identity::ROOT
     }
     fn user(&self, _: &UserName) -> Result<Option<Identity>> {
         Ok(Some(APP))
@@ -206,7 +211,7 @@ impl Processes for Rest {
                 storage.write(&self.paths.static_files().join(["a.css", "b.css"][half]), b"css");
             }),
             ("python", ["-c", script, ..]) if script.contains("hashlib") => format!("PORTREEVE {}", self.effective()),
-            ("python", ["-c", ..]) => "PORTREEVE []".to_owned(),
+            ("python", ["-c", ..]) => "PORTREEVE {\"migrations\": [], \"unwritten\": []}".to_owned(),
             _ => String::new(),
         };
         Ok(Exit { code: Some(0), timed_out: false, stdout: said.into_bytes(), tail: vec![] })

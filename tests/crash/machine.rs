@@ -1,13 +1,13 @@
 //! A machine in memory: disk, service manager, web server, clock. Its whole state is one value, which is copied at each point
 //! at which a program could be killed.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::cell::Shared;
 use crate::front::Nginx;
 use crate::services::Manager;
 use crate::storage::{Id, Storage};
@@ -69,32 +69,32 @@ pub enum Flaw {
 /// A machine that programs run on.
 #[derive(Debug)]
 pub struct Machine {
-    pub state: RefCell<State>,
+    pub state: Shared<State>,
     /// Every point so far, when somebody wants them.
-    points: RefCell<Option<Vec<Point>>>,
+    points: Shared<Option<Vec<Point>>>,
     /// How many calls changed something, or tried to.
-    calls: Cell<usize>,
+    calls: Shared<usize>,
     /// Which one fails.
-    pub refusal: Cell<Option<Refusal>>,
+    pub refusal: Shared<Option<Refusal>>,
     /// What was refused: the call and its path.
-    pub refused: RefCell<Option<String>>,
-    pub flaw: Cell<Flaw>,
-    pub locks: RefCell<BTreeSet<Id>>,
+    pub refused: Shared<Option<String>>,
+    pub flaw: Shared<Flaw>,
+    pub locks: Shared<BTreeSet<Id>>,
     /// Every changing call, for comparisons.
-    pub log: RefCell<Vec<String>>,
+    pub log: Shared<Vec<String>>,
 }
 
 impl Machine {
-    pub fn new(state: State) -> Rc<Self> {
-        Rc::new(Self {
-            state: RefCell::new(state),
-            points: RefCell::new(None),
-            calls: Cell::new(0),
-            refusal: Cell::new(None),
-            refused: RefCell::new(None),
-            flaw: Cell::new(Flaw::None),
-            locks: RefCell::new(BTreeSet::new()),
-            log: RefCell::new(Vec::new()),
+    pub fn new(state: State) -> Arc<Self> {
+        Arc::new(Self {
+            state: Shared::new(state),
+            points: Shared::new(None),
+            calls: Shared::new(0),
+            refusal: Shared::new(None),
+            refused: Shared::new(None),
+            flaw: Shared::new(Flaw::None),
+            locks: Shared::new(BTreeSet::new()),
+            log: Shared::new(Vec::new()),
         })
     }
 

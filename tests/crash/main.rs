@@ -1,5 +1,6 @@
 //! What a kill, a power cut or a disk's error leaves, at every point of every transaction.
 
+mod cell;
 mod disk;
 mod files;
 mod front;

@@ -49,12 +49,12 @@ fn act(stage: &Stage, wish: &Wish) -> Result<Outcome, Failure> {
     };
     let (foreign, now) = (None, stage.host.clock().now());
     let decision = Decision { want, installed: &installed, standing: &standing, foreign, renders_differently, now };
-    Ok(environment(&cx, &decide(decision)))
+    Ok(environment(&cx, &decide(decision), now))
 }
 
 /// `portreeve rollback`
 pub fn rollback(stage: &Stage) -> Result<String, String> {
     let order = Order::Rollback { to: Target::Previous, until: Until::Change };
-    let given = Given { order, by: "anna".to_owned(), reason: None };
+    let given = Given { order, by: "anna".to_owned(), reason: None, wait: None };
     carry_out(&stage.cx(), &name(), &given).map_err(|error| transaction::chain(&error))
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -242,7 +241,7 @@ fn slot_of(name: &str) -> Option<SlotId> {
 /// [`Services`] of a machine.
 #[derive(Debug)]
 pub struct MemoryServices {
-    pub machine: Rc<Machine>,
+    pub machine: Arc<Machine>,
     pub layout: Layout,
 }
 

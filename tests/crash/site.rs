@@ -1,6 +1,5 @@
 //! The site that all of it is about: one environment, its releases, and the files of each.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,8 +11,9 @@ use portreeve::manifest::{
 use portreeve::model::{
     CommitId, Digest, Domain, EnvLayout, EnvName, Identity, Layout, Manager, Node, PortRange, Root, Span, UserName,
 };
-use portreeve::transaction::{Context, Entry, Event, Facts, Failure, Installer, Privilege, Report, Trees};
+use portreeve::transaction::{Context, Entry, Event, Facts, Failure, Installer, Report, Tool, Trees};
 
+use crate::cell::Shared;
 use crate::front::Nginx as Front;
 use crate::machine::State;
 use crate::services::{Behaviour, Code, Manager as Services};
@@ -156,18 +156,17 @@ impl Trees for MemoryTrees {
 pub fn facts() -> Facts {
     Facts {
         manager: Manager::Systemd,
-        privilege: Privilege::Root,
         web_group: "www-data".to_owned(),
         http_port: 80,
         launcher: vec!["/usr/bin/portreeve".to_owned()],
-        installer: Installer { wheelhouse: None, env: BTreeMap::new() },
+        installer: Installer { tool: Tool::Pip, wheelhouse: None, env: BTreeMap::new() },
         build_deadline: Duration::from_secs(60),
     }
 }
 
 /// Keeps the notes.
 #[derive(Debug, Default)]
-pub struct Notes(pub RefCell<Vec<String>>);
+pub struct Notes(pub Shared<Vec<String>>);
 
 impl Report for Notes {
     fn event(&self, event: &Event<'_>) {

@@ -14,8 +14,9 @@ nginx-light supervisor logrotate
 python3 python3-venv gettext sqlite3
 curl iproute2 procps strace inotify-tools"
 
-# What the sample site needs, gunicorn for sites that forgot it, and setuptools and wheel to build from source.
-wheels="Django>=5.2,<5.3 gunicorn==27.0.1 setuptools wheel"
+# What the sample site needs, gunicorn for sites that forgot it, setuptools and wheel to build from source, and the other
+# installer.
+wheels="Django>=5.2,<5.3 gunicorn==27.0.1 setuptools wheel uv==0.13.8"
 
 # shellcheck disable=SC2086 # one word a package
 mmdebstrap --variant=apt --quiet \

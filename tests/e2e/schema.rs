@@ -1,7 +1,7 @@
 //! Migrations: an additive one goes out by itself, any other asks a person first, and going back never meets a schema that it
 //! does not know.
 
-use crate::edits::ADDITIVE_MIGRATION;
+use crate::edits::{ADDITIVE_MIGRATION, HEALTH_500, IMPORT_ERROR};
 use crate::world::{Edits, World};
 
 /// After the additive one: the release before it writes a column that is gone.
@@ -31,6 +31,9 @@ fn the_release_that_serves_can_always_live_with_the_schema() {
     world.portreeve(&["rollback", "bakery/pro"]).ok();
     assert_eq!(world.serving(), "v1", "an additive migration is no obstacle");
     world.portreeve(&["resume", "bakery/pro"]).ok();
+    let plan = world.portreeve(&["plan"]).ok();
+    let again = "  migrate  1 new file, shop/migrations/0002_note.py; the database has it already";
+    assert!(plan.stdout.contains(again), "{plan}");
     world.reconcile().ok();
     assert_eq!(world.serving(), "v2");
 
@@ -55,4 +58,82 @@ fn the_release_that_serves_can_always_live_with_the_schema() {
     );
     assert!(said.contains("before-"), "{said}");
     assert_eq!(world.serving(), "v3");
+}
+
+/// Additive, and good.
+const SIZE: (&str, Option<&str>) = (
+    "shop/migrations/0002_size.py",
+    Some(
+        "from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [('shop', '0001_initial')]
+    operations = [migrations.AddField('order', 'size', models.IntegerField(null=True))]
+",
+    ),
+);
+
+/// Additive by its words, refused by the database.
+const SIZE_AGAIN: (&str, Option<&str>) = (
+    "shop/migrations/0003_size_again.py",
+    Some(
+        "from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [('shop', '0002_size')]
+    operations = [migrations.AddField('order', 'size', models.IntegerField(null=True))]
+",
+    ),
+);
+
+/// The release before it writes this column.
+const NO_ITEM: (&str, Option<&str>) = (
+    "shop/migrations/0003_no_item.py",
+    Some(
+        "from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    dependencies = [('shop', '0002_size')]
+    operations = [migrations.RemoveField('order', 'item')]
+",
+    ),
+);
+
+/// A release that is refused after its migrations: what is told of the database is what the database says.
+#[test]
+fn a_refused_release_says_what_became_of_the_database() {
+    let world = World::new("migrated");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    let pro =
+        world.deploy.read("projects/bakery/pro.toml").replace("\"20s\"", "\"8s\"") + "[django]\nmigrate = \"any\"\n";
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(&pro))]);
+    let first = world.reconcile().ok();
+    assert!(!first.said().contains("without a migration"), "{first}");
+
+    let half = world.release("half", &[SIZE, SIZE_AGAIN]).exits(3);
+    let unwritten = "note: the models of shop have changes without a migration (Remove field size from order)";
+    assert!(half.stderr.contains(unwritten), "{half}");
+    let said = "  users still get v1; its database is migrated (shop.0002_size), which v1 can live with\n";
+    assert!(half.stderr.contains(said), "{half}");
+    has(&world, "size");
+
+    let late = world.release("late", &[&[SIZE, NO_ITEM], HEALTH_500].concat()).exits(3);
+    let said = "  users still get v1; its database is migrated (shop.0003_no_item), which v1 was not made for: \
+                Remove field item from order\n";
+    assert!(late.stderr.contains(said), "{late}");
+    assert!(!late.said().contains("nothing live was changed"), "{late}");
+    assert!(late.stderr.contains("  dump  /var/backups/foouser/bakery/pro/before-3.sqlite3, from before\n"), "{late}");
+    assert!(late.stderr.contains("help: push a release that has these migrations"), "{late}");
+
+    let neither = world.release("neither", IMPORT_ERROR).exits(3);
+    assert!(neither.stderr.contains("  users still get v1; nothing live was changed\n"), "{neither}");
+}
+
+#[track_caller]
+fn has(world: &World, column: &str) {
+    let schema = world.host.sh("sqlite3 /home/foouser/bakery/pro/data/db.sqlite3 .schema");
+    assert!(schema.contains(&format!("\"{column}\"")), "{schema}");
 }

@@ -26,7 +26,7 @@ fn first(world: &World) {
 }
 
 fn second(world: &World) {
-    world.push_app("v2", &[], "v2");
+    world.push_app("v2", crate::edits::ADDITIVE_MIGRATION, "v2");
     let text = world.deploy.read("projects/bakery/pro.toml").replace("\"v1\"", "\"v2\"");
     let text = format!("{text}\n[settings]\nEMAIL_HOST_PASSWORD = \"hunter2\"\n");
     world.push_deploy(&[("projects/bakery/pro.toml", Some(&text))]);
@@ -36,10 +36,11 @@ fn second(world: &World) {
     let manifest =
         ["  --- projects/bakery/pro.toml", "  -rev = \"v1\"", "  +rev = \"v2\"", "  +EMAIL_HOST_PASSWORD = …"];
     let source = ["  source   ", ", 1 commit", "  venv     reused"];
+    let migrate = ["  migrate  1 new file, shop/migrations/0002_note.py; dump first"];
     let files = ["  files    ", "unit, ", "settings_local.py", "; vhost, ", "unchanged"];
     let switch = ["  switch   slot a -> b; generation 1 stays for rollback", "1 to release, 0 unchanged, 0 blocked"];
     says(&plan.stdout, &["deploy commit ", " -> ", "bakery/pro: release v1 -> v2"]);
-    says(&plan.stdout, &[&manifest[..], &source, &files, &switch].concat());
+    says(&plan.stdout, &[&manifest[..], &source, &migrate, &files, &switch].concat());
     says(&plan.stderr, &["help: portreeve reconcile bakery/pro, or wait for "]);
     assert!(!plan.said().contains("hunter2"), "a secret is never shown");
     world.reconcile().ok();

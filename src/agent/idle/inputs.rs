@@ -38,11 +38,13 @@ pub fn inputs(app: &App, cx: &Context<'_>) -> Result<Digest> {
     Ok(Digest::of_parts(parts.parts.iter().map(Vec::as_slice)))
 }
 
-/// The host's own configuration as this process read it, and this program. Not what pip is given: no pass decides by it.
+/// The host's own configuration as this process read it, and this program. Of the installer only what it is: no pass decides
+/// by what it is given.
 fn said(app: &App, cx: &Context<'_>) -> Vec<u8> {
     let facts = cx.facts;
-    let facts = (facts.manager, facts.privilege, &facts.web_group, facts.http_port, &facts.launcher);
-    format!("{} {} {:?} {facts:?}", env!("CARGO_PKG_VERSION"), app.name, app.settings).into_bytes()
+    let installer = facts.installer.key();
+    let facts = (facts.manager, cx.host.capabilities(), &facts.web_group, facts.http_port, &facts.launcher);
+    format!("{} {} {:?} {facts:?} {installer}", env!("CARGO_PKG_VERSION"), app.name, app.settings).into_bytes()
 }
 
 struct Parts<'a> {

@@ -10,6 +10,8 @@ mod inputs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::outcome::{Left, Outcome};
 use super::{App, PassReport, Survey};
 use crate::desired::{Listed, Listing};
@@ -61,13 +63,13 @@ pub fn glance(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Glance {
         (inputs, holds, tip.join().ok(), same)
     });
     if holds && same && matches!(&tip, Some(Ok(tip)) if *tip == head.tip) {
-        Glance::Converged(Box::new(report(head)))
+        Glance::Converged(Box::new(report(head, cx.host.clock().now())))
     } else {
         Glance::Whole { inputs, tip }
     }
 }
 
-fn report(head: Head) -> PassReport {
+fn report(head: Head, looked: Timestamp) -> PassReport {
     let outcome = |held: Option<String>| held.map_or(Outcome::Unchanged, |words| Outcome::Left(Left::Held(words)));
     PassReport {
         survey: Survey {
@@ -76,8 +78,10 @@ fn report(head: Head) -> PassReport {
             manifests: None,
             trouble: None,
             ports: Vec::new(),
+            notify: None,
         },
         outcomes: head.environments.into_iter().map(|(name, held)| (name, outcome(held))).collect(),
+        looked,
     }
 }
 

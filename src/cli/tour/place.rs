@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::super::open;
 use super::TourError;
-use crate::host::{Authority, Clock, Parts, Processes as _, Scratch};
-use crate::model::{Layout, Root};
+use crate::host::{Clock, Parts, Processes as _, Scratch, Users as _};
+use crate::model::{Identity, Layout, Root};
 
 /// Says that a directory is a tour's; locked while one is under way.
 const MARKER: &str = ".portreeve-try";
@@ -49,13 +50,12 @@ impl Place {
         files.make("logs")?;
         files.make("host")?;
         let root = Root::at(files.path().join("host"));
-        let own = Authority::of(&root).own();
-        let layout = Layout::for_root(root, own.uid);
+        let layout = open::layout_at(root);
         if !layout.runtime().starts_with(files.path()) {
             files.remove(layout.runtime())?;
         }
         let parts = Parts::open(&layout, cancel)?;
-        let as_root = own.uid == 0;
+        let as_root = parts.users.own() == Identity::ROOT;
         Ok(Self { files, named: directory.to_owned(), layout, parts, as_root, _lock: lock })
     }
 

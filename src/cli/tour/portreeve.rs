@@ -32,7 +32,8 @@ impl Said {
 pub(super) fn run(place: &Place, args: &[&str]) -> Result<Said, TourError> {
     place.go_on()?;
     let root = place.layout.root().path().display().to_string();
-    let all = ["--root", &root].into_iter().chain(args.iter().copied());
+    let colour = if printer::colours() { "always" } else { "never" };
+    let all = ["--root", &root, "--progress", "lines", "--color", colour].into_iter().chain(args.iter().copied());
     let command = Command {
         program: program()?,
         args: all.map(str::to_owned).collect(),
@@ -44,7 +45,12 @@ pub(super) fn run(place: &Place, args: &[&str]) -> Result<Said, TourError> {
     let mut lines = Vec::new();
     let begun = place.parts.clock.monotonic();
     let status = follow(&command, &|| place.parts.clock.cancelled(), &mut |line| {
-        bar.suspend(|| printer::line(format!("      {line}").trim_end()));
+        bar.reset_elapsed();
+        if let Some(what) = line.strip_prefix(printer::UNDER_WAY) {
+            return bar.set_message(what.to_owned());
+        }
+        // Our own words, colours and all.
+        bar.suspend(|| printer::raw(&format!("{}\n", format!("      {line}").trim_end())));
         lines.push(line.to_owned());
     });
     bar.finish_and_clear();
@@ -61,7 +67,7 @@ pub(super) fn program() -> Result<PathBuf, TourError> {
 
 /// A sign of life below what was said last; none in a pipe.
 fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("      {spinner} {elapsed}");
+    let style = ProgressStyle::with_template("        {spinner} {msg} {elapsed}");
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
     bar.enable_steady_tick(Duration::from_millis(100));

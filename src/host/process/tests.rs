@@ -70,7 +70,7 @@ fn neither_our_handles_nor_our_locks_go_along() {
     let place = place();
     let layout = Layout::new(Root::at(place.directory.path()));
     let files = Parts::with_authority(&layout, Authority::Machine, Arc::default()).unwrap().files;
-    let _held = files.lock(&layout.locks().join("x"), Duration::ZERO, "test").unwrap();
+    let _held = files.lock(&layout.locks().join("x"), Duration::ZERO).unwrap();
     let exit = place.processes.run(&program("/bin/ls", &["-l", "/proc/self/fd"])).unwrap();
     let (listing, top) = (String::from_utf8(exit.stdout).unwrap(), place.directory.path().display().to_string());
     assert!(listing.contains("/dev/null") && !listing.contains(&top), "{listing}");
@@ -118,6 +118,17 @@ fn the_deadline_kills_the_whole_session() {
     let exit = place.processes.run(&run).unwrap();
     assert!(begun.elapsed() < Duration::from_secs(20));
     assert_eq!((exit.code, exit.timed_out, exit.tail), (None, true, vec!["begun".to_owned()]));
+    wait_until_gone(std::fs::read_to_string(pids).unwrap().trim());
+}
+
+#[test]
+fn a_wish_to_stop_kills_the_whole_session_and_is_no_deadline() {
+    let place = place();
+    let pids = place.directory.path().join("pids");
+    let script = format!("echo begun; sleep 1000 & echo $! >{0}; wait", pids.display());
+    let begun = || std::fs::read_to_string(&pids).is_ok_and(|text| text.ends_with('\n'));
+    let exit = place.processes.run_until(&Run { identity: Identity::ROOT, ..shell(&script) }, &begun).unwrap();
+    assert_eq!((exit.code, exit.timed_out, exit.tail), (None, false, vec!["begun".to_owned()]));
     wait_until_gone(std::fs::read_to_string(pids).unwrap().trim());
 }
 

@@ -1,0 +1,195 @@
+//! After a pass: what it saw is compared with what people were told, and they are told the difference.
+
+use std::collections::BTreeMap;
+
+use super::{App, Left, Outcome, PassReport, Survey, Trouble, read_last_pass, worst};
+use crate::host::{Found, HostError};
+use crate::manifest::Notify;
+use crate::model::{EnvName, Identity, Node};
+use crate::notify::{Memory, MemoryError, Seen, Sight, State, deliver};
+use crate::plan::EnvPlan;
+use crate::policy::FailureClass;
+use crate::transaction::lock::{Place, lock};
+use crate::transaction::{self, Context, Failure, FailureKind, Quiet, chain};
+
+/// No such record is larger.
+const LIMIT: u64 = 16 * 1024 * 1024;
+
+/// Tells whoever `[notify]` names what changed. `whole`: the pass was over all environments. Takes no longer than its bounded
+/// attempts, never fails, and returns the lines about it that belong in the journal.
+pub fn tell(app: &App, pass: Result<&PassReport, &Failure>, whole: bool) -> Vec<String> {
+    let cx = app.context(&Quiet);
+    let said = pass.ok().and_then(|pass| pass.survey.notify.as_ref());
+    if said.is_some_and(Notify::is_empty) {
+        return forget(&cx).err().map(|error| unwritten(&error)).into_iter().collect();
+    }
+    // An idle pass has not read the manifests: this is all that it costs where nobody is to be told.
+    if said.is_none() && matches!(cx.host.files().look(&cx.layout.notified()), Ok(Found::Absent)) {
+        return Vec::new();
+    }
+    // Whoever holds it tells the same, or sees the rest at its next pass.
+    let Ok(_lock) = lock(&cx, Place::Notify, std::time::Duration::ZERO) else { return Vec::new() };
+    // A later pass saw what is so now, and tells it.
+    if pass.is_ok_and(|pass| read_last_pass(&cx).at.is_some_and(|at| at > pass.looked)) {
+        return Vec::new();
+    }
+    let (memory, mut notes) = match read(&cx) {
+        Ok((memory, note)) => (memory, Vec::from_iter(note)),
+        Err(note) => return vec![note],
+    };
+    let notify = said.unwrap_or(&memory.notify);
+    if notify.is_empty() {
+        return notes;
+    }
+    let seen = seen(app, pass, whole);
+    let next = memory.after(&seen, notify, &|name| serves(&cx, name));
+    // Durable before it is sent: a message that was sent twice is better than none.
+    notes.extend(write(&cx, &memory, &next));
+    let good = whole && pass.is_ok_and(is_good);
+    let (after, said) = deliver(cx.host.post(), &next, seen.at, good);
+    notes.extend(said);
+    notes.extend(write(&cx, &next, &after));
+    notes
+}
+
+/// A line for each way of telling people that does not work, for `status`.
+pub fn mute(cx: &Context<'_>) -> Vec<String> {
+    let Ok((memory, _)) = read(cx) else { return Vec::new() };
+    let line = |(channel, failing, waiting): (_, &crate::notify::Failing, usize)| {
+        let since = failing.since.strftime("%d %b %H:%M UTC");
+        let waits = match waiting {
+            0 => String::new(),
+            1 => "; 1 message waits".to_owned(),
+            several => format!("; {several} messages wait"),
+        };
+        format!("{channel} {} fails since {since}: {}{waits}", memory.address(channel), failing.cause)
+    };
+    memory.troubles().map(line).collect()
+}
+
+/// The memory, and a line when it had to begin anew; or why nobody can be told.
+fn read(cx: &Context<'_>) -> Result<(Memory, Option<String>), String> {
+    let path = cx.layout.notified();
+    let bytes = cx.host.files().read(&path, LIMIT).map_err(|error| unwritten(&error))?;
+    let named = |error: &MemoryError| format!("{}: {error}", path.display());
+    match bytes.map(|bytes| Memory::parse(&bytes)) {
+        None => Ok((Memory::default(), None)),
+        Some(Ok(memory)) => Ok((memory, None)),
+        Some(Err(error @ MemoryError::Damaged(_))) => Ok((Memory::default(), Some(named(&error)))),
+        Some(Err(error @ MemoryError::Newer { .. })) => Err(named(&error)),
+    }
+}
+
+fn write(cx: &Context<'_>, before: &Memory, after: &Memory) -> Option<String> {
+    if before == after {
+        return None;
+    }
+    let node = Node::File { bytes: after.to_bytes(), mode: 0o600, owner: Identity::ROOT };
+    cx.host.files().put(&cx.layout.notified(), &node).err().map(|error| unwritten(&error))
+}
+
+fn forget(cx: &Context<'_>) -> Result<(), HostError> {
+    let path = cx.layout.notified();
+    if cx.host.files().look(&path)? == Found::Absent { Ok(()) } else { cx.host.files().remove(&path) }
+}
+
+fn unwritten(error: &HostError) -> String {
+    format!("what people were told is not remembered: {}", chain(error))
+}
+
+/// `v1.4.2 (generation 42)`
+fn serves(cx: &Context<'_>, name: &EnvName) -> Option<String> {
+    let Found::Link(target) = cx.host.files().look(&cx.layout.active_link(name)).ok()? else { return None };
+    let number = target.file_name()?.to_str()?.parse().ok().filter(|&number| number > 0)?;
+    let generation = transaction::read_generation(cx, name, number).ok()??;
+    Some(format!("{} (generation {number})", generation.wanted.title()))
+}
+
+/// All as it is wanted, or as somebody ordered it.
+fn is_good(pass: &PassReport) -> bool {
+    pass.survey.trouble.is_none() && worst(pass.outcomes.values().map(Outcome::exit_code)) == 0
+}
+
+fn seen<'a>(app: &'a App, pass: Result<&PassReport, &Failure>, whole: bool) -> Seen<'a> {
+    let at = app.host.clock().now();
+    let (itself, environments) = match pass {
+        Ok(pass) => (itself(pass.survey.trouble.as_ref()), environments(pass)),
+        Err(failure) => (failed_pass(failure), BTreeMap::new()),
+    };
+    // A repository that can't be read names nothing, and nothing is gone because of it.
+    let whole = whole && pass.is_ok_and(|pass| pass.survey.trouble.is_none());
+    Seen { host: &app.name, at, whole, itself, environments }
+}
+
+fn itself(trouble: Option<&Trouble>) -> Sight {
+    match trouble {
+        None => Sight::ok(),
+        Some(Trouble::Passing(words)) => Sight { passing: true, ..Sight::of(State::Stale, words) },
+        Some(Trouble::Lasting(words)) => Sight::of(State::Blocked, words),
+    }
+}
+
+/// Another program may have been in the way, for once.
+fn failed_pass(failure: &Failure) -> Sight {
+    let help = failure.help.clone();
+    Sight { passing: true, help, ..Sight::of(State::Blocked, format!("the pass failed: {}", failure.cause)) }
+}
+
+fn environments(pass: &PassReport) -> BTreeMap<EnvName, Option<Sight>> {
+    let here = pass.outcomes.iter().filter(|(_, outcome)| **outcome != Outcome::Removed);
+    here.map(|(name, outcome)| (name.clone(), sight(&pass.survey, name, outcome))).collect()
+}
+
+/// `None`: nothing can be said of it now.
+fn sight(survey: &Survey, name: &EnvName, outcome: &Outcome) -> Option<Sight> {
+    let plan = survey.plan.environments.iter().find(|plan| plan.name == *name);
+    let wanted = plan.and_then(|plan: &EnvPlan| plan.wants.as_ref());
+    let content = || wanted.map(|wanted| wanted.digest.to_string());
+    let sight = match outcome {
+        Outcome::Unchanged | Outcome::Repaired | Outcome::Released { .. } | Outcome::Removed => Sight::ok(),
+        Outcome::NotReleased { generation, failure, seen, title, .. } => {
+            let saw = if *seen { format!("users saw {title} for a moment; ") } else { String::new() };
+            let about = content();
+            Sight { about, attempt: Some(*generation), ..failed(failure, &saw)? }
+        }
+        Outcome::Failed(failure) => failed(failure, "")?,
+        Outcome::Left(left) => left_as_it_is(survey, left, content())?,
+    };
+    Some(Sight { wants: wanted.map(|wanted| wanted.title()), ..sight })
+}
+
+fn failed(failure: &Failure, saw: &str) -> Option<Sight> {
+    let (state, passing) = match failure.kind {
+        FailureKind::Cancelled => return None,
+        FailureKind::Class(FailureClass::Release) => (State::Quarantined, false),
+        FailureKind::Class(FailureClass::Host) => (State::Blocked, false),
+        FailureKind::Class(FailureClass::Transient) => (State::Blocked, true),
+    };
+    let cause = format!("{saw}{}: {}", failure.phase, failure.cause);
+    Some(Sight { passing, help: failure.help.clone(), ..Sight::of(state, cause) })
+}
+
+/// What is so of the whole repository is told once, of the host.
+fn left_as_it_is(survey: &Survey, left: &Left, content: Option<String>) -> Option<Sight> {
+    let everywhere = |words: &str| survey.trouble.as_ref().is_some_and(|trouble| trouble.words() == words);
+    Some(match left {
+        Left::Held(words) => {
+            let (state, by) = held(words);
+            Sight { about: Some(by.to_owned()), ..Sight::of(state, by) }
+        }
+        Left::Stale(words) | Left::Blocked(words) if everywhere(words) => return None,
+        Left::Quarantined(words) => Sight { about: content, ..Sight::of(State::Quarantined, words) },
+        Left::Waiting(words) => Sight { about: content, passing: true, ..Sight::of(State::Blocked, words) },
+        Left::Blocked(words) => Sight { about: content, ..Sight::of(State::Blocked, words) },
+        Left::Diverged(words) => Sight { about: Some(words.clone()), ..Sight::of(State::Diverged, words) },
+        Left::Busy(_) | Left::Overtaken => return None,
+        Left::Stale(words) => Sight { passing: true, ..Sight::of(State::Stale, words) },
+    })
+}
+
+/// `stopped by anna, …`: which order, and its words.
+fn held(words: &str) -> (State, &str) {
+    let orders = [("held ", State::Held), ("suspended ", State::Suspended), ("stopped ", State::Stopped)];
+    let order = orders.iter().find_map(|(word, state)| Some((*state, words.strip_prefix(word)?)));
+    order.unwrap_or((State::Held, words))
+}

@@ -1,0 +1,222 @@
+//! Environments side by side: each has a thread, a lock, and a turn of its own.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::outcome::{Left, Outcome};
+use super::pass::{Told, carry_out, left};
+use super::{App, read_standing};
+use crate::host::{Heeding, Lock};
+use crate::manifest::Policy;
+use crate::model::{Digest, EnvName};
+use crate::observed::Installed;
+use crate::plan::{Action, EnvPlan};
+use crate::policy::{FailureClass, Ruling};
+use crate::transaction::lock::{self, LockError, Place, lock, lock_before_others};
+use crate::transaction::{self, About, Context, Failure, Intent, Phase, Report};
+
+/// So many environments are moved at a time. Their builds, which are what costs, are bounded on their own.
+const WORKERS: usize = 32;
+
+/// How long a command waits for another program's transaction of the same environment.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long an older release may take to its next safe point: systemd's longest start of a slot, and a little.
+const GIVES_WAY: Duration = Duration::from_mins(2);
+
+/// Carries out these plans: those that move side by side, pro first, and meanwhile the others one after the other.
+pub fn all(
+    app: &App,
+    report: &(dyn Report + Sync),
+    plans: Vec<&EnvPlan>,
+    looked: Timestamp,
+    told: &Told<'_>,
+) -> BTreeMap<EnvName, Outcome> {
+    let (mut moving, still): (Vec<&EnvPlan>, Vec<&EnvPlan>) = plans.into_iter().partition(|plan| plan.changes());
+    moving.sort_by_key(|plan| !is_pro(plan));
+    let alone = moving.len() < 2;
+    let turn = |plan: &&EnvPlan| {
+        let about = About { report, env: &plan.name, alone };
+        Some(take(&app.context(&about), plan, app.wait.unwrap_or(PATIENCE), looked))
+    };
+    let move_on = |plan: &&EnvPlan| turn(plan).inspect(|outcome| told(&plan.name, outcome));
+    std::thread::scope(|scope| {
+        let moved = scope.spawn(|| side_by_side(moving, |plan| &plan.name, move_on));
+        let mut outcomes: BTreeMap<EnvName, Outcome> =
+            still.iter().filter_map(|plan| Some((plan.name.clone(), guarded(|| turn(plan))?))).collect();
+        outcomes.extend(moved.join().unwrap_or_default());
+        outcomes
+    })
+}
+
+fn is_pro(plan: &EnvPlan) -> bool {
+    plan.wants.as_ref().is_some_and(|wanted| wanted.env.policy == Policy::Pro)
+}
+
+/// Does `work` for each item in threads of their own, at most [`WORKERS`] at a time. One that panics fails alone.
+pub fn side_by_side<T: Send + Sync>(
+    items: Vec<T>,
+    name: impl Fn(&T) -> &EnvName + Sync,
+    work: impl Fn(&T) -> Option<Outcome> + Sync,
+) -> BTreeMap<EnvName, Outcome> {
+    let workers = items.len().min(WORKERS);
+    let queue = Mutex::new(items.into_iter());
+    let outcomes = Mutex::new(BTreeMap::new());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let worker = || {
+        while let Some(item) = next() {
+            if let Some(outcome) = guarded(|| work(&item)) {
+                outcomes.lock().unwrap_or_else(PoisonError::into_inner).insert(name(&item).clone(), outcome);
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(worker))));
+    outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A panic is our own fault, and that of one environment; its journal says what the next pass has to end.
+fn guarded(work: impl FnOnce() -> Option<Outcome>) -> Option<Outcome> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let cause = format!("portreeve itself failed: {}", words(&*panic));
+        let failure = Failure::new(FailureClass::Host, Phase::Recover, cause);
+        Some(Outcome::Failed(Box::new(failure.with_help("the next pass takes it up again; please report this"))))
+    })
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given")
+}
+
+/// One environment on its own, as a pass has it that looked at the repository at `looked`.
+pub fn environment(cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> Outcome {
+    take(cx, plan, PATIENCE, looked)
+}
+
+/// One environment's turn: its lock, another look at what the plan was made from, and then the plan.
+fn take(cx: &Context<'_>, plan: &EnvPlan, wait: Duration, looked: Timestamp) -> Outcome {
+    let name = &plan.name;
+    if cx.host.clock().cancelled() {
+        return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
+    }
+    if !plan.changes() && !matches!(plan.action, Action::Nothing) {
+        return Outcome::Left(left(&plan.action));
+    }
+    let _lock = match enter(cx, plan, wait, looked) {
+        Ok(lock) => lock,
+        Err(LockError::Busy { holder, .. }) => return Outcome::Left(Left::Busy(holder)),
+        Err(error) => return Outcome::Failed(Box::new(error.into())),
+    };
+    heeding(cx, name, |cx| match before(cx, plan) {
+        Ok(Some(installed)) => carry_out(cx, plan, &installed),
+        Ok(None) => Outcome::Left(Left::Overtaken),
+        Err(failure) => Outcome::Failed(Box::new(failure)),
+    })
+}
+
+/// Takes the environment's lock. A running release of something older gives way; anybody else is waited for.
+fn enter(cx: &Context<'_>, plan: &EnvPlan, wait: Duration, looked: Timestamp) -> Result<Box<dyn Lock>, LockError> {
+    let place = Place::Environment(&plan.name);
+    match lock(cx, place, Duration::ZERO) {
+        Err(LockError::Busy { .. }) if is_newer(cx, plan, looked) => lock_before_others(cx, &plan.name, GIVES_WAY),
+        Err(LockError::Busy { .. }) if !wait.is_zero() => lock(cx, place, wait),
+        taken => taken,
+    }
+}
+
+/// Whether what is under way is a release of other content, begun before we looked at the repository. By the wall clock: one
+/// that was set back makes us wait for the end of it.
+fn is_newer(cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> bool {
+    let (Action::Release, Some(wanted)) = (&plan.action, &plan.wants) else { return false };
+    let Ok(Some(Intent { digest: Some(digest), at: Some(at), .. })) = Intent::find(cx, &plan.name) else {
+        return false;
+    };
+    digest != wanted.digest && at < looked
+}
+
+/// What is there, if the plan still fits it. Somebody may have released, or given an order, before the lock was ours; and what
+/// he left undone when he was killed is ended first.
+fn before(cx: &Context<'_>, plan: &EnvPlan) -> Result<Option<Installed>, Failure> {
+    drop(transaction::recover(cx, &plan.name)?);
+    let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
+    let installed = transaction::installed(cx, &plan.name, &services)?;
+    let standing = read_standing(cx, &plan.name)?;
+    let serves = installed.generation.as_ref();
+    let moved = serves.map(|it| it.number) != plan.serves.as_ref().map(|it| it.generation);
+    let digest = serves.map(|it| it.wanted.digest);
+    let now = cx.host.clock().now();
+    let stays = match (&plan.action, &plan.wants) {
+        (Action::Release, Some(wanted)) => !matches!(standing.decide(wanted.digest, digest, now), Ruling::Proceed),
+        _ => matches!(standing.decide(Digest::of(b""), None, now), Ruling::Stopped(_) | Ruling::Suspended { .. }),
+    };
+    Ok((!moved && !stays).then_some(installed))
+}
+
+/// Does `work` on a machine whose clock is cancelled also when somebody else wants this environment's lock at once.
+pub fn heeding<T>(cx: &Context<'_>, name: &EnvName, work: impl FnOnce(&Context<'_>) -> T) -> T {
+    let wish = || cx.host.clock().cancelled() || lock::next(cx, name).is_some();
+    let host = Heeding::new(cx.host, &wish);
+    work(&cx.on(&host))
+}
+
+/// To whom a cancelled release gave way.
+pub fn given_way(cx: &Context<'_>, name: &EnvName) -> Option<String> {
+    let who = lock::next(cx, name)?;
+    let newer = who.contains(&format!("(pid {},", std::process::id()));
+    Some(if newer { "the repository wants something newer".to_owned() } else { format!("stopped for {who}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn names() -> Vec<EnvName> {
+        ["bakery/dev", "bakery/pro", "bakery/stage"].map(|name| EnvName::parse(name).unwrap()).to_vec()
+    }
+
+    #[test]
+    fn one_that_waits_for_another_keeps_none_from_going_on() {
+        let (tell, told) = mpsc::channel();
+        let told = Mutex::new(told);
+        let outcomes = side_by_side(
+            names(),
+            |name| name,
+            |name| match name.to_string().as_str() {
+                // The first one ends only when the last one has spoken.
+                "bakery/dev" => {
+                    let spoken = told.lock().unwrap().recv_timeout(Duration::from_mins(1));
+                    Some(if spoken.is_ok() { Outcome::Unchanged } else { Outcome::Removed })
+                }
+                "bakery/stage" => tell.send(()).ok().map(|()| Outcome::Repaired),
+                _ => None,
+            },
+        );
+        let expected = [(names().remove(0), Outcome::Unchanged), (names().remove(2), Outcome::Repaired)];
+        assert_eq!(outcomes, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn one_that_panics_fails_alone_and_says_why() {
+        let outcomes = side_by_side(
+            names(),
+            |name| name,
+            |name| {
+                assert!(name.environment.to_string() != "pro", "no such thing as {name}");
+                Some(Outcome::Unchanged)
+            },
+        );
+        let words = outcomes.values().map(|outcome| match outcome {
+            Outcome::Failed(failure) => failure.cause.clone(),
+            other => format!("{other:?}"),
+        });
+        let expected = ["Unchanged", "portreeve itself failed: no such thing as bakery/pro", "Unchanged"];
+        assert_eq!(words.collect::<Vec<_>>(), expected);
+    }
+}

@@ -1,0 +1,273 @@
+//! Many ticks, and what people are told of them.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::host::{Mail, Post};
+use crate::model::{MailAddress, SecretUrl};
+use crate::notify::deliver;
+
+const WEB1: &str = "web1";
+
+fn at(minutes: i64) -> Timestamp {
+    let start: Timestamp = "2026-11-21T02:41:00Z".parse().unwrap();
+    start.checked_add(SignedDuration::from_mins(minutes)).unwrap()
+}
+
+fn pro() -> EnvName {
+    EnvName::parse("bakery/pro").unwrap()
+}
+
+fn webhook() -> Notify {
+    Notify { webhook: SecretUrl::parse("https://chat.example.org/hook/s3cret").ok(), ..Notify::default() }
+}
+
+fn seen(minutes: i64, sight: Option<Sight>) -> Seen<'static> {
+    let environments = BTreeMap::from([(pro(), sight)]);
+    Seen { host: WEB1, at: at(minutes), whole: true, itself: Sight::ok(), environments }
+}
+
+fn broken(content: &str) -> Sight {
+    let about = Some(content.to_owned());
+    let wants = Some(content.to_owned());
+    Sight { about, wants, attempt: Some(43), ..Sight::of(State::Quarantined, "health: GET /healthz answered 500") }
+}
+
+/// What is told of these sights, one a minute.
+fn told(sights: impl IntoIterator<Item = Option<Sight>>) -> Vec<String> {
+    let mut memory = Memory::default();
+    for (minute, sight) in (0..).zip(sights) {
+        memory = memory.after(&seen(minute, sight), &webhook(), &|_| Some("v1.4.2 (generation 42)".to_owned()));
+    }
+    memory.outbox.iter().map(|letter| format!("{} <- {}", letter.message.state, letter.message.was)).collect()
+}
+
+#[test]
+fn a_broken_release_is_told_once_over_a_thousand_ticks_and_its_recovery_once() {
+    let ok = || std::iter::repeat_n(Some(Sight::ok()), 1000);
+    let ticks = ok().chain(std::iter::repeat_n(Some(broken("v2")), 1000)).chain(ok());
+    assert_eq!(told(ticks), ["quarantined <- ok", "ok <- quarantined"]);
+}
+
+#[test]
+fn other_content_that_is_broken_too_is_another_thing_to_tell() {
+    assert_eq!(
+        told([broken("v2"), broken("v3"), broken("v3")].map(Some)),
+        ["quarantined <- ok", "quarantined <- quarantined"]
+    );
+}
+
+#[test]
+fn a_pass_that_knows_nothing_changes_nothing() {
+    assert_eq!(told([Some(broken("v2")), None, Some(broken("v2"))]), ["quarantined <- ok"]);
+}
+
+#[test]
+fn what_passes_by_itself_is_told_when_it_has_lasted() {
+    let stale = || Some(Sight { passing: true, ..Sight::of(State::Stale, "connection timed out") });
+    let blip = (0..100).map(|minute| if minute % 15 == 14 { Some(Sight::ok()) } else { stale() });
+    assert_eq!(told(blip), [""; 0]);
+    assert_eq!(told((0..15).map(|_| stale())), [""; 0]);
+    assert_eq!(told((0..60).map(|_| stale()).chain([Some(Sight::ok())])), ["stale <- ok", "ok <- stale"]);
+}
+
+#[test]
+fn a_clock_that_was_set_back_begins_the_wait_again() {
+    let stale = Sight { passing: true, ..Sight::of(State::Stale, "connection timed out") };
+    let memory = Memory::default().after(&seen(0, Some(stale.clone())), &webhook(), &|_| None);
+    let back = memory.after(&seen(-60 * 24 * 3650, Some(stale.clone())), &webhook(), &|_| None);
+    assert!(back.outbox.is_empty());
+    let later = back.after(&seen(-60 * 24 * 3650 + 15, Some(stale)), &webhook(), &|_| None);
+    assert_eq!(later.outbox.len(), 1);
+}
+
+#[test]
+fn who_ordered_what_is_told_and_who_ended_it() {
+    let held = |state, by: &str| Some(Sight { about: Some(by.to_owned()), ..Sight::of(state, by) });
+    let sights = [
+        held(State::Held, "by anna: \"cart broken\""),
+        held(State::Held, "by anna: \"cart broken\""),
+        held(State::Stopped, "by marco"),
+        held(State::Held, "by anna: \"cart broken\""),
+        Some(Sight::ok()),
+    ];
+    assert_eq!(told(sights), ["held <- ok", "stopped <- held", "held <- stopped", "ok <- held"]);
+}
+
+#[test]
+fn a_lost_memory_repeats_what_is_wrong_once_and_nothing_of_what_is_well() {
+    assert_eq!(told([Some(broken("v2")), Some(broken("v2"))]).len(), 1, "as if it was lost before");
+    assert_eq!(told([Some(Sight::ok())]), [""; 0]);
+}
+
+#[test]
+fn an_environment_that_is_gone_is_told_by_a_whole_pass_only() {
+    let memory = Memory::default().after(&seen(0, Some(Sight::ok())), &webhook(), &|_| None);
+    let none = Seen { environments: BTreeMap::new(), ..seen(1, None) };
+    let partial = Seen { whole: false, ..none.clone() };
+    assert!(memory.after(&partial, &webhook(), &|_| None).outbox.is_empty());
+    let gone = memory.after(&none, &webhook(), &|_| None);
+    assert_eq!(gone.outbox[0].message.subject(), "bakery/pro on web1: removed; nothing serves");
+    assert_eq!(gone.after(&none, &webhook(), &|_| None).outbox.len(), 1);
+}
+
+#[test]
+fn the_host_as_a_whole_is_told_of_once_for_all_its_environments() {
+    let unusable = Seen { itself: Sight::of(State::Blocked, "no such branch: main"), ..seen(0, None) };
+    let memory = Memory::default().after(&unusable, &webhook(), &|_| None);
+    assert_eq!(memory.outbox.len(), 1);
+    let text = &memory.outbox[0].message.text;
+    assert!(text.starts_with("web1: what serves here serves on\n\nrule    blocked: no such branch: main\n"), "{text}");
+}
+
+#[test]
+fn the_order_is_who_is_served_the_cause_what_is_next_and_what_to_type() {
+    let memory =
+        Memory::default().after(&seen(0, Some(broken("v2"))), &webhook(), &|_| Some("v1 (generation 1)".to_owned()));
+    let message = &memory.outbox[0].message;
+    assert_eq!(
+        message.text,
+        "bakery/pro on web1 serves v1 (generation 1)\n\n\
+         wanted  v2\n\
+         rule    quarantined: health: GET /healthz answered 500\n\
+         next    not tried again until its content changes; drift is still corrected\n\
+         you     portreeve logs bakery/pro --release 43\n        \
+                 push a fix, or, if the cause lay outside: portreeve retry bakery/pro\n"
+    );
+    assert_eq!(message.subject(), "bakery/pro on web1: quarantined; v1 (generation 1) serves");
+}
+
+#[test]
+fn what_others_write_stays_on_its_line() {
+    let odd = Sight::of(State::Blocked, "\n \x1b[31mone\x07\r\nBcc: x@y\n");
+    let memory = Memory::default().after(&seen(0, Some(odd)), &webhook(), &|_| None);
+    assert_eq!(memory.outbox[0].message.cause, "[31mone");
+    assert!(!memory.outbox[0].message.text.contains(['\x1b', '\x07', '\r']));
+}
+
+#[test]
+fn the_outbox_is_bounded_and_closed_channels_get_nothing() {
+    let mut memory = Memory::default();
+    for minute in 0..300 {
+        memory = memory.after(&seen(minute, Some(broken(&minute.to_string()))), &webhook(), &|_| None);
+    }
+    assert_eq!(memory.outbox.len(), OUTBOX);
+    assert_eq!(memory.outbox.last().unwrap().message.wants.as_deref(), Some("299"));
+    let mail = Notify { email: MailAddress::parse("ops@example.org").ok(), ..Notify::default() };
+    assert!(memory.after(&seen(300, None), &mail, &|_| None).outbox.is_empty());
+}
+
+#[test]
+fn the_record_is_read_as_it_was_written_and_shows_no_address() {
+    let mut memory = Memory::default().after(&seen(0, Some(broken("v2"))), &webhook(), &|_| None);
+    memory.failing.insert(Channel::Webhook, super::super::Failing { since: at(0), cause: "answered 500".to_owned() });
+    assert_eq!(Memory::parse(&memory.to_bytes()).unwrap(), memory);
+    assert!(!format!("{memory:?}").contains("s3cret"));
+    let newer = String::from_utf8(memory.to_bytes()).unwrap().replacen("\"format\": 1", "\"format\": 2", 1);
+    let refused = Memory::parse(newer.as_bytes()).unwrap_err().to_string();
+    assert!(refused.starts_with("format 2, of a newer portreeve (this one knows 1)"), "{refused}");
+    for length in 0..newer.len() - 2 {
+        assert!(Memory::parse(&memory.to_bytes()[..length]).is_err(), "{length}");
+    }
+}
+
+/// Answers as it is told, and remembers what it was asked.
+#[derive(Default)]
+struct Sink {
+    down: Mutex<Option<&'static str>>,
+    got: Mutex<Vec<String>>,
+}
+
+impl Sink {
+    fn take(&self, what: String) -> Result<(), String> {
+        self.got.lock().unwrap().push(what);
+        self.down.lock().unwrap().map_or(Ok(()), |why| Err(why.to_owned()))
+    }
+}
+
+impl Post for Sink {
+    fn mail(&self, mail: &Mail) -> Result<(), String> {
+        self.take(format!("mail {}", mail.subject))
+    }
+
+    fn ask(&self, url: &SecretUrl, json: Option<&[u8]>) -> Result<(), String> {
+        let message: Option<Message> = json.map(|json| serde_json::from_slice(json).unwrap());
+        let what = message.map_or_else(|| "heartbeat".to_owned(), |message| message.state.to_string());
+        self.take(format!("{} {what}", url.expose()))
+    }
+}
+
+#[test]
+fn a_message_that_was_sent_is_sent_once_through_each_channel() {
+    let notify = Notify { email: MailAddress::parse("ops@example.org").ok(), ..webhook() };
+    let sink = Sink::default();
+    let memory = Memory::default().after(&seen(0, Some(broken("v2"))), &notify, &|_| None);
+    let (memory, notes) = deliver(&sink, &memory, at(0), false);
+    assert!(notes.is_empty() && memory.outbox.is_empty());
+    deliver(&sink, &memory, at(1), false);
+    let mut got = sink.got.into_inner().unwrap();
+    got.sort();
+    assert_eq!(
+        got,
+        ["https://chat.example.org/hook/s3cret quarantined", "mail bakery/pro on web1: quarantined; nothing serves"]
+    );
+}
+
+#[test]
+fn a_notifier_that_is_down_is_tried_six_times_shown_and_given_up() {
+    let sink = Sink { down: Mutex::new(Some("answered 500")), ..Sink::default() };
+    let mut memory = Memory::default().after(&seen(0, Some(broken("v2"))), &webhook(), &|_| None);
+    let mut said = Vec::new();
+    for minute in 0..1000 {
+        let (next, notes) = deliver(&sink, &memory, at(minute), false);
+        (memory, said) = (next, [said, notes].concat());
+    }
+    assert_eq!(sink.got.lock().unwrap().len(), 6);
+    assert_eq!(
+        said,
+        [
+            "webhook https://chat.example.org/… failed: answered 500",
+            "webhook: given up after 6 attempts: bakery/pro on web1: quarantined; nothing serves"
+        ]
+    );
+    assert_eq!(
+        memory.troubles().map(|(channel, _, waiting)| (channel, waiting)).collect::<Vec<_>>(),
+        [(Channel::Webhook, 0)]
+    );
+    *sink.down.lock().unwrap() = None;
+    let memory = memory.after(&seen(1000, Some(Sight::ok())), &webhook(), &|_| None);
+    let (memory, notes) = deliver(&sink, &memory, at(1000), false);
+    assert_eq!(notes, ["webhook https://chat.example.org/… works again"]);
+    assert_eq!(memory.troubles().count(), 0);
+}
+
+#[test]
+fn messages_arrive_in_their_order_also_after_a_failure() {
+    let sink = Sink { down: Mutex::new(Some("answered 502")), ..Sink::default() };
+    let memory = Memory::default().after(&seen(0, Some(broken("v2"))), &webhook(), &|_| None);
+    let (memory, _) = deliver(&sink, &memory, at(0), false);
+    *sink.down.lock().unwrap() = None;
+    let memory = memory.after(&seen(0, Some(Sight::ok())), &webhook(), &|_| None);
+    let (memory, _) = deliver(&sink, &memory, at(0), false);
+    assert_eq!(sink.got.lock().unwrap().len(), 1, "the second waits for the first");
+    deliver(&sink, &memory, at(1), false);
+    let got: Vec<_> =
+        sink.got.into_inner().unwrap().iter().map(|got| got.rsplit(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(got, ["quarantined", "quarantined", "ok"]);
+}
+
+#[test]
+fn the_heartbeat_beats_after_good_passes_and_is_remembered_only_when_it_fails() {
+    let notify = Notify { heartbeat: SecretUrl::parse("https://watch.example.org/ping").ok(), ..Notify::default() };
+    let memory = Memory::default().after(&seen(0, Some(Sight::ok())), &notify, &|_| None);
+    let sink = Sink::default();
+    let (after, notes) = deliver(&sink, &memory, at(0), true);
+    assert_eq!((&after, notes.len()), (&memory, 0), "an idle pass writes nothing");
+    deliver(&sink, &memory, at(1), false);
+    assert_eq!(sink.got.lock().unwrap().as_slice(), ["https://watch.example.org/ping heartbeat"]);
+    *sink.down.lock().unwrap() = Some("no such host");
+    let (failing, notes) = deliver(&sink, &memory, at(2), true);
+    assert_eq!(notes, ["heartbeat https://watch.example.org/… failed: no such host"]);
+    let (again, notes) = deliver(&sink, &failing, at(3), true);
+    assert_eq!((again, notes.len()), (failing, 0), "said once");
+}

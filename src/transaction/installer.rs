@@ -1,0 +1,100 @@
+//! What makes a virtual environment and installs packages into it: `uv` or pip, both without a cache, offline where a directory
+//! of wheels is all that there is.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What installs packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tool {
+    /// This `uv`.
+    Uv(PathBuf),
+    /// The virtual environment's own pip.
+    Pip,
+}
+
+/// How packages are installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installer {
+    /// By what.
+    pub tool: Tool,
+    /// A directory of wheels to use instead of the index.
+    pub wheelhouse: Option<PathBuf>,
+    /// Environment of the installer: certificates and proxies of a machine that needs them.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A program and its arguments.
+pub type Command = (PathBuf, Vec<String>);
+
+impl Installer {
+    /// Decides, with the requirements and the interpreter, what a virtual environment holds.
+    pub fn key(&self) -> String {
+        let name = match self.tool {
+            Tool::Uv(_) => "uv",
+            Tool::Pip => "pip",
+        };
+        let wheels = self.wheelhouse.as_ref().map(|path| path.display().to_string());
+        format!("{name} {}", wheels.unwrap_or_default())
+    }
+
+    /// Makes the virtual environment in an empty directory.
+    pub fn make(&self, python: &Path, venv: &Path) -> Command {
+        match &self.tool {
+            Tool::Uv(uv) => {
+                let args = ["venv", "--no-config", "--no-cache", "--no-project", "--no-python-downloads", "--python"];
+                (uv.clone(), words(&args, &[python, venv]))
+            }
+            Tool::Pip => (python.to_owned(), words(&["-m", "venv"], &[venv])),
+        }
+    }
+
+    /// Installs the requirements, and one more package where they lack it.
+    pub fn install(&self, venv: &Path, requirements: &Path, more: Option<&str>) -> Command {
+        let (program, mut args) = match &self.tool {
+            Tool::Uv(uv) => {
+                // pip compiles by itself; the first request must not wait for it.
+                let args = ["pip", "install", "--no-config", "--no-cache", "--link-mode=copy", "--compile-bytecode"];
+                (uv.clone(), [words(&args, &[]), words(&["--python"], &[&venv.join("bin/python")])].concat())
+            }
+            Tool::Pip => {
+                let args = ["install", "--no-input", "--no-cache-dir", "--disable-pip-version-check"];
+                (venv.join("bin/pip"), words(&args, &[]))
+            }
+        };
+        if let Some(wheels) = &self.wheelhouse {
+            args.extend(words(&["--no-index", "--find-links"], &[wheels]));
+        }
+        args.extend(words(&["-r"], &[requirements]));
+        args.extend(more.map(str::to_owned));
+        (program, args)
+    }
+}
+
+fn words(args: &[&str], paths: &[&Path]) -> Vec<String> {
+    let paths = paths.iter().map(|path| path.to_string_lossy().into_owned());
+    args.iter().map(|&arg| arg.to_owned()).chain(paths).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_installer_or_another_source_makes_another_environment() {
+        let installer = |tool, wheels: Option<&str>| Installer {
+            tool,
+            wheelhouse: wheels.map(PathBuf::from),
+            env: BTreeMap::new(),
+        };
+        let uv = || Tool::Uv("/usr/local/bin/uv".into());
+        let keys = [
+            installer(Tool::Pip, None).key(),
+            installer(uv(), None).key(),
+            installer(Tool::Pip, Some("/w")).key(),
+            installer(uv(), Some("/w")).key(),
+        ];
+        assert_eq!(keys, ["pip ", "uv ", "pip /w", "uv /w"]);
+        assert_eq!(installer(Tool::Uv("/usr/bin/uv".into()), None).key(), "uv ", "wherever it is");
+    }
+}

@@ -1,0 +1,359 @@
+//! Several environments, programs and people at once: nobody waits for what is none of his business, and whoever waits is told
+//! for whom.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::cmd::CmdResult;
+use crate::http;
+use crate::traces::until_within;
+use crate::world::{Edits, World};
+
+/// A pass a minute, none of it by chance.
+const AGENT_TOML: &str = r#"repo = "ssh://git@git.example.org/srv/git/deploy.git"
+host = "web1"
+schedule = "* * * * *"
+jitter = "0s"
+"#;
+
+/// A minute until the pass, and a release on a busy machine.
+const A_PASS: Duration = Duration::from_secs(180);
+
+/// A release, or a step of one, on a busy machine.
+const A_STEP: Duration = Duration::from_secs(60);
+
+/// Far below any of the waits that are cut short here.
+const PROMPTLY: Duration = Duration::from_secs(45);
+
+const UNIT: &str = "portreeve.service";
+
+const DEV: &str = "dev.bakery.example";
+
+/// A release whose build stands at a gate: it says that it is there, and waits until the gate is open.
+const GATED_BUILD: Edits<'static> = &[(
+    "bakery/settings.py",
+    Some(concat!(
+        include_str!("../bakery/bakery/settings.py"),
+        "\nimport os\nimport sys\nimport time\n\nif 'collectstatic' in sys.argv:\n    ",
+        "open('/srv/gate/building', 'w').close()\n    ",
+        "while not os.path.exists('/srv/gate/open'):\n        time.sleep(0.05)\n"
+    )),
+)];
+
+/// A release that is not healthy until the gate is open.
+const GATED_HEALTH: Edits<'static> = &[(
+    "bakery/urls.py",
+    Some(concat!(
+        "import os\n\nfrom django.http import HttpResponse\nfrom django.urls import path\n\nfrom shop import views\n\n\n",
+        "def healthz(request):\n    ",
+        "return HttpResponse(status=200 if os.path.exists('/srv/gate/open') else 503)\n\n\n",
+        "urlpatterns = [path('', views.index), path('healthz', healthz), path('order', views.order)]\n"
+    )),
+)];
+
+/// An environment's file; a health check that fails is asked again for far longer than a test lasts.
+fn env_toml(rev: &str, domain: &str) -> String {
+    format!(
+        "rev = \"{rev}\"\ndomains = [\"{domain}\"]\n\n[health]\npath = \"/healthz\"\nstatus = 200\ntimeout = \"2s\"\n\
+         deadline = \"10m\"\npasses = 2\nbake = \"0s\"\n"
+    )
+}
+
+/// A world with a gate, in which `bakery/pro` serves `v1`.
+fn world(name: &str) -> World {
+    let world = World::new(name);
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.host.sh("mkdir -m 777 /srv/gate");
+    world.host.put_file("/etc/portreeve/agent.toml", AGENT_TOML);
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(&env_toml("v1", "bakery.example")))]);
+    world.reconcile().ok();
+    assert_eq!(world.serving(), "v1");
+    world
+}
+
+/// Wants `rev` of an environment.
+fn want(world: &World, env: &str, rev: &str) {
+    let domain = if env == "dev" { DEV } else { "bakery.example" };
+    world.push_deploy(&[(&format!("projects/bakery/{env}.toml"), Some(&env_toml(rev, domain)))]);
+}
+
+fn dev_serves(world: &World, version: &str) -> bool {
+    http::get(&world.host, DEV, "/").is_ok_and(|response| response.release() == Some(version))
+}
+
+fn pro_serves(world: &World, version: &str) -> bool {
+    world.get("/").release() == Some(version)
+}
+
+/// Waits until a gated build stands at its gate.
+#[track_caller]
+fn until_building(world: &World) {
+    until_within(A_PASS, "a build is under way", || world.host.has("/srv/gate/building"));
+}
+
+/// Whether the candidate of `bakery/pro` has been started: all that follows is the wait for its health.
+const STARTED: &str = r#"
+journal=/var/lib/portreeve/journal/bakery_pro.json
+to=$(sed -n 's/.*"to":\([0-9]*\).*/\1/p' $journal); slot=$(sed -n 's/.*"slot":"\([ab]\)".*/\1/p' $journal)
+test "$(basename "$(readlink /etc/portreeve/slots/bakery_pro/$slot)")" = "$to"
+systemctl is-active --quiet portreeve-bakery_pro@$slot
+"#;
+
+#[track_caller]
+fn until_asked(world: &World) {
+    let asked = || world.host.exec(&["sh", "-euc", STARTED]).code == 0;
+    until_within(A_PASS, "the candidate is asked for its health", asked);
+}
+
+fn processes_at_the_gate(world: &World) -> String {
+    world.host.exec(&["pgrep", "-f", "manage.py collectstatic"]).stdout
+}
+
+/// A command that goes on while others run.
+struct Background(Child);
+
+impl Background {
+    fn start(world: &World, arguments: &[&str]) -> Self {
+        let mut command: Command = world.host.command(&[&["portreeve"], arguments].concat());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self(command.spawn().expect("it is started"))
+    }
+
+    #[track_caller]
+    fn end(self) -> CmdResult {
+        let output = self.0.wait_with_output().expect("it ends");
+        CmdResult {
+            command: "in the background".to_owned(),
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// Who holds an environment's lock, as it is written there.
+fn holder(world: &World, env: &str) -> String {
+    world.host.read_file(&format!("/run/portreeve/locks/bakery_{env}.lock"))
+}
+
+fn pid_of(holder: &str) -> String {
+    let pid = holder.split("(pid ").nth(1).and_then(|rest| rest.split(',').next());
+    pid.unwrap_or_else(|| panic!("no pid: {holder}")).to_owned()
+}
+
+#[test]
+fn a_slow_build_of_dev_delays_neither_a_release_nor_a_rollback_of_pro() {
+    let world = world("slowdev");
+    world.push_deploy(&[
+        ("hosts/web1.toml", Some("environments = [\"bakery/dev\", \"bakery/pro\"]\n")),
+        ("projects/bakery/dev.toml", Some(&env_toml("v1", DEV))),
+    ]);
+    world.reconcile().ok();
+    assert!(dev_serves(&world, "v1"));
+    within_one_pass(&world);
+    world.host.exec_ok(&["systemctl", "start", UNIT]);
+    let second = Background::start(&world, &["agent"]);
+    across_passes(&world);
+    by_command(&world);
+    a_newer_commit_ends_the_build(&world);
+    world.host.exec_ok(&["pkill", "-TERM", "-f", "portreeve agent"]);
+    let said = second.end().ok();
+    assert!(!said.stderr.contains("error"), "two agents are no trouble: {said}");
+    each_was_released_once(&world);
+}
+
+/// `portreeve reconcile` of both: pro is done while dev stands at the gate.
+#[track_caller]
+fn within_one_pass(world: &World) {
+    world.push_app("v2", GATED_BUILD, "v2");
+    want(world, "dev", "v2");
+    world.push_app("v3", &[], "v3");
+    want(world, "pro", "v3");
+    let pass = Background::start(world, &["reconcile"]);
+    until_building(world);
+    until_within(A_STEP, "pro is released meanwhile", || pro_serves(world, "v3"));
+    assert!(dev_serves(world, "v1") && !processes_at_the_gate(world).is_empty());
+    world.host.sh("touch /srv/gate/open");
+    let said = pass.end().ok();
+    assert!(dev_serves(world, "v2"), "{said}");
+    assert!(said.stdout.contains("bakery/dev  build ") && said.stdout.contains("bakery/pro  build "), "{said}");
+    world.host.sh("rm -r /srv/gate/*");
+}
+
+/// The agent: its later passes do not wait for the one that builds.
+#[track_caller]
+fn across_passes(world: &World) {
+    world.push_app("v4", GATED_BUILD, "v4");
+    want(world, "dev", "v4");
+    until_building(world);
+    world.push_app("v5", &[], "v5");
+    want(world, "pro", "v5");
+    until_within(A_PASS, "a later pass releases pro", || pro_serves(world, "v5"));
+    assert!(dev_serves(world, "v2") && !processes_at_the_gate(world).is_empty());
+    let status = world.portreeve(&["status"]).ok();
+    let row = status.stdout.lines().find(|line| line.starts_with("bakery/dev")).unwrap_or_default();
+    assert!(row.contains("releasing") && row.contains("by portreeve agent (pid "), "{status}");
+}
+
+#[track_caller]
+fn by_command(world: &World) {
+    let begun = Instant::now();
+    let back = world.portreeve(&["rollback", "bakery/pro", "--reason", "cart broken"]).ok();
+    assert!(back.stdout.contains("v3 serves again"), "{back}");
+    assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
+    world.portreeve(&["resume", "bakery/pro"]).ok();
+    world.portreeve(&["reconcile", "bakery/pro"]).ok();
+    assert!(pro_serves(world, "v5"));
+    let busy = world.portreeve(&["reconcile", "bakery/dev", "--wait", "1s"]).exits(4);
+    let who = format!("portreeve agent (pid {}, since ", pid_of(&holder(world, "dev")));
+    assert!(busy.stderr.contains(&format!("waiting: {who}")), "{busy}");
+    assert!(busy.stderr.contains(&format!("bakery/dev is busy: {who}")), "{busy}");
+    let busy = world.portreeve(&["restart", "bakery/dev", "--wait", "1s"]).exits(4);
+    assert!(busy.stderr.contains(&who), "{busy}");
+    assert!(dev_serves(world, "v2") && !processes_at_the_gate(world).is_empty());
+}
+
+/// The gate stays closed.
+#[track_caller]
+fn a_newer_commit_ends_the_build(world: &World) {
+    want(world, "dev", "v5");
+    until_within(A_PASS, "dev follows the newer commit", || dev_serves(world, "v5"));
+    assert_eq!(processes_at_the_gate(world), "", "the build of the older one was killed");
+    let status = world.portreeve(&["status", "--exit-code"]);
+    assert!(!status.stdout.contains("quarantined"), "{status}");
+}
+
+/// Two agents and some commands, and nobody did what another had done.
+#[track_caller]
+fn each_was_released_once(world: &World) {
+    let history = world.portreeve(&["history", "-n", "100"]).ok().stdout;
+    for (env, version) in [("dev", "v2"), ("pro", "v3"), ("dev", "v5")] {
+        let released = |line: &&str| {
+            line.contains(&format!("bakery/{env} ")) && line.trim_end().ends_with(&format!("released {version}"))
+        };
+        assert_eq!(history.lines().filter(released).count(), 1, "{env} {version}: {history}");
+    }
+    assert!(!history.contains("not released") && !history.contains("v4"), "a cancelled attempt is no event: {history}");
+}
+
+#[test]
+fn whoever_wants_a_release_not_to_happen_ends_it() {
+    let world = world("giveway");
+    world.release("v2", &[]).ok();
+    a_rollback_ends_a_build(&world);
+    a_suspension_ends_a_wait_for_health(&world);
+    a_newer_commit_ends_a_wait_for_health(&world);
+    a_rollback_after_the_switch_leaves_what_was_switched_to(&world);
+}
+
+/// What serves goes back, and what was being built does not come by itself.
+#[track_caller]
+fn a_rollback_ends_a_build(world: &World) {
+    world.push_app("v3", GATED_BUILD, "v3");
+    want(world, "pro", "v3");
+    let pass = Background::start(world, &["reconcile"]);
+    until_building(world);
+    let begun = Instant::now();
+    let back = world.portreeve(&["rollback", "bakery/pro"]).ok();
+    assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
+    assert!(back.stdout.contains("v1 serves again"), "{back}");
+    let said = pass.end().exits(1);
+    assert!(said.stderr.contains("v3 not released: stopped for portreeve rollback bakery/pro (pid "), "{said}");
+    assert!(said.stderr.contains("users still get v2"), "{said}");
+    assert_eq!(processes_at_the_gate(world), "");
+    world.host.sh("touch /srv/gate/open");
+    let held = world.reconcile().ok();
+    assert!(held.stdout.contains("held"), "{held}");
+    assert!(pro_serves(world, "v1"));
+    let status = world.portreeve(&["status"]).ok();
+    assert!(status.stdout.contains("held") && !status.stdout.contains("quarantined"), "{status}");
+    world.portreeve(&["resume", "bakery/pro"]).ok();
+    world.reconcile().ok();
+    assert!(pro_serves(world, "v3"), "a cancelled attempt is not a failed one");
+    world.host.sh("rm -r /srv/gate/*");
+}
+
+#[track_caller]
+fn a_suspension_ends_a_wait_for_health(world: &World) {
+    world.push_app("v4", GATED_HEALTH, "v4");
+    want(world, "pro", "v4");
+    let pass = Background::start(world, &["reconcile"]);
+    until_asked(world);
+    world.portreeve(&["suspend", "bakery/pro", "--for", "2h", "--reason", "db move"]).ok();
+    let said = pass.end().exits(1);
+    assert!(said.stderr.contains("v4 not released: stopped for portreeve suspend bakery/pro"), "{said}");
+    let held = world.reconcile().ok();
+    assert!(held.stdout.contains("suspended"), "{held}");
+    assert!(pro_serves(world, "v3"));
+    world.portreeve(&["resume", "bakery/pro"]).ok();
+}
+
+#[track_caller]
+fn a_newer_commit_ends_a_wait_for_health(world: &World) {
+    let pass = Background::start(world, &["reconcile"]);
+    until_asked(world);
+    world.push_app("v5", &[], "v5");
+    want(world, "pro", "v5");
+    let newer = world.reconcile().ok();
+    assert!(newer.stdout.contains("v5 released"), "{newer}");
+    assert!(pro_serves(world, "v5"));
+    let said = pass.end().exits(1);
+    assert!(said.stderr.contains("v4 not released: stopped for portreeve reconcile"), "{said}");
+}
+
+/// While a release is watched after its switch, a rollback does not wait for the verdict, and goes back once.
+#[track_caller]
+fn a_rollback_after_the_switch_leaves_what_was_switched_to(world: &World) {
+    world.push_app("v6", &[], "v6");
+    let toml = env_toml("v6", "bakery.example").replace("bake = \"0s\"", "bake = \"10m\"");
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(&toml))]);
+    let pass = Background::start(world, &["reconcile"]);
+    until_within(A_STEP, "v6 is switched to", || pro_serves(world, "v6"));
+    let back = world.portreeve(&["rollback", "bakery/pro"]).ok();
+    assert!(back.stdout.contains("v5 serves again"), "{back}");
+    assert!(pro_serves(world, "v5"));
+    pass.end().ok();
+    world.reconcile().ok();
+    assert!(pro_serves(world, "v5"), "and stays there");
+    assert!(!world.host.has("/var/lib/portreeve/journal/bakery_pro.json"));
+}
+
+#[test]
+fn the_end_of_a_holder_is_the_end_of_his_lock() {
+    let world = world("holders");
+    a_stopped_agent_leaves_a_build_at_once(&world);
+    a_killed_holder_blocks_nobody(&world);
+}
+
+#[track_caller]
+fn a_stopped_agent_leaves_a_build_at_once(world: &World) {
+    world.push_app("v2", GATED_BUILD, "v2");
+    want(world, "pro", "v2");
+    world.host.exec_ok(&["systemctl", "start", UNIT]);
+    until_building(world);
+    let begun = Instant::now();
+    world.host.exec_ok(&["systemctl", "stop", UNIT]);
+    assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
+    let result = world.host.exec_ok(&["systemctl", "show", "--value", "--property=Result", UNIT]);
+    assert_eq!(result.stdout.trim(), "success", "{}", world.host.journal(UNIT));
+    assert_eq!(processes_at_the_gate(world), "");
+    assert!(!world.host.has("/var/lib/portreeve/journal/bakery_pro.json"), "{}", world.host.journal(UNIT));
+    assert!(pro_serves(world, "v1"));
+}
+
+#[track_caller]
+fn a_killed_holder_blocks_nobody(world: &World) {
+    world.host.sh("rm -r /srv/gate/*");
+    let pass = Background::start(world, &["reconcile"]);
+    until_building(world);
+    let who = holder(world, "pro");
+    assert!(who.starts_with("portreeve reconcile (pid "), "{who}");
+    world.host.exec_ok(&["kill", "-KILL", &pid_of(&who)]);
+    assert_ne!(pass.end().code, 0);
+    until_within(A_STEP, "its build has died with it", || processes_at_the_gate(world).is_empty());
+    assert_eq!(holder(world, "pro"), who, "what it wrote is still there");
+    world.host.sh("touch /srv/gate/open");
+    let next = world.reconcile().ok();
+    assert!(!next.stderr.contains("waiting") && next.stderr.contains("an interrupted release was undone"), "{next}");
+    assert!(pro_serves(world, "v2"));
+}

@@ -1,0 +1,219 @@
+//! People are told of a change of state once, in words that help; a notifier that is down is shown and holds up nothing.
+
+use crate::edits::IMPORT_ERROR;
+use crate::traces::until;
+use crate::world::World;
+
+/// Part of every address here; whoever reads it could post.
+const TOKEN: &str = "s3cret";
+
+const PORTREEVE_TOML: &str = r#"schema = 1
+[notify]
+email = "ops@example.org"
+webhook = "http://127.0.0.1:9080/hook/s3cret"
+heartbeat = "https://localhost:9443/ping/s3cret"
+"#;
+
+/// Writes each request on a line of /srv/sink: method, path, body. The second port speaks TLS.
+const SINK: &str = r#"
+import http.server, ssl, threading
+
+class Sink(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
+        with open("/srv/sink", "a") as log:
+            log.write(f"{self.command} {self.path} {body}\n")
+        self.send_response(204)
+        self.end_headers()
+    do_POST = do_GET
+
+plain = http.server.ThreadingHTTPServer(("127.0.0.1", 9080), Sink)
+secure = http.server.ThreadingHTTPServer(("127.0.0.1", 9443), Sink)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/srv/sink.pem")
+secure.socket = context.wrap_socket(secure.socket, server_side=True)
+threading.Thread(target=secure.serve_forever, daemon=True).start()
+plain.serve_forever()
+"#;
+
+const UNIT: &str = "[Service]\nExecStart=/usr/bin/python3 /srv/sink.py\n[Install]\nWantedBy=multi-user.target\n";
+
+/// Each mail on its lines, and a line of dashes.
+const SENDMAIL: &str = "#!/bin/sh\n{ echo \"args $*\"; cat; echo; echo ---; } >>/srv/mail\n";
+
+/// An authority of the company's own, trusted by this machine, and what it says of the sink.
+const CERTIFICATES: &str = "cd /srv; new='openssl req -newkey rsa:2048 -nodes'
+    $new -x509 -days 30 -subj /CN=Company -keyout ca.key -out ca.pem 2>/dev/null
+    $new -subj /CN=localhost -keyout key.pem -out request.pem 2>/dev/null
+    echo subjectAltName=DNS:localhost >names
+    openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile names -out cert.pem 2>/dev/null
+    cat key.pem cert.pem >sink.pem
+    cp ca.pem /usr/local/share/ca-certificates/company.crt; update-ca-certificates >/dev/null 2>&1";
+
+/// A host whose messages go into files of its own.
+fn world(name: &str) -> World {
+    let world = World::new(name);
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.host.put_file("/srv/sink.py", SINK);
+    world.host.put_file("/etc/systemd/system/sink.service", UNIT);
+    world.host.put_file("/usr/sbin/sendmail", SENDMAIL);
+    world.host.sh(&format!(
+        "echo 127.0.0.1 localhost >>/etc/hosts; touch /srv/sink /srv/mail; chmod 755 /usr/sbin/sendmail; {CERTIFICATES}"
+    ));
+    world.host.exec_ok(&["systemctl", "enable", "--quiet", "--now", "sink"]);
+    listens(&world);
+    world.push_deploy(&[("portreeve.toml", Some(PORTREEVE_TOML))]);
+    world
+}
+
+fn listens(world: &World) {
+    until("the sink listens", || {
+        world.host.exec(&["curl", "-s", "-o", "/dev/null", "http://127.0.0.1:9080/up"]).code == 0
+    });
+}
+
+/// The messages that arrived at the webhook.
+fn posted(world: &World) -> Vec<serde_json::Value> {
+    let log = world.host.read_file("/srv/sink");
+    let bodies = log.lines().filter_map(|line| line.strip_prefix("POST /hook/s3cret "));
+    bodies.map(|body| serde_json::from_str(body).expect("JSON")).collect()
+}
+
+fn states(world: &World) -> Vec<String> {
+    let state = |message: &serde_json::Value| message["state"].as_str().expect("a state").to_owned();
+    posted(world).iter().map(state).collect()
+}
+
+fn mails(world: &World) -> usize {
+    world.host.read_file("/srv/mail").lines().filter(|line| *line == "---").count()
+}
+
+fn heartbeats(world: &World) -> usize {
+    world.host.read_file("/srv/sink").lines().filter(|line| line.starts_with("GET /ping/s3cret")).count()
+}
+
+#[test]
+fn people_are_told_once_of_each_change_over_many_ticks_and_reboots() {
+    let mut world = world("notify");
+    well(&world);
+    broken(&mut world);
+    mended(&world);
+    down(&world);
+    forgotten(&world);
+    held(&world);
+}
+
+/// Nothing to tell; the heartbeat beats, also while nothing happens, and that writes nothing.
+fn well(world: &World) {
+    let first = world.reconcile().ok();
+    assert!(!first.stderr.contains("note: "), "{first}");
+    world.reconcile().ok();
+    let record = || world.host.sh("stat -c '%i %Y %a %U' /var/lib/portreeve/notify.json");
+    let (before, beats) = (record(), heartbeats(world));
+    assert!(before.trim().ends_with(" 600 root"), "{before}");
+    assert_eq!(beats, 2, "{}", world.host.read_file("/srv/sink"));
+    (0..3).for_each(|_| drop(world.reconcile().ok()));
+    assert_eq!((heartbeats(world), record()), (beats + 3, before));
+    assert_eq!((states(world), mails(world)), (vec![], 0), "a release of a healthy site is no change of state");
+}
+
+/// One message through each channel, however many ticks and reboots.
+fn broken(world: &mut World) {
+    let beats = heartbeats(world);
+    world.release("v2", IMPORT_ERROR).exits(3);
+    (0..10).for_each(|_| drop(world.reconcile().exits(4)));
+    assert_eq!((states(world), mails(world)), (vec!["quarantined".to_owned()], 1));
+    world.host.reboot();
+    listens(world);
+    (0..5).for_each(|_| drop(world.reconcile().exits(4)));
+    assert_eq!((states(world), mails(world)), (vec!["quarantined".to_owned()], 1), "told once, also after a reboot");
+    assert_eq!(heartbeats(world), beats, "none of these passes was good");
+
+    let message = &posted(world)[0];
+    let of = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
+    assert_eq!((of("environment"), of("host"), of("was")), ("bakery/pro".into(), "web1".into(), "ok".into()));
+    assert_eq!((of("serves"), of("wants")), ("v1 (generation 1)".into(), "v2".into()));
+    assert!(of("cause").contains("breda") || of("cause").contains("health"), "{message}");
+    let parts = [
+        "bakery/pro on web1 serves v1 (generation 1)\n\n",
+        "wanted  v2\n",
+        "rule    quarantined: ",
+        "next    ",
+        "you     portreeve ",
+    ];
+    in_order(&of("text"), &parts);
+    let mail = world.host.read_file("/srv/mail");
+    in_order(&mail, &["args -t -i\n", "To: ops@example.org", "Subject: bakery/pro on web1: quarantined; v1"]);
+    in_order(&mail, &parts);
+}
+
+fn mended(world: &World) {
+    world.release("v3", &[]).ok();
+    (0..5).for_each(|_| drop(world.reconcile().ok()));
+    assert_eq!((states(world), mails(world)), (vec!["quarantined".to_owned(), "ok".to_owned()], 2));
+    assert_eq!(posted(world)[1]["serves"].as_str(), Some("v3 (generation 3)"));
+}
+
+/// A dead webhook and a dead heartbeat: releases go on, it is shown, no address is, and what waited arrives in its order.
+fn down(world: &World) {
+    world.host.exec_ok(&["systemctl", "stop", "sink"]);
+    let said = world.release("v4", IMPORT_ERROR).exits(3).said();
+    assert!(said.contains("note: webhook http://127.0.0.1:9080/… failed: "), "{said}");
+    let good = world.release("v5", &[]).ok();
+    assert_eq!(world.serving(), "v5", "a dead notifier fails no release");
+    assert!(good.stderr.contains("heartbeat https://localhost:9443/… failed: "), "{good}");
+    let status = world.portreeve(&["status"]).ok();
+    in_order(
+        &status.stdout,
+        &["repo  main", "notify  webhook http://127.0.0.1:9080/… fails since ", "; 2 messages wait"],
+    );
+    let plan = world.portreeve(&["plan"]).ok();
+    let all = [said, good.said(), status.said(), plan.said(), world.host.sh("journalctl --no-pager -o cat")].concat();
+    assert!(!all.contains(TOKEN), "an address is shown: {all}");
+    assert_eq!(mails(world), 4, "the mail goes its own way");
+
+    world.host.exec_ok(&["systemctl", "start", "sink"]);
+    listens(world);
+    // Its time has come.
+    world.host.sh(r#"sed -i 's/"next": "20/"next": "19/' /var/lib/portreeve/notify.json"#);
+    let back = world.reconcile().ok();
+    assert!(back.stderr.contains("webhook http://127.0.0.1:9080/… works again"), "{back}");
+    assert_eq!(states(world), ["quarantined", "ok", "quarantined", "ok"]);
+    assert!(!world.portreeve(&["status"]).ok().stdout.contains("notify"), "all is well again");
+}
+
+/// The state directory is lost: what is wrong is told once more, and no more than once.
+fn forgotten(world: &World) {
+    world.release("v6", IMPORT_ERROR).exits(3);
+    world.host.sh("rm -r /var/lib/portreeve");
+    (0..5).for_each(|_| drop(world.reconcile().exits(4)));
+    assert_eq!(states(world)[4..], ["quarantined", "quarantined"]);
+    world.release("v7", &[]).ok();
+    assert_eq!(states(world)[6..], ["ok"]);
+}
+
+/// Who ordered what, to those who did not; and nobody is told anything once the table is gone.
+fn held(world: &World) {
+    world.portreeve(&["rollback", "bakery/pro", "--reason", "cart broken"]).ok();
+    (0..3).for_each(|_| drop(world.reconcile().ok()));
+    let message = posted(world).pop().expect("a message");
+    assert_eq!(message["state"].as_str(), Some("held"));
+    assert_eq!(states(world).len(), 8);
+    let cause = message["cause"].as_str().expect("a cause");
+    assert!(cause.starts_with("by root, ") && cause.ends_with(": \"cart broken\""), "{cause}");
+    world.push_deploy(&[("portreeve.toml", Some("schema = 1\n"))]);
+    world.reconcile().ok();
+    assert!(!world.host.has("/var/lib/portreeve/notify.json"), "the addresses are forgotten");
+    world.portreeve(&["resume", "bakery/pro"]).ok();
+    world.reconcile().ok();
+    assert_eq!(states(world).len(), 8);
+}
+
+#[track_caller]
+fn in_order(text: &str, parts: &[&str]) {
+    let mut rest = text;
+    for part in parts {
+        let at = rest.find(part).unwrap_or_else(|| panic!("`{part}` is not said, or not there:\n{text}"));
+        rest = &rest[at + part.len()..];
+    }
+}

@@ -1,0 +1,66 @@
+//! A new binary takes over between passes; what is no binary doesn't.
+
+use std::time::Duration;
+
+use crate::traces::until_within;
+use crate::world::World;
+
+const UNIT: &str = "portreeve.service";
+
+/// A pass a minute, none of it by chance.
+const AGENT_TOML: &str = r#"repo = "ssh://git@git.example.org/srv/git/deploy.git"
+host = "web1"
+schedule = "* * * * *"
+jitter = "0s"
+"#;
+
+const A_PASS: Duration = Duration::from_secs(150);
+
+fn property(world: &World, name: &str) -> String {
+    world.host.exec_ok(&["systemctl", "show", "--value", &format!("--property={name}"), UNIT]).stdout.trim().to_owned()
+}
+
+/// What the agent's process runs: the inode of its program, and whether that is still installed.
+fn runs(world: &World, pid: &str) -> (String, bool) {
+    let inode = world.host.sh(&format!("stat -L -c %i /proc/{pid}/exe"));
+    let installed = world.host.sh("stat -c %i /usr/bin/portreeve");
+    (inode.clone(), inode == installed)
+}
+
+#[test]
+fn a_new_binary_takes_over_between_passes_and_the_unit_does_not_restart() {
+    let world = World::new("takeover");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.host.put_file("/etc/portreeve/agent.toml", AGENT_TOML);
+    world.host.exec_ok(&["systemctl", "start", UNIT]);
+    let rests = || property(&world, "StatusText").starts_with("next pass");
+    until_within(A_PASS, "the first pass is over", rests);
+    assert_eq!(world.serving(), "v1");
+    let pid = property(&world, "MainPID");
+    let (first, _) = runs(&world, &pid);
+
+    // Something that is no program of ours: it is not run, it is said once, and passes go on.
+    world.host.sh("cp -p /usr/bin/portreeve /root/good; printf '#!/bin/sh\\nexit 1\\n' >/root/bad
+         chmod 755 /root/bad; mv /root/bad /usr/bin/portreeve");
+    let refused = || world.host.journal(UNIT).contains("was replaced by what does not run (--version ended with 1: )");
+    until_within(A_PASS, "the agent says that it is not replaced", refused);
+    assert_eq!(runs(&world, &pid), (first.clone(), false), "the old one goes on");
+    assert_eq!(property(&world, "MainPID"), pid);
+
+    // A program with other bytes: the one that runs from now on, in the same process.
+    world.host.sh("printf later >>/root/good; mv /root/good /usr/bin/portreeve");
+    world.push_app("v2", &[], "v2");
+    let commit = world.set_rev("v2");
+    until_within(A_PASS, "the new binary runs", || runs(&world, &pid).1);
+    assert_ne!(runs(&world, &pid).0, first);
+    let journal = world.host.journal(UNIT);
+    assert!(journal.contains("/usr/bin/portreeve was replaced: portreeve "), "{journal}");
+    assert_eq!(journal.matches("does not run").count(), 1, "{journal}");
+    world.host.exec(&["/usr/bin/portreeve", "wait", "bakery/pro", "--commit", &commit, "--timeout", "150s"]).ok();
+    assert_eq!(world.serving(), "v2", "it makes the passes now");
+    let unit = ["MainPID", "NRestarts", "ActiveState", "Result"].map(|name| property(&world, name));
+    assert_eq!(unit, [pid.as_str(), "0", "active", "success"]);
+    until_within(A_PASS, "the new one rests", rests);
+    world.host.exec_ok(&["systemctl", "stop", UNIT]);
+    assert_eq!(property(&world, "Result"), "success", "it hears SIGTERM");
+}

@@ -1,0 +1,43 @@
+//! The other installer: used where it is, unless the host tells pip where packages come from.
+
+use crate::edits::NO_SUCH_PACKAGE;
+use crate::world::World;
+
+const VENVS: &str = "/home/foouser/bakery/pro/venvs";
+
+#[test]
+fn uv_installs_where_it_is_and_pip_where_it_was_told_how() {
+    let world = World::new("uv");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.host.sh(
+        "python3 -m venv /opt/uv; /opt/uv/bin/pip install --quiet uv; ln -s /opt/uv/bin/uv /usr/local/bin/uv; uv --version",
+    );
+    // The host's /etc/pip.conf names an index of its own, which uv would not ask.
+    world.reconcile().ok();
+    assert_eq!(world.serving(), "v1");
+    assert_eq!(with_pip(&world), [true]);
+
+    let agent = world.host.read_file("/etc/portreeve/agent.toml") + "[python]\nwheelhouse = \"/opt/wheels\"\n";
+    world.host.put_file("/etc/portreeve/agent.toml", agent);
+    let result = world.release("v2", &[]).ok();
+    assert!(result.stdout.contains("venv built"), "another installer makes another environment: {result}");
+    assert_eq!(world.serving(), "v2");
+    assert_eq!(with_pip(&world), [false, true]);
+    let version =
+        world.portreeve(&["run", "bakery/pro", "python", "-c", "import gunicorn; print(gunicorn.__version__)"]);
+    assert_eq!(version.ok().stdout.trim(), "27.0.1");
+
+    let refused = world.release("v3", NO_SUCH_PACKAGE).exits(3);
+    let cause = "the requirements can't be installed: Because no-such-package was not found";
+    assert!(refused.stderr.contains(cause), "{refused}");
+    assert_eq!(with_pip(&world), [false, true], "nothing is left of it");
+    assert!(world.uids().iter().all(|line| !line.ends_with("-0")), "{:?}", world.uids());
+}
+
+/// Whether pip is in each virtual environment; `uv venv` puts none there.
+fn with_pip(world: &World) -> Vec<bool> {
+    let pips = format!("for venv in {VENVS}/*/; do test -e $venv/bin/pip && echo true || echo false; done");
+    let mut found: Vec<bool> = world.host.sh(&pips).lines().map(|line| line == "true").collect();
+    found.sort_unstable();
+    found
+}

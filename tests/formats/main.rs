@@ -1,0 +1,175 @@
+//! What is on disks stays readable: the records of each version are kept here, and every later version reads them.
+//!
+//! `vN/` holds records as a portreeve wrote them whose format number was N. They are never changed. A record that this program
+//! writes must hold everything that the newest fixture holds, in its place: whoever renames or drops a field gives the format
+//! another number, and a directory of its own. A fixture that is missing is written, from the values below.
+//!
+//! Not here: `/run/portreeve/pass`, a cache (see `agent/idle/cache.rs`), and what has no format of its own: secrets, marks and
+//! flags; `exec.json`, `listing.json` and `N.migrated`, which belong to a generation and have its record's number.
+
+#![expect(clippy::disallowed_methods, reason = "fixtures are files")]
+
+mod values;
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use portreeve::agent::LastPass;
+use portreeve::desired::{Generation, GenerationError, Listing};
+use portreeve::history::{History, HistoryError, record};
+use portreeve::notify::Memory;
+use portreeve::policy::Standing;
+use portreeve::resource::Exec;
+use portreeve::settings::AgentSettings;
+use portreeve::transaction::{Intent, JournalError};
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/v1").join(name)
+}
+
+/// A fixture's bytes. One that is missing is written, from `written`.
+fn fixture(name: &str, written: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
+    let path = path(name);
+    if !path.exists() {
+        std::fs::write(&path, written()).unwrap();
+    }
+    std::fs::read(&path).unwrap()
+}
+
+/// Whether everything that stands in `old` stands in `new` as well, in its place and with its value.
+fn holds(new: &serde_json::Value, old: &serde_json::Value, at: &str) {
+    match (new, old) {
+        (serde_json::Value::Object(new), serde_json::Value::Object(old)) => {
+            for (key, value) in old {
+                let found = new.get(key).unwrap_or_else(|| panic!("{at}.{key} is no longer written"));
+                holds(found, value, &format!("{at}.{key}"));
+            }
+        }
+        _ => assert_eq!(new, old, "{at} is written in another way"),
+    }
+}
+
+fn json(bytes: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+fn toml_as_json(bytes: &[u8]) -> serde_json::Value {
+    let table: toml::Table = toml::from_str(std::str::from_utf8(bytes).unwrap()).unwrap();
+    serde_json::to_value(table).unwrap()
+}
+
+#[test]
+fn generations_are_read() {
+    let bytes = fixture("generation.toml", || values::generation().to_bytes().unwrap());
+    let generation = Generation::parse(&bytes).unwrap();
+    assert_eq!((generation.format, generation.number, generation.wanted.title().as_str()), (1, 43, "v1.4.2"));
+    assert_eq!(generation.wanted.env.domains.len(), 2);
+    let again = generation.to_bytes().unwrap();
+    assert_eq!(Generation::parse(&again).unwrap(), generation);
+    holds(&toml_as_json(&again), &toml_as_json(&bytes), "generation.toml");
+    let newer = String::from_utf8(bytes).unwrap().replacen("format = 1", "format = 2", 1);
+    let refused = Generation::parse(newer.as_bytes()).unwrap_err();
+    assert!(matches!(refused, GenerationError::Newer(2)), "{refused}");
+}
+
+#[test]
+fn listings_and_launchers_of_generations_are_read() {
+    let bytes = fixture("listing.json", || serde_json::to_vec(&values::listing()).unwrap());
+    let listing: Listing = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(listing, values::listing());
+    holds(&serde_json::to_value(&listing).unwrap(), &json(&bytes), "listing.json");
+    let bytes = fixture("exec.json", || serde_json::to_vec_pretty(&values::exec()).unwrap());
+    let exec: Exec = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(exec, values::exec());
+}
+
+#[test]
+fn holds_and_quarantine_are_read() {
+    let bytes = fixture("standing.json", || values::standing().to_bytes());
+    let standing = Standing::parse(&bytes).unwrap();
+    assert_eq!(standing, values::standing());
+    holds(&json(&standing.to_bytes()), &json(&bytes), "standing.json");
+}
+
+#[test]
+fn open_transactions_are_read() {
+    let bytes = fixture("intent.json", || serde_json::to_vec(&values::intent()).unwrap());
+    let at = Path::new("/var/lib/portreeve/journal/bakery_pro.json");
+    let intent = Intent::parse(at, &bytes).unwrap();
+    assert_eq!(intent, values::intent());
+    holds(&serde_json::to_value(&intent).unwrap(), &json(&bytes), "intent.json");
+    let refused = Intent::parse(at, br#"{"format": 2, "shape": "unknown here"}"#).unwrap_err();
+    assert!(matches!(refused, JournalError::Newer { found: 2, .. }));
+    let words = "/var/lib/portreeve/journal/bakery_pro.json: format 2, of a newer portreeve (this one knows 1)";
+    assert!(refused.to_string().starts_with(words), "{refused}");
+    for length in 0..bytes.len() {
+        assert!(matches!(Intent::parse(at, &bytes[..length]), Err(JournalError::Foreign(_))), "{length}");
+    }
+}
+
+#[test]
+fn what_the_last_pass_saw_is_read() {
+    let bytes = fixture("last-pass.json", || serde_json::to_vec(&values::last_pass()).unwrap());
+    let last = LastPass::parse(&bytes).unwrap();
+    assert_eq!(last, values::last_pass());
+    holds(&serde_json::to_value(&last).unwrap(), &json(&bytes), "last-pass.json");
+    assert_eq!(LastPass::parse(br#"{"format": 2}"#), None);
+}
+
+#[test]
+fn what_people_were_told_is_read() {
+    let bytes = fixture("notify.json", || values::memory().to_bytes());
+    let memory = Memory::parse(&bytes).unwrap();
+    assert_eq!(memory, values::memory());
+    holds(&json(&memory.to_bytes()), &json(&bytes), "notify.json");
+}
+
+#[test]
+fn hosts_configurations_are_read() {
+    let bytes = fixture("agent.toml", || values::AGENT_TOML.as_bytes().to_vec());
+    let settings = AgentSettings::parse("agent.toml", std::str::from_utf8(&bytes).unwrap()).unwrap();
+    let shown = (settings.repo.as_str(), settings.host.as_deref(), settings.nginx.port, settings.allow_local_git);
+    assert_eq!(shown, ("ssh://git@git.example.org/deploy.git", Some("web1"), 8480, true));
+    assert_eq!(AgentSettings::parse("agent.toml", &settings.to_toml()).unwrap(), settings);
+}
+
+/// The file is copied first: a reader makes files beside it.
+#[test]
+fn histories_are_read_and_added_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = || {
+        let path = directory.path().join("made.sqlite");
+        for event in values::events() {
+            record(&path, &event, &Vec::new).unwrap();
+        }
+        rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        std::fs::read(&path).unwrap()
+    };
+    let bytes = fixture("history.sqlite", made);
+    let path = directory.path().join("history.sqlite");
+    std::fs::write(&path, &bytes).unwrap();
+    let read = || History::open_to_read(&path).unwrap().unwrap().list(None, 1000).unwrap();
+    let mut found = read();
+    found.reverse();
+    assert_eq!(found[1..], values::events());
+    let more = values::events().remove(0);
+    assert_eq!(record(&path, &more, &Vec::new).unwrap(), None, "it goes on, and is not begun again");
+    assert_eq!(read()[0], more);
+
+    let fresh = directory.path().join("fresh.sqlite");
+    record(&fresh, &more, &Vec::new).unwrap();
+    assert_eq!(schema(&fresh), schema(&path), "another schema takes another number");
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    assert!(matches!(History::open_to_read(&path), Err(HistoryError::Newer { found: 2, .. })));
+}
+
+fn schema(path: &Path) -> Vec<String> {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let mut tables = connection.prepare("SELECT sql FROM sqlite_master ORDER BY name").unwrap();
+    let rows = tables.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    rows.map(|row| row.unwrap().split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}

@@ -1,0 +1,261 @@
+//! Two agents of which one knows more, a rollback, and their pruning, on one environment, in as many orders as there are seeds.
+//! Files and locks are real ones.
+
+#![expect(clippy::disallowed_methods, reason = "a test finds out how much it may do")]
+
+mod machine;
+mod turns;
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use portreeve::agent::{Given, Order, Outcome, Target, carry_out, environment, read_standing};
+use portreeve::desired::{Interpreter, Wanted, WantedInput};
+use portreeve::host::Clock as _;
+use portreeve::manifest::{Entry, Environment, Tree, parse};
+use portreeve::model::{CommitId, Digest, EnvName, Found, Identity, Layout, Manager, Node, Root, SlotId};
+use portreeve::plan::{Action, Decision, EnvPlan, Want, decide};
+use portreeve::policy::Until;
+use portreeve::transaction::{
+    self, Context, Entry as TreeEntry, Facts, Failure, FailureKind, Installer, Quiet, Tool, Trees,
+};
+
+use machine::Machine;
+
+/// In `make test`. `PORTREEVE_SCHEDULES` says another number.
+const SCHEDULES: u64 = 400;
+
+const PROJECT: &str = "user = \"foouser\"\nports = \"60000-60049\"\n[source]\ngit = \"https://git.example.org/b.git\"\n\
+    [web.gunicorn]\napp = \"b:app\"\n";
+
+fn name() -> EnvName {
+    EnvName::parse("bakery/pro").expect("a name")
+}
+
+fn manifest(rev: &str) -> Environment {
+    let mut tree = Tree::new();
+    let pro = format!(
+        "rev = \"{rev}\"\ndomains = [\"bakery.example\"]\nkeep_releases = 2\n[health]\npath = \"/\"\nstatus = 204\n\
+         passes = 2\nbake = \"1s\"\n"
+    );
+    for (path, text) in [
+        ("portreeve.toml", "schema = 1\n"),
+        ("hosts/web1.toml", "environments = [\"bakery/pro\"]\n"),
+        ("projects/bakery/project.toml", PROJECT),
+        ("projects/bakery/pro.toml", &pro),
+    ] {
+        tree.insert(path, Entry::File(text.as_bytes().to_vec()));
+    }
+    let (repository, diagnostics) = parse(&tree);
+    assert!(diagnostics.errors().next().is_none(), "{:?}", diagnostics.errors().collect::<Vec<_>>());
+    let repository = repository.expect("a repository");
+    repository.environments.get(&name()).expect("it is there").as_ref().expect("without mistakes").clone()
+}
+
+fn wanted(rev: &str) -> Wanted {
+    let commit = CommitId::parse(&Digest::of(rev.as_bytes()).to_string()[..40]).expect("a commit");
+    Wanted::new(WantedInput {
+        env: manifest(rev),
+        deploy_commit: commit.clone(),
+        commit,
+        python: Interpreter { program: "/usr/bin/python3".into(), version: "3.11.2".to_owned() },
+        requirements: b"gunicorn\n",
+        installer: "pip",
+        secrets: b"",
+        processors: 2,
+    })
+}
+
+#[derive(Debug)]
+struct OneFile;
+
+impl Trees for OneFile {
+    fn each(
+        &self,
+        _: &Wanted,
+        owner: Identity,
+        take: &mut dyn FnMut(&mut dyn Iterator<Item = TreeEntry>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let node = Node::File { bytes: b"gunicorn\n".to_vec(), mode: 0o640, owner };
+        take(&mut std::iter::once(Ok((PathBuf::from("requirements.txt"), node))))
+    }
+}
+
+/// A host with `v1` and `v2` released, of which `v2` serves.
+struct World {
+    machine: Machine,
+    layout: Layout,
+    facts: Facts,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let memory = Path::new("/dev/shm");
+        let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let directory = directory.expect("a directory");
+        let layout = Layout::new(Root::at(directory.path()));
+        let machine = Machine::new(&layout);
+        let facts = Facts {
+            manager: Manager::Supervisor,
+            web_group: "www-data".to_owned(),
+            http_port: 80,
+            launcher: vec!["/usr/bin/portreeve".to_owned()],
+            installer: Installer { tool: Tool::Pip, wheelhouse: None, env: std::collections::BTreeMap::new() },
+            build_deadline: Duration::from_secs(60),
+        };
+        let world = Self { machine, layout, facts, _directory: directory };
+        for rev in ["v1", "v2"] {
+            let outcome = world.pass(rev).expect("it is decided");
+            assert!(matches!(outcome, Outcome::Released { .. }), "{outcome:?}");
+        }
+        world
+    }
+
+    fn cx(&self) -> Context<'_> {
+        Context { host: &self.machine, layout: &self.layout, facts: &self.facts, trees: &OneFile, report: &Quiet }
+    }
+
+    /// What a pass that wants `rev` decides now.
+    fn plan(&self, rev: &str) -> Result<EnvPlan, Failure> {
+        let cx = self.cx();
+        let services = cx.host.services().services().expect("they answer");
+        let installed = transaction::installed(&cx, &name(), &services)?;
+        let standing = read_standing(&cx, &name())?;
+        let (want, now) = (Want::Wanted(Box::new(wanted(rev))), self.machine.now());
+        let (foreign, renders_differently) = (None, false);
+        let decision = Decision { want, installed: &installed, standing: &standing, foreign, renders_differently, now };
+        Ok(decide(decision))
+    }
+
+    fn pass(&self, rev: &str) -> Result<Outcome, Failure> {
+        let looked = self.machine.now();
+        let plan = self.plan(rev)?;
+        Ok(environment(&self.cx(), &plan, looked))
+    }
+
+    fn rollback(&self) -> Result<String, String> {
+        let order = Order::Rollback { to: Target::Previous, until: Until::Resume };
+        let wait = Some(Duration::from_hours(24));
+        let given = Given { order, by: "anna".to_owned(), reason: None, wait };
+        carry_out(&self.cx(), &name(), &given).map_err(|error| transaction::chain(&error))
+    }
+
+    /// Passes until nothing is left to do.
+    fn settle(&self, rev: &str) -> EnvPlan {
+        for _ in 0..4 {
+            drop(transaction::recover(&self.cx(), &name()).expect("what is left can be ended"));
+            let plan = self.plan(rev).expect("it is decided");
+            if !plan.changes() {
+                return plan;
+            }
+            drop(self.pass(rev));
+        }
+        panic!("it does not come to rest: {:?}", self.plan(rev));
+    }
+
+    /// The title of what serves; generation, slot, socket and processes are of one state.
+    fn serving(&self) -> String {
+        let cx = self.cx();
+        let services = cx.host.services().services().expect("they answer");
+        let installed = transaction::installed(&cx, &name(), &services).expect("it is whole");
+        let generation = installed.generation.expect("something serves");
+        let slot = SlotId { env: name(), slot: generation.slot };
+        let runs = self.machine.runs(&slot).expect("the slot runs");
+        assert!(runs.ends_with(&format!("/{}", generation.number)), "slot {} runs {runs}", slot.slot);
+        let socket = cx.host.files().look(&self.layout.web_socket(&name())).expect("it is looked at");
+        assert_eq!(socket, Found::Link(format!("{}/s", slot.slot).into()));
+        let journal = cx.host.files().list(&self.layout.journal()).expect("it is listed");
+        assert!(journal.is_empty(), "the journal is open");
+        assert!(installed.drift.is_empty(), "{:?}", installed.drift);
+        generation.wanted.title()
+    }
+}
+
+/// What happened to each actor.
+type Said = Mutex<Vec<(&'static str, Result<Outcome, Failure>)>>;
+
+/// Nothing failed: what gave way says so, and that is all.
+fn sound(said: &Said) -> Result<(), String> {
+    for (who, outcome) in said.lock().expect("nobody panicked").iter() {
+        let failure = match outcome {
+            Ok(Outcome::Failed(failure) | Outcome::NotReleased { failure, .. }) => failure.as_ref(),
+            Err(failure) => failure,
+            Ok(_) => continue,
+        };
+        if failure.kind != FailureKind::Cancelled {
+            return Err(format!("{who}: {failure:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn check(condition: bool, words: impl FnOnce() -> String) -> Result<(), String> {
+    if condition { Ok(()) } else { Err(words()) }
+}
+
+/// An agent that wants `v3`, one that looked later and wants `v4`, and perhaps a rollback.
+fn play(seed: u64, with_rollback: bool) -> Result<u64, String> {
+    let world = World::new();
+    let (said, back) = (Said::default(), Mutex::new(None));
+    // The older one looked before anything began.
+    let looked = world.machine.now();
+    let older = world.plan("v3").expect("it is decided");
+    let tell = |who, outcome| said.lock().expect("nobody panicked").push((who, outcome));
+    let mut actors: Vec<Box<dyn FnOnce() + Send>> = vec![
+        Box::new(|| tell("older", Ok(environment(&world.cx(), &older, looked)))),
+        Box::new(|| tell("newer", world.pass("v4"))),
+    ];
+    if with_rollback {
+        actors.push(Box::new(|| *back.lock().expect("nobody panicked") = Some(world.rollback())));
+    }
+    let switches = world.machine.turns.run(seed, actors);
+    sound(&said)?;
+    let plan = world.settle("v4");
+    let serving = world.serving();
+    match back.into_inner().expect("nobody panicked") {
+        Some(Ok(words)) => {
+            check(words.starts_with(&format!("{serving} serves again")), || format!("{words}, but {serving} serves"))?;
+            check(matches!(plan.action, Action::Held(_)), || format!("not held: {:?}", plan.action))?;
+        }
+        Some(Err(words)) => return Err(format!("no rollback: {words}")),
+        None => check(serving == "v4", || format!("{serving} serves"))?,
+    }
+    let numbers = world.machine.switches.lock().expect("nobody panicked").clone();
+    let titles = numbers.iter().filter_map(|number| {
+        let number = number.parse().ok()?;
+        Some(transaction::read_generation(&world.cx(), &name(), number).ok()??.wanted.title())
+    });
+    let titles: Vec<String> = titles.collect();
+    let newest = titles.iter().position(|title| title == "v4").unwrap_or(titles.len());
+    let fell_back = titles[newest..].iter().any(|title| title == "v3");
+    check(with_rollback || !fell_back, || format!("an older plan replaced a newer release: {titles:?}"))?;
+    Ok(switches)
+}
+
+#[test]
+fn whatever_the_order_one_state_serves_and_the_last_word_counts() {
+    let count = std::env::var("PORTREEVE_SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(SCHEDULES);
+    let next = std::sync::atomic::AtomicU64::new(0);
+    let (switches, wrong) = (std::sync::atomic::AtomicU64::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    if seed >= count {
+                        return;
+                    }
+                    match play(seed, seed % 2 == 0) {
+                        Ok(some) => drop(switches.fetch_add(some, std::sync::atomic::Ordering::SeqCst)),
+                        Err(words) => wrong.lock().expect("nobody panicked").push(format!("seed {seed}: {words}")),
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().expect("nobody panicked");
+    println!("{count} schedules, {} changes of turn, {} wrong", switches.into_inner(), wrong.len());
+    assert!(wrong.is_empty(), "{}", wrong.iter().take(10).cloned().collect::<Vec<_>>().join("\n"));
+}
