@@ -43,11 +43,6 @@ impl RealFiles {
     pub fn authority(&self) -> Authority {
         self.writer.ground().authority()
     }
-
-    /// Removes from `directory` (and from staging) what killed processes left half-made or half-removed there.
-    pub fn sweep(&self, directory: &Path) -> Result<()> {
-        self.writer.sweep(directory)
-    }
 }
 
 impl Files for RealFiles {
@@ -118,6 +113,10 @@ impl Files for RealFiles {
 
     fn remove_tree(&self, path: &Path) -> Result<()> {
         self.writer.remove_tree(path)
+    }
+
+    fn sweep(&self, directory: &Path) -> Result<()> {
+        self.writer.sweep(directory)
     }
 
     fn raise_flag(&self, path: &Path) -> Result<()> {

@@ -174,7 +174,9 @@ pub(super) fn remove<D: Disk>(ground: &Ground<D>, path: &Path) -> Result<()> {
     });
     let (aside, ()) = aside.map_err(|errno| HostError::at("remove", path)(errno.into()))?;
     spot.sync()?;
-    remove_entry(disk, spot.directory(), &aside, &spot.parent().join(&aside))
+    remove_entry(disk, spot.directory(), &aside, &spot.parent().join(&aside))?;
+    // Or a power cut brings the hidden name back, and nobody looks for it again.
+    spot.sync()
 }
 
 /// Removes whatever `name` is: by handles, through no link, into no other file system.

@@ -8,7 +8,8 @@ use portreeve::host::{Authority, Files, FreeSpace, Ground, HostError, Lock, Resu
 use portreeve::model::{Found, Identity, Layout, Node};
 
 use crate::disk::MemoryDisk;
-use crate::machine::Machine;
+use crate::machine::{Flaw, Machine};
+use crate::site::{layout, name};
 use crate::storage::Body;
 
 #[derive(Debug)]
@@ -66,6 +67,17 @@ impl Files for MemoryFiles {
     }
 
     fn put(&self, path: &Path, node: &Node) -> Result<()> {
+        let layout = layout();
+        match self.machine.flaw.get() {
+            Flaw::LinkFirst if path == layout.active_link(&name()) && self.look(path)? == Found::Absent => {
+                let link = Node::Link(path.join("nginx.conf"));
+                self.writer.put(&layout.nginx_link(&name()), &link)?;
+            }
+            Flaw::JournalFirst if path == layout.standing(&name()) => {
+                self.writer.remove(&layout.journal().join(format!("{}.json", name().flat())))?;
+            }
+            _ => {}
+        }
         self.writer.put(path, node)
     }
 
@@ -89,6 +101,10 @@ impl Files for MemoryFiles {
 
     fn remove_tree(&self, path: &Path) -> Result<()> {
         self.writer.remove_tree(path)
+    }
+
+    fn sweep(&self, directory: &Path) -> Result<()> {
+        self.writer.sweep(directory)
     }
 
     fn raise_flag(&self, path: &Path) -> Result<()> {
