@@ -152,8 +152,8 @@ fn a_slow_build_of_dev_delays_neither_a_release_nor_a_rollback_of_pro() {
     assert!(dev_serves(&world, "v1"));
     within_one_pass(&world);
     world.host.exec_ok(&["systemctl", "start", UNIT]);
-    let second = Background::start(&world, &["agent"]);
     across_passes(&world);
+    let second = Background::start(&world, &["agent"]);
     by_command(&world);
     a_newer_commit_ends_the_build(&world);
     world.host.exec_ok(&["pkill", "-TERM", "-f", "portreeve agent"]);
