@@ -159,7 +159,7 @@ impl Progress {
             }
             Event::Repaired { env, what } => anstream::println!("{GREEN}repaired{GREEN:#} {env}: {}", safe(what)),
             Event::Note { text } => {
-                note(&if label.is_empty() { (*text).to_owned() } else { format!("{label}: {text}") })
+                note(&if label.is_empty() { (*text).to_owned() } else { format!("{label}: {text}") });
             }
             Event::Of { event, .. } => self.tell(label, event),
         }

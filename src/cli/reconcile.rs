@@ -177,7 +177,9 @@ fn not_released(name: &EnvName, title: &str, generation: u64, failure: &Failure,
     printer::error(&Fault::blocked(format!("{what}{title} {verb}: {}", failure.cause)));
     printer::sentence(&served(failure, seen, serves));
     evidence(failure);
-    failure.schema.iter().for_each(way_back);
+    if let Some(schema) = &failure.schema {
+        way_back(schema);
+    }
     if failure.kind == FailureKind::Class(FailureClass::Release) {
         printer::note("quarantined; later passes leave this content alone");
     }

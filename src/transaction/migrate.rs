@@ -99,7 +99,9 @@ pub fn migrate(
     let build = &build.on(cx);
     let env = render::command_env(cx, generation)?;
     let Pending { migrations, unwritten } = pending(build, &env)?;
-    unwritten.iter().for_each(|unwritten| warn(cx, unwritten));
+    for unwritten in &unwritten {
+        warn(cx, unwritten);
+    }
     if migrations.is_empty() {
         return Ok("nothing pending".to_owned());
     }

@@ -237,7 +237,7 @@ fn with_schema(cx: &Context<'_>, intent: &Intent, failure: Failure) -> Failure {
         return failure;
     }
     match migrate::applied(cx, &intent.env, intent.to) {
-        Ok(schema) => Failure { schema, ..failure },
+        Ok(schema) => Failure { schema: schema.map(Box::new), ..failure },
         Err(unread) => failure.with_help(format!("whether the database was migrated can't be found out: {unread}")),
     }
 }
