@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Left, Outcome, PassReport};
-use crate::model::{CommitId, EnvName, Identity, Node};
+use crate::model::{CommitId, Digest, EnvName, Identity, Node};
+use crate::plan::{self, EnvPlan};
 use crate::transaction::lock::{Place, shared};
 use crate::transaction::{Context, Failure, Phase};
 
@@ -36,8 +37,17 @@ pub struct LastPass {
 /// One environment in the last pass that concerned it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// What people call the release that was wanted; `None` while that was not known.
+    /// What people call the release that was wanted when that was known last.
     pub wants: Option<String>,
+    /// Its content.
+    #[serde(default)]
+    pub digest: Option<Digest>,
+    /// In which of its inputs it differed from what served: [`plan::differences`].
+    #[serde(default)]
+    pub changed: Vec<String>,
+    /// Whether it was known in that very pass.
+    #[serde(default)]
+    pub current: bool,
     /// Why it was left as it is; `None` when it was not.
     pub left: Option<Left>,
 }
@@ -70,6 +80,19 @@ pub(super) fn still(cx: &Context<'_>) -> Timestamp {
     looked
 }
 
+impl Seen {
+    /// What is not known in this pass is as it was known last.
+    fn of(plan: &EnvPlan, left: Option<Left>, before: Option<&Self>) -> Self {
+        let Some(wanted) = &plan.wants else {
+            let unknown = Self { wants: None, digest: None, changed: Vec::new(), current: false, left: None };
+            return Self { left, current: false, ..before.cloned().unwrap_or(unknown) };
+        };
+        let serving = plan.serves.as_ref().map(|serving| &serving.wanted);
+        let changed = serving.map(|serving| plan::differences(serving, wanted)).unwrap_or_default();
+        Self { wants: Some(wanted.title()), digest: Some(wanted.digest), changed, current: true, left }
+    }
+}
+
 impl LastPass {
     /// Reads a record; `None` for anything that this program did not write.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
@@ -86,8 +109,9 @@ impl LastPass {
                 Some(Outcome::Left(left)) => Some(left.clone()),
                 _ => None,
             };
-            (plan.name.clone(), Seen { wants: plan.wants.as_ref().map(|wanted| wanted.title()), left })
+            (plan.name.clone(), Seen::of(plan, left, self.environments.get(&plan.name)))
         });
+        let seen: Vec<_> = seen.collect();
         if late {
             let mut environments = self.environments;
             environments.extend(seen);

@@ -20,7 +20,7 @@ use super::idle::{self, Glance};
 use super::last;
 use super::outcome::{Left, Outcome};
 use super::survey::survey_at;
-use super::{App, Survey, read_standing, turn, write_standing};
+use super::{App, Survey, host_print, read_standing, settle, turn, write_standing};
 
 /// What a pass found and did.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ fn recover_all(app: &App, report: &(dyn Report + Sync)) -> Result<BTreeMap<EnvNa
 
 /// One environment, whose lock is held: its repairs, its one action.
 pub(super) fn carry_out(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
-    if let Err(failure) = repair(cx, plan, installed) {
+    if let Err(failure) = settle(cx, plan).and_then(|()| repair(cx, plan, installed)) {
         return Outcome::Failed(Box::new(failure));
     }
     let outcome = act(cx, plan, installed);
@@ -153,14 +153,8 @@ fn release(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed, wanted: &cra
         Ok(standing) => standing,
         Err(failure) => return Outcome::Failed(Box::new(failure)),
     };
-    let settled = standing.settled(wanted.digest, cx.host.clock().now()).standing;
-    if settled != standing
-        && let Err(error) = write_standing(cx, &plan.name, &settled)
-    {
-        return Outcome::Failed(Box::new(Failure::host(Phase::Recover, &error)));
-    }
     let going = Going::Forward { wanted: Box::new(wanted.clone()), why: Why::Push };
-    conclude(cx, plan, &settled, transaction::go(cx, installed, &going), wanted)
+    conclude(cx, plan, &standing, transaction::go(cx, installed, &going), wanted)
 }
 
 fn conclude(
@@ -208,6 +202,9 @@ fn after(
         digest: wanted.digest,
         generation: Some(number),
         cause: failure.cause.clone(),
+        evidence: policy::telling(&failure.log),
+        help: failure.help.clone(),
+        host: (class == policy::FailureClass::Host).then(|| host_print(cx, wanted)),
     };
     standing.after_failure(failure, cx.host.clock().now())
 }

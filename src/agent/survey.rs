@@ -11,7 +11,7 @@ use crate::transaction::lock::{Place, shared};
 use crate::transaction::{self, Context, Failure, Phase, chain};
 
 use super::want::Resolver;
-use super::{App, read_standing};
+use super::{App, read_standing, standing_here};
 
 /// A plan and what it was made from.
 #[derive(Debug)]
@@ -261,7 +261,8 @@ fn environment(
     deploy: Option<&Deploy>,
 ) -> Result<EnvPlan, Failure> {
     let installed = transaction::installed(cx, name, &moment.services)?;
-    let standing = read_standing(cx, name)?;
+    let wanted = if let Want::Wanted(wanted) = &want { Some(&**wanted) } else { None };
+    let standing = standing_here(cx, read_standing(cx, name)?, wanted);
     let want = descend(want, &installed, &standing, deploy);
     let foreign = match &want {
         Want::Wanted(wanted) => foreign(cx, &moment.listeners, wanted.env.ports, &wanted.env.user)?,

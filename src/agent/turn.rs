@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::outcome::{Left, Outcome};
 use super::pass::{Told, carry_out, left};
-use super::{App, read_standing};
+use super::{App, read_standing, standing_here};
 use crate::host::{Heeding, Lock};
 use crate::manifest::Policy;
 use crate::model::{Digest, EnvName};
@@ -145,7 +145,7 @@ fn before(cx: &Context<'_>, plan: &EnvPlan) -> Result<Option<Installed>, Failure
     drop(transaction::recover(cx, &plan.name)?);
     let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
     let installed = transaction::installed(cx, &plan.name, &services)?;
-    let standing = read_standing(cx, &plan.name)?;
+    let standing = standing_here(cx, read_standing(cx, &plan.name)?, plan.wants.as_deref());
     let serves = installed.generation.as_ref();
     let moved = serves.map(|it| it.number) != plan.serves.as_ref().map(|it| it.generation);
     let digest = serves.map(|it| it.wanted.digest);

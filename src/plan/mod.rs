@@ -1,10 +1,12 @@
 //! What to do with each environment, decided once: `plan` prints the same value that a pass executes. Pure.
 
 mod decide;
+mod differences;
 mod edits;
 mod need;
 
-pub use decide::{Decision, decide};
+pub use decide::{Decision, decide, intents_and_drift};
+pub use differences::differences;
 pub use edits::{Edited, edited, masked};
 pub use need::{Need, Row};
 

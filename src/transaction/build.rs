@@ -240,19 +240,9 @@ pub fn succeed(exit: Exit, phase: Phase, cause: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let cause = if exit.timed_out { format!("{cause}: not done in time") } else { cause.to_owned() };
-    let cause = telling(&exit.tail).map_or(cause.clone(), |line| format!("{cause}: {line}"));
+    let cause = crate::policy::telling(&exit.tail).map_or(cause.clone(), |line| format!("{cause}: {line}"));
     let class = if index_unreachable(&exit.tail) { FailureClass::Transient } else { FailureClass::Release };
     Err(Failure::new(class, phase, cause).with_log(exit.tail))
-}
-
-/// The line that tells what went wrong: the last that names an error, as Python, pip and uv write it, else the last.
-fn telling(tail: &[String]) -> Option<&str> {
-    let lines = || tail.iter().rev().map(|line| line.trim()).filter(|line| !line.is_empty());
-    let names_error = |line: &&str| {
-        let head = line.split(':').next().unwrap_or_default();
-        head.ends_with("Error") || head == "ERROR" || head == "cause"
-    };
-    lines().find(names_error).or_else(|| lines().next()).map(|line| line.strip_prefix("cause: ").unwrap_or(line))
 }
 
 /// pip, or uv, could not ask its index: the network's fault, not the release's.
@@ -270,6 +260,7 @@ fn index_unreachable(tail: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::telling;
 
     fn lines(text: &str) -> Vec<String> {
         text.lines().map(str::to_owned).collect()
@@ -283,7 +274,11 @@ mod tests {
 error: No solution found when resolving dependencies
   cause: Because x was not found in the provided package locations and you require x==1.0, we can conclude",
         );
-        assert!(telling(&nowhere).unwrap().starts_with("Because x was not found"), "{:?}", telling(&nowhere));
+        assert!(
+            crate::policy::telling(&nowhere).unwrap().starts_with("Because x was not found"),
+            "{:?}",
+            crate::policy::telling(&nowhere)
+        );
         assert!(!index_unreachable(&nowhere));
         let unreachable = lines(
             "error: Request failed after 3 retries in 8.4s

@@ -99,8 +99,8 @@ pub fn migrate(
     let build = &build.on(cx);
     let env = render::command_env(cx, generation)?;
     let Pending { migrations, unwritten } = pending(build, &env)?;
-    for unwritten in &unwritten {
-        warn(cx, unwritten);
+    for models in &unwritten {
+        warn(cx, models);
     }
     if migrations.is_empty() {
         return Ok("nothing pending".to_owned());

@@ -131,6 +131,7 @@ fn phase<T>(
     if cx.host.clock().cancelled() {
         return Err(Failure::cancelled(phase));
     }
+    cx.report.event(&Event::Working { phase, what: "" });
     let begin = cx.host.clock().monotonic();
     cx.report.event(&Event::Working { phase, what: "" });
     let result = work()?;

@@ -17,10 +17,10 @@ jitter = "0s"
 "#;
 
 /// A minute until the pass, and a release on a busy machine.
-const A_PASS: Duration = Duration::from_secs(180);
+const A_PASS: Duration = Duration::from_mins(3);
 
 /// A release, or a step of one, on a busy machine.
-const A_STEP: Duration = Duration::from_secs(60);
+const A_STEP: Duration = Duration::from_mins(1);
 
 /// Far below any of the waits that are cut short here.
 const PROMPTLY: Duration = Duration::from_secs(45);
