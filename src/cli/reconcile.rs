@@ -130,17 +130,12 @@ pub fn tell_one(name: &EnvName, outcome: &Outcome, quiet: bool) {
             printer::line(format!("{name}  {title} released after {}", printer::took(*took)));
         }
         Outcome::Removed => printer::line(format!("{name}  taken off this host; data, media, logs and backups stay")),
-<<<<<<< HEAD
-        Outcome::NotReleased { title, failure, seen, serves, .. } => {
-            not_released(name, title, failure, *seen, serves.as_deref());
-=======
         // Nothing is wrong where nobody waits for this release.
         Outcome::NotReleased { title, failure, .. } if quiet && failure.kind == FailureKind::Cancelled => {
             printer::note(&format!("{name}: {title} not released: {}", failure.cause));
         }
-        Outcome::NotReleased { title, generation, failure, seen, serves } => {
-            not_released(name, title, *generation, failure, *seen, serves.as_deref());
->>>>>>> w-conc
+        Outcome::NotReleased { title, failure, seen, serves, .. } => {
+            not_released(name, title, failure, *seen, serves.as_deref());
         }
         Outcome::Failed(failure) => {
             printer::error(&Fault { message: format!("{name}: {}", failure.cause), ..fault(failure) });

@@ -260,7 +260,6 @@ fn index_unreachable(tail: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::telling;
 
     fn lines(text: &str) -> Vec<String> {
         text.lines().map(str::to_owned).collect()
