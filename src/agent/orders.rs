@@ -109,7 +109,7 @@ pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Stri
         // Whatever recovery finds is history by now; only its failure matters here.
         drop(transaction::recover(cx, name)?);
     }
-    let services = cx.host.services().services()?;
+    let services = transaction::services_of(cx, name)?;
     let installed = transaction::installed(cx, name, &services)?;
     let standing = read_standing(cx, name)?;
     if installed.generation.is_none() && !super::known(cx)?.contains(name) {

@@ -1,4 +1,5 @@
-//! What changes files: the order of the system calls, on any disk. Every change is durable when its call returns.
+//! What changes files: the order of the system calls, on any disk. Every change is durable when its call returns
+//! or, while changes are gathered, at their end.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use rustix::io::Errno;
 
 use super::disk::{About, Disk, Onto};
 use super::ground::Ground;
-use super::handle::{give, make_directory_in, open_directory, sync, sys};
+use super::handle::{give, make_directory_in, open_directory, sys};
+use super::later::Gathering;
 use super::leftover::{Sweep, sweep};
 use super::linux::Linux;
 use super::tree::Nodes;
@@ -75,8 +77,19 @@ impl<D: Disk> Writer<D> {
             return Ok(());
         }
         give(disk, authority, &handle, path, mode, owner)?;
-        sync(disk, &handle, path)?;
-        spot.sync()
+        spot.sync_here(&handle)?;
+        spot.sync_name()
+    }
+
+    /// See [`Files::together`](super::Files::together).
+    pub fn together(&self) -> Gathering<'_, D> {
+        self.ground.gather()
+    }
+
+    /// See [`Files::sync_all`](super::Files::sync_all).
+    pub fn sync_all(&self, path: &Path) -> Result<()> {
+        let spot = self.ground.spot(path)?;
+        sys("sync", path, || spot.disk().sync_all(spot.directory()))
     }
 
     /// See [`Files::put`](super::Files::put).

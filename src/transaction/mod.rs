@@ -39,7 +39,7 @@ pub use ground::secret_fingerprint;
 pub use installer::{Installer, Tool};
 pub use journal::{Intent, JournalError};
 pub use migrate::{Applied, Migration, permit_return, recorded};
-pub use read::{expected, installed, installed_names, listing, read_generation, standing, was_refused};
+pub use read::{expected, installed, installed_names, listing, read_generation, services_of, standing, was_refused};
 pub use recover::{Recovered, committed, recover};
 pub use release::{Going, Released, fits, go};
 pub use remove::remove;

@@ -27,7 +27,7 @@ impl From<JournalError> for Failure {
 /// Ends the transaction that a killed program left open, if it did.
 pub fn recover(cx: &Context<'_>, name: &EnvName) -> Result<Recovered, Failure> {
     let Some(intent) = Intent::find(cx, name)? else { return Ok(Recovered::Clean) };
-    let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
+    let services = read::services_of(cx, name).map_err(Failure::on_host(Phase::Recover))?;
     let installed = read::installed(cx, name, &services)?;
     let recovered = if installed.active == Some(intent.to) && intent.to > 0 {
         finish(cx, &intent, &installed)?

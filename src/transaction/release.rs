@@ -164,10 +164,12 @@ fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> {
 
 fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> Result<(), Failure> {
     let wanted = &generation.wanted;
+    let together = cx.host.files().together();
     ground::ensure_includes(cx)?;
     ground::ensure_user(cx, wanted)?;
     let owners = ground::owners(cx, wanted)?;
     ground::ensure_directories(cx, wanted, owners)?;
+    together.finish().map_err(Failure::on_host(Phase::Build))?;
     room::ensure(cx, wanted)?;
     let build = Build::new(cx, wanted, owners, cx.layout.attempt_log(&generation.name, generation.number));
     phase(
@@ -190,10 +192,15 @@ fn assemble(
     owners: crate::observed::Owners,
 ) -> Result<bool, Failure> {
     let _place = lock::build(cx, generation.wanted.env.policy == Policy::Pro)?;
+    let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Build));
+    let together = files.together();
     build.tree()?;
     let rebuilt = build.venv()?;
     stage::absent(cx, &generation.name, owners)?;
+    together.finish().map_err(&fail)?;
+    let together = files.together();
     stage::permanent_links(cx, generation)?;
+    together.finish().map_err(&fail)?;
     stage::generation(cx, generation, owners)?;
     build.django(generation)?;
     Ok(rebuilt)

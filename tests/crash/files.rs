@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portreeve::host::{Authority, Files, FreeSpace, Ground, HostError, Lock, Result, Writer};
+use portreeve::host::{Authority, Files, FreeSpace, Ground, HostError, Lock, Result, Together, Writer};
 use portreeve::model::{Found, Identity, Layout, Node};
 
 use crate::disk::MemoryDisk;
@@ -97,6 +97,14 @@ impl Files for MemoryFiles {
 
     fn free_space(&self, _: &Path) -> Result<FreeSpace> {
         Ok(FreeSpace { bytes: 1 << 40, inodes: Some(1 << 30) })
+    }
+
+    fn together(&self) -> Box<dyn Together + '_> {
+        Box::new(self.writer.together())
+    }
+
+    fn sync_all(&self, path: &Path) -> Result<()> {
+        self.writer.sync_all(path)
     }
 
     fn lock(&self, _: &Path, _: Duration) -> Result<Box<dyn Lock>> {
