@@ -93,16 +93,15 @@ impl Intent {
     }
 
     /// Makes it durable that the transaction is undone, and why: whoever ends it goes back, whatever is active.
-    pub fn failing(self, cx: &Context<'_>, wanted: &Wanted, failure: &Failure) -> Result<Self, (Self, HostError)> {
+    /// The record as it is meant to be, also where the disk does not take it.
+    pub fn failing(self, cx: &Context<'_>, wanted: &Wanted, failure: &Failure) -> (Self, Result<(), HostError>) {
         let failed = Verdict::of(cx, wanted, failure);
         if failed.is_none() {
-            return Ok(self);
+            return (self, Ok(()));
         }
         let next = Self { failed, ..self };
-        match next.write(cx) {
-            Ok(()) => Ok(next),
-            Err(error) => Err((next, error)),
-        }
+        let written = next.write(cx);
+        (next, written)
     }
 
     fn write(&self, cx: &Context<'_>) -> Result<(), HostError> {
