@@ -1,6 +1,10 @@
 //! What the last pass saw, for `portreeve status`, which asks no network: `/run/portreeve/last-pass.json`. Gone after a reboot.
+//!
+//! An idle pass saw the same again, and only the time is new: it is written beside, so that this costs the same however many
+//! environments there are.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -54,8 +58,22 @@ pub struct Seen {
 
 /// Reads the record; none, or a damaged one, is an empty one.
 pub fn read_last_pass(cx: &Context<'_>) -> LastPass {
-    let bytes = cx.host.files().read(&cx.layout.last_pass(), LIMIT).ok().flatten();
-    bytes.and_then(|bytes| LastPass::parse(&bytes)).unwrap_or_default()
+    let read = |path: &Path| cx.host.files().read(path, LIMIT).ok().flatten();
+    let last = read(&cx.layout.last_pass()).and_then(|bytes| LastPass::parse(&bytes)).unwrap_or_default();
+    let look = read(&cx.layout.last_look()).and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
+    match look {
+        Some(look) => again(last, look),
+        None => last,
+    }
+}
+
+/// The same, seen again at `look`, unless a pass with more to say has been since.
+fn again(last: LastPass, look: Timestamp) -> LastPass {
+    if last.at.is_none_or(|at| at < look) {
+        LastPass { at: Some(look), fetched: Some(look), trouble: None, ..last }
+    } else {
+        last
+    }
 }
 
 /// Adds a pass that looked at the repository at `looked`. `whole`: it was over all environments.
@@ -72,12 +90,8 @@ pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp,
 /// matter.
 pub(super) fn still(cx: &Context<'_>) -> Timestamp {
     let looked = cx.host.clock().now();
-    let now = Some(looked);
-    let again = LastPass { format: FORMAT, at: now, fetched: now, trouble: None, ..read_last_pass(cx) };
-    if let Ok(bytes) = serde_json::to_vec(&again) {
-        let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
-        cx.host.files().put(&cx.layout.last_pass(), &node).ok();
-    }
+    let node = Node::File { bytes: looked.to_string().into_bytes(), mode: 0o600, owner: Identity::ROOT };
+    cx.host.files().put(&cx.layout.last_look(), &node).ok();
     looked
 }
 
@@ -151,6 +165,7 @@ mod tests {
             repairs: Vec::new(),
             respected: Vec::new(),
             moved: None,
+            warm: None,
         };
         let plan = Plan { tip: None, environments: vec![plan("bakery/dev"), plan("bakery/pro")] };
         let (commit, manifests, trouble, notify) = (None, None, None, None);
@@ -172,5 +187,15 @@ mod tests {
         let both = second.after(&report(Outcome::Repaired, stale), at(60), true);
         assert_eq!(both.at, Some(at(120)));
         assert_eq!((left(&both, "bakery/dev"), left(&both, "bakery/pro")), (None, None));
+    }
+
+    #[test]
+    fn the_later_of_two_looks_counts() {
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let trouble = Some("no network".to_owned());
+        let last = LastPass { at: at(5), fetched: at(3), trouble: trouble.clone(), ..LastPass::default() };
+        let later = again(last.clone(), at(7).unwrap());
+        assert_eq!((later.at, later.fetched, later.trouble), (at(7), at(7), None));
+        assert_eq!(again(last.clone(), at(4).unwrap()), last);
     }
 }

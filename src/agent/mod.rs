@@ -23,6 +23,7 @@ mod troubles;
 mod turn;
 mod want;
 
+pub use crate::transaction::{standing as read_standing, write_standing};
 pub use adopt::{AdoptError, Adopted, adopt};
 pub use app::{App, AppError, Surroundings};
 pub use chronicle::past;
@@ -33,7 +34,7 @@ pub use orders::{Given, Order, OrderError, Target, carry_out};
 pub use outcome::{Left, Outcome, worst};
 pub use pass::{PassReport, Told, pass, pass_telling};
 pub use preview::{Commits, Migrations, Preview, Previews, manifests, preview};
-pub use standing::{host_print, read_standing, settle, standing_here, write_standing};
+pub use standing::{settle, standing_here};
 pub use survey::{Survey, Trouble, deploy_tree, survey};
 pub use tell::{mute, tell};
 pub use troubles::{Troubles, Unread, read_troubles};

@@ -109,7 +109,7 @@ pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Stri
         // Whatever recovery finds is history by now; only its failure matters here.
         drop(transaction::recover(cx, name)?);
     }
-    let services = cx.host.services().services()?;
+    let services = transaction::services_of(cx, name)?;
     let installed = transaction::installed(cx, name, &services)?;
     let standing = read_standing(cx, name)?;
     if installed.generation.is_none() && !super::known(cx)?.contains(name) {
@@ -235,23 +235,18 @@ impl Ordered<'_> {
         transaction::permit_return(self.cx, self.name, &target, self.installed.newest)?;
         let excludes = self.excluded(&target)?;
         let (pinned, left) = (target.number, Some(self.serving()?.wanted.title()));
-        self.go_back(HoldKind::RolledBack { pinned, excludes, until, left }, target.wanted.digest)?;
+        let hold = self.hold(HoldKind::RolledBack { pinned, excludes, until, left });
+        let after = self.standing.rolled_back(hold, target.wanted.digest);
+        let order = transaction::Ordered { before: self.standing.clone(), after };
         let going = if transaction::fits(&self.installed, &target) {
             Going::Back(Box::new(target.clone()))
         } else {
             Going::Forward { wanted: Box::new(target.wanted.clone()), why: Why::Rollback(target.number) }
         };
-        match transaction::go(self.cx, &self.installed, &going) {
+        match transaction::go_by_order(self.cx, &self.installed, &going, &order) {
             Released::Kept { .. } => Ok(format!("{} serves again; later passes leave it there", target.wanted.title())),
-            Released::Refused { failure, .. } => {
-                self.write(&self.standing)?;
-                Err(OrderError::Failed(*failure))
-            }
+            Released::Refused { failure, .. } => Err(OrderError::Failed(*failure)),
         }
-    }
-
-    fn go_back(&self, kind: HoldKind, to: Digest) -> Result<(), OrderError> {
-        self.write(&self.standing.rolled_back(self.hold(kind), to))
     }
 
     /// What served, and what was tried since: neither may come back by itself.
@@ -273,7 +268,8 @@ impl Ordered<'_> {
     fn stay(&self, until: Until) -> Result<String, OrderError> {
         let serving = self.serving()?;
         let (pinned, excludes, left) = (serving.number, self.excluded(serving)?, self.left_behind()?);
-        self.go_back(HoldKind::RolledBack { pinned, excludes, until, left }, serving.wanted.digest)?;
+        let hold = self.hold(HoldKind::RolledBack { pinned, excludes, until, left });
+        self.write(&self.standing.rolled_back(hold, serving.wanted.digest))?;
         Ok(format!("{} serves again already; later passes leave it there", serving.wanted.title()))
     }
 

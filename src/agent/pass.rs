@@ -13,7 +13,7 @@ use crate::plan::{Action, EnvPlan};
 use crate::policy;
 use crate::resource;
 use crate::transaction::lock::{LockError, Place, lock, shared};
-use crate::transaction::{self, Context, Event, Failure, FailureKind, Going, Phase, Released, Report, chain};
+use crate::transaction::{self, Context, Event, Failure, FailureKind, Going, Phase, Released, Report};
 
 use super::chronicle;
 use super::floor;
@@ -21,7 +21,7 @@ use super::idle::{self, Glance};
 use super::last;
 use super::outcome::{Left, Outcome};
 use super::survey::survey_at;
-use super::{App, Survey, host_print, read_standing, settle, turn, write_standing};
+use super::{App, Survey, settle, turn};
 
 /// What a pass found and did.
 #[derive(Debug)]
@@ -92,6 +92,7 @@ fn raise_floor(cx: &Context<'_>, survey: &Survey) {
 /// Ends what killed programs left. What somebody is at work on was not left.
 fn recover_all(app: &App, report: &(dyn Report + Sync)) -> Result<BTreeMap<EnvName, Outcome>, Failure> {
     let cx = app.context(report);
+    transaction::tidy(&cx);
     let names = cx.host.files().list(&cx.layout.journal()).map_err(Failure::on_host(Phase::Recover))?;
     let names = names.iter().filter_map(|name| EnvName::parse_flat(name.strip_suffix(".json")?).ok());
     Ok(turn::side_by_side(
@@ -177,64 +178,22 @@ pub(super) fn left(action: &Action) -> Left {
 }
 
 fn release(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed, wanted: &crate::desired::Wanted) -> Outcome {
-    let standing = match read_standing(cx, &plan.name) {
-        Ok(standing) => standing,
-        Err(failure) => return Outcome::Failed(Box::new(failure)),
-    };
     let going = Going::Forward { wanted: Box::new(wanted.clone()), why: Why::Push };
-    conclude(cx, plan, &standing, transaction::go(cx, installed, &going), wanted)
+    concluded(cx, plan, transaction::go(cx, installed, &going), wanted.title())
 }
 
-fn conclude(
-    cx: &Context<'_>,
-    plan: &EnvPlan,
-    standing: &policy::Standing,
-    released: Released,
-    wanted: &crate::desired::Wanted,
-) -> Outcome {
-    let title = wanted.title();
-    let (next, outcome) = match released {
-        Released::Kept { generation, took } => {
-            let outcome = Outcome::Released { title, generation: generation.number, took };
-            (standing.after_success(generation.wanted.digest), outcome)
-        }
+/// What became of it; the transaction has made that durable by itself.
+fn concluded(cx: &Context<'_>, plan: &EnvPlan, released: Released, title: String) -> Outcome {
+    match released {
+        Released::Kept { generation, took } => Outcome::Released { title, generation: generation.number, took },
         Released::Refused { number, mut failure, seen } => {
             if failure.kind == FailureKind::Cancelled {
                 failure.cause = turn::given_way(cx, &plan.name).unwrap_or(failure.cause);
             }
-            let next = after(standing, wanted, number, &failure, cx);
             let serves = plan.serves.as_ref().map(|serving| serving.title.clone());
-            (next, Outcome::NotReleased { title, generation: number, failure, seen, serves })
+            Outcome::NotReleased { title, generation: number, failure, seen, serves }
         }
-    };
-    if next != *standing
-        && let Err(error) = write_standing(cx, &plan.name, &next)
-    {
-        let text = format!("what happened could not be remembered: {}", chain(&error));
-        cx.report.event(&Event::Note { text: &text });
     }
-    outcome
-}
-
-fn after(
-    standing: &policy::Standing,
-    wanted: &crate::desired::Wanted,
-    number: u64,
-    failure: &Failure,
-    cx: &Context<'_>,
-) -> policy::Standing {
-    let FailureKind::Class(class) = failure.kind else { return standing.clone() };
-    let failure = policy::Failure {
-        class,
-        phase: failure.phase,
-        digest: wanted.digest,
-        generation: Some(number),
-        cause: failure.cause.clone(),
-        evidence: policy::telling(&failure.log),
-        help: failure.help.clone(),
-        host: (class == policy::FailureClass::Host).then(|| host_print(cx, wanted)),
-    };
-    standing.after_failure(failure, cx.host.clock().now())
 }
 
 /// Writes what happened into the history; a history that can't be written never fails a release.

@@ -148,7 +148,16 @@ pub(super) fn survey_at(
 /// An environment that can't be looked at keeps no other from being.
 fn unreadable(name: EnvName, cause: String) -> EnvPlan {
     let action = Action::Blocked(cause);
-    EnvPlan { name, serves: None, wants: None, action, repairs: Vec::new(), respected: Vec::new(), moved: None }
+    EnvPlan {
+        name,
+        serves: None,
+        wants: None,
+        action,
+        repairs: Vec::new(),
+        respected: Vec::new(),
+        moved: None,
+        warm: None,
+    }
 }
 
 /// What the repository asks for. Mirrors are written by one program at a time, and nothing else is waited for meanwhile.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::desired::{Interpreter, Wanted, WantedInput};
@@ -20,7 +21,7 @@ const INCLUDE_DEPTH: u32 = 5;
 /// No requirements file is larger.
 const REQUIREMENTS: u64 = 1024 * 1024;
 
-/// Resolves the environments of one pass; each repository is looked at once.
+/// Resolves the environments of one pass; each repository is looked at once, and each mirror opened once.
 pub struct Resolver<'a> {
     app: &'a App,
     cx: &'a Context<'a>,
@@ -28,6 +29,7 @@ pub struct Resolver<'a> {
     refs: BTreeMap<String, Result<Refs, Want>>,
     /// Tags that are not where they were when they were released, in words.
     moved: BTreeMap<EnvName, String>,
+    mirrors: BTreeMap<String, Rc<Objects>>,
     pythons: BTreeMap<Option<String>, Option<Interpreter>>,
 }
 
@@ -40,7 +42,15 @@ impl<'a> Resolver<'a> {
         }
         names.retain(|_, names| !names.is_empty());
         let refs = look_at_all(&app.git, app.local, &names);
-        Self { app, cx, deploy_commit, refs, moved: BTreeMap::new(), pythons: BTreeMap::new() }
+        Self {
+            app,
+            cx,
+            deploy_commit,
+            refs,
+            moved: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
+            pythons: BTreeMap::new(),
+        }
     }
 
     /// Tags that are not where they were when they were released, in words; and what was found in each repository.
@@ -76,7 +86,7 @@ impl<'a> Resolver<'a> {
         }))
     }
 
-    fn commit(&mut self, env: &Environment, address: &Address) -> Result<(CommitId, Objects), Want> {
+    fn commit(&mut self, env: &Environment, address: &Address) -> Result<(CommitId, Rc<Objects>), Want> {
         let known = Known::of(self.cx, env).map_err(|failure| Want::Unusable(failure.cause))?;
         let resolved = match (self.resolve(env, address), &known.released) {
             // The server need not be asked: a tag stays where it was.
@@ -85,20 +95,33 @@ impl<'a> Resolver<'a> {
             }
             (resolved, _) => self.pinned(env, &known, resolved?),
         };
-        let mirror = Mirror::new(self.app.layout.source_clone(&env.source), address.clone());
-        let wanted = match &resolved.via {
-            Via::Tag(name) if !is_here(&mirror, &resolved.commit) => source::Wanted::Tag(name.clone()),
-            Via::Branch(name) if !is_here(&mirror, &resolved.commit) => source::Wanted::Branch(name.clone()),
-            Via::Tag(_) | Via::Branch(_) | Via::Commit => source::Wanted::Commit(resolved.commit.clone()),
-        };
-        let fetched = mirror.fetch(&self.app.git, &[wanted]).map_err(|error| unreachable(&error))?;
-        let objects = mirror.objects().map_err(|error| unreachable(&error))?;
-        let commit = fetched.into_iter().next().unwrap_or(resolved.commit);
+        let (commit, objects) = self.fetched(env, address, &resolved)?;
         if let (Via::Branch(branch), Some(released)) = (&resolved.via, &known.released) {
             let followed = objects.follow(released, &commit, env.policy, known.accepted.as_ref());
             followed.map_err(|refusal| rewritten(env, &refusal, branch, &objects))?;
         }
         Ok((commit, objects))
+    }
+
+    fn fetched(
+        &mut self,
+        env: &Environment,
+        address: &Address,
+        resolved: &Resolved,
+    ) -> Result<(CommitId, Rc<Objects>), Want> {
+        let mirror = Mirror::new(self.app.layout.source_clone(&env.source), address.clone());
+        if let Some(objects) = self.holding(&env.source, &mirror, &resolved.commit) {
+            return Ok((resolved.commit.clone(), objects));
+        }
+        let wanted = match &resolved.via {
+            Via::Tag(name) => source::Wanted::Tag(name.clone()),
+            Via::Branch(name) => source::Wanted::Branch(name.clone()),
+            Via::Commit => source::Wanted::Commit(resolved.commit.clone()),
+        };
+        let fetched = mirror.fetch(&self.app.git, &[wanted]).map_err(|error| unreachable(&error))?;
+        let objects = Rc::new(mirror.objects().map_err(|error| unreachable(&error))?);
+        self.mirrors.insert(env.source.clone(), Rc::clone(&objects));
+        Ok((fetched.into_iter().next().unwrap_or_else(|| resolved.commit.clone()), objects))
     }
 
     fn resolve(&self, env: &Environment, address: &Address) -> Result<Resolved, Want> {
@@ -127,6 +150,16 @@ impl<'a> Resolver<'a> {
                 Resolved { commit: moved.was, via: Via::Commit }
             }
         }
+    }
+
+    /// The mirror's objects, when the commit is among them.
+    fn holding(&mut self, source: &str, mirror: &Mirror, commit: &CommitId) -> Option<Rc<Objects>> {
+        let objects = match self.mirrors.get(source) {
+            Some(objects) => Rc::clone(objects),
+            None => Rc::new(mirror.objects().ok()?),
+        };
+        self.mirrors.insert(source.to_owned(), Rc::clone(&objects));
+        objects.contains(commit).then_some(objects)
     }
 
     fn python(&mut self, python: &Python) -> Result<Interpreter, Want> {
@@ -176,10 +209,6 @@ pub fn is_pinned(env: &Environment) -> bool {
 fn rewritten(env: &Environment, refusal: &Refusal, branch: &str, objects: &Objects) -> Want {
     let info = objects.commit_info(&refusal.tip).ok();
     Want::Diverged(diverged(&env.name, refusal, &format!("{branch} of {}", env.source), info.as_ref()))
-}
-
-fn is_here(mirror: &Mirror, commit: &CommitId) -> bool {
-    mirror.objects().is_ok_and(|objects| objects.contains(commit))
 }
 
 /// One look at each repository, side by side: one that is stalled keeps no other waiting.

@@ -20,7 +20,7 @@ use super::ground::Ground;
 use super::handle::sys;
 use super::tree::Nodes;
 use super::write::Writer;
-use super::{Authority, Clock, Files, Found, FreeSpace, HostError, Lock, Node, RealClock, Result, lock};
+use super::{Authority, Clock, Files, Found, FreeSpace, HostError, Lock, Node, RealClock, Result, Together, lock};
 use crate::model::{Digest, Identity, Layout};
 
 /// No file of ours is larger.
@@ -42,11 +42,6 @@ impl RealFiles {
     /// What may be done to owners.
     pub fn authority(&self) -> Authority {
         self.writer.ground().authority()
-    }
-
-    /// Removes from `directory` (and from staging) what killed processes left half-made or half-removed there.
-    pub fn sweep(&self, directory: &Path) -> Result<()> {
-        self.writer.sweep(directory)
     }
 }
 
@@ -120,6 +115,10 @@ impl Files for RealFiles {
         self.writer.remove_tree(path)
     }
 
+    fn sweep(&self, directory: &Path) -> Result<()> {
+        self.writer.sweep(directory)
+    }
+
     fn raise_flag(&self, path: &Path) -> Result<()> {
         self.writer.raise_flag(path)
     }
@@ -172,6 +171,14 @@ impl Files for RealFiles {
                 Ok(format!("{}.{}.{}.{times:?}", about.dev(), about.ino(), about.len()))
             }
         }
+    }
+
+    fn together(&self) -> Box<dyn Together + '_> {
+        Box::new(self.writer.together())
+    }
+
+    fn sync_all(&self, path: &Path) -> Result<()> {
+        self.writer.sync_all(path)
     }
 
     fn lock(&self, path: &Path, wait: Duration) -> Result<Box<dyn Lock>> {

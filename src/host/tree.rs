@@ -50,7 +50,7 @@ pub(super) fn make<D: Disk>(
 fn settle<D: Disk>(spot: &Spot<D>, name: &OsStr) -> Result<()> {
     let (from, to) = ((spot.directory(), name), (spot.directory(), spot.name()));
     sys("make", &spot.path(), || spot.disk().rename(from, to, Onto::Nothing))?;
-    spot.sync()
+    spot.sync_name()
 }
 
 fn grow<D: Disk>(
@@ -174,7 +174,9 @@ pub(super) fn remove<D: Disk>(ground: &Ground<D>, path: &Path) -> Result<()> {
     });
     let (aside, ()) = aside.map_err(|errno| HostError::at("remove", path)(errno.into()))?;
     spot.sync()?;
-    remove_entry(disk, spot.directory(), &aside, &spot.parent().join(&aside))
+    remove_entry(disk, spot.directory(), &aside, &spot.parent().join(&aside))?;
+    // Or a power cut brings the hidden name back, and nobody looks for it again.
+    spot.sync()
 }
 
 /// Removes whatever `name` is: by handles, through no link, into no other file system.

@@ -40,15 +40,8 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
         wanted: generation.wanted.clone(),
     });
     let (respected, repairs) = intents_and_drift(installed);
-    let mut plan = EnvPlan {
-        name: installed.name.clone(),
-        serves,
-        wants: None,
-        action: Action::Nothing,
-        repairs,
-        respected,
-        moved,
-    };
+    let (name, warm) = (installed.name.clone(), installed.warm_slot());
+    let mut plan = EnvPlan { name, serves, wants: None, action: Action::Nothing, repairs, respected, moved, warm };
     if let Some(words) = stopped_or_suspended(standing, now) {
         plan.action = words;
         plan.repairs.clear();

@@ -11,7 +11,7 @@ pub use edits::{Edited, edited, masked};
 pub use need::{Need, Row};
 
 use crate::desired::Wanted;
-use crate::model::{CommitId, EnvName};
+use crate::model::{CommitId, EnvName, Slot};
 use crate::observed::Drift;
 
 /// What the repository asks of an environment, as far as that could be found out.
@@ -49,6 +49,8 @@ pub struct EnvPlan {
     pub respected: Vec<String>,
     /// Its tag is on another commit than the one that was released by that name, in words. The other is not followed.
     pub moved: Option<String>,
+    /// The slot that stays up after a release, until its time has come.
+    pub warm: Option<Slot>,
 }
 
 /// What serves.

@@ -76,6 +76,8 @@ impl<'a> Build<'a> {
             let _already_failing = self.clear(&venv);
             return Err(failure);
         }
+        // pip syncs nothing, and after a power cut the mark would vouch for what is not there.
+        files.sync_all(&venv).map_err(&fail)?;
         files.put(&complete, &Node::File { bytes: Vec::new(), mode: 0o644, owner: self.owners.root }).map_err(&fail)?;
         Ok(true)
     }
@@ -129,7 +131,8 @@ impl<'a> Build<'a> {
             self.manage(&env, &["collectstatic", "--noinput", "-v", "0"], "collectstatic failed")?;
             statics::remember(self.cx, generation, &self.paths)?;
         }
-        Ok(())
+        // Nor do these; and the release may be the one that serves after a power cut.
+        self.cx.host.files().sync_all(&self.paths.home()).map_err(Failure::on_host(Phase::Build))
     }
 
     /// Only where the tree holds messages: Django's command fails without any, and needs gettext on the host.

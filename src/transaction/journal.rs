@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::verdict::Verdict;
 use super::{Context, Failure, Phase};
+use crate::desired::Wanted;
 use crate::host::HostError;
 use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node, Slot};
+use crate::policy::Standing;
 
 /// Why a journal was not understood.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,15 @@ pub struct Intent {
     /// When it began.
     #[serde(default)]
     pub at: Option<Timestamp>,
+    /// The repository asked for it: what becomes of it is remembered.
+    #[serde(default)]
+    pub asked: bool,
+    /// Why it is being undone, from the moment that this is known.
+    #[serde(default)]
+    pub failed: Option<Verdict>,
+    /// The environment's record as it was before the order that this carries out; `None`: nobody gave one.
+    #[serde(default)]
+    pub before: Option<Standing>,
 }
 
 impl Intent {
@@ -76,11 +88,26 @@ impl Intent {
 
     /// Makes the intent durable.
     pub fn open(&self, cx: &Context<'_>) -> Result<(), Failure> {
+        let made = cx.host.files().make_directory(&cx.layout.journal(), 0o700, Identity::ROOT);
+        made.and_then(|()| self.write(cx)).map_err(Failure::on_host(Phase::Recover))
+    }
+
+    /// Makes it durable that the transaction is undone, and why: whoever ends it goes back, whatever is active.
+    /// The record as it is meant to be, also where the disk does not take it.
+    pub fn failing(self, cx: &Context<'_>, wanted: &Wanted, failure: &Failure) -> (Self, Result<(), HostError>) {
+        let failed = Verdict::of(cx, wanted, failure);
+        if failed.is_none() {
+            return (self, Ok(()));
+        }
+        let next = Self { failed, ..self };
+        let written = next.write(cx);
+        (next, written)
+    }
+
+    fn write(&self, cx: &Context<'_>) -> Result<(), HostError> {
         let bytes = serde_json::to_vec(self).unwrap_or_default();
         let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
-        let files = cx.host.files();
-        files.make_directory(&cx.layout.journal(), 0o700, Identity::ROOT).map_err(Failure::on_host(Phase::Recover))?;
-        files.put(&Self::path(cx, &self.env), &node).map_err(Failure::on_host(Phase::Recover))
+        cx.host.files().put(&Self::path(cx, &self.env), &node)
     }
 
     /// Ends the transaction, however it went.

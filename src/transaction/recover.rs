@@ -1,6 +1,10 @@
 //! Ends what a killed program left: forward when it had committed, back when it had not.
 
+use std::path::PathBuf;
+
+use super::verdict::{self, End};
 use super::{Context, Event, Failure, FailureKind, Intent, JournalError, Phase, commit, read, slot};
+use crate::desired::{Generation, Wanted};
 use crate::host::Heeding;
 use crate::model::{EnvName, Found, GenerationNumber, Identity, Node};
 use crate::observed::Installed;
@@ -27,15 +31,13 @@ impl From<JournalError> for Failure {
 /// Ends the transaction that a killed program left open, if it did.
 pub fn recover(cx: &Context<'_>, name: &EnvName) -> Result<Recovered, Failure> {
     let Some(intent) = Intent::find(cx, name)? else { return Ok(Recovered::Clean) };
-    let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
+    let services = read::services_of(cx, name).map_err(Failure::on_host(Phase::Recover))?;
     let installed = read::installed(cx, name, &services)?;
-    let recovered = if installed.active == Some(intent.to) && intent.to > 0 {
-        finish(cx, &intent, &installed)?
-    } else {
-        back(cx, &intent)?;
-        Recovered::Undone(intent.to)
+    let committed = installed.active == Some(intent.to) && intent.to > 0 && intent.failed.is_none();
+    let recovered = match &installed.generation {
+        Some(generation) if committed => finish(cx, intent, generation, &installed)?,
+        _ => undo(cx, &intent)?,
     };
-    intent.close(cx).map_err(Failure::on_host(Phase::Recover))?;
     cx.report.event(&Event::Note { text: &format!("{name}: an interrupted release was {}", words(&recovered)) });
     Ok(recovered)
 }
@@ -49,21 +51,71 @@ fn words(recovered: &Recovered) -> &'static str {
 }
 
 /// The commit had happened: the effects again, and the same verdict that the release would have got.
-fn finish(cx: &Context<'_>, intent: &Intent, installed: &Installed) -> Result<Recovered, Failure> {
-    let Some(generation) = &installed.generation else {
-        back(cx, intent)?;
-        return Ok(Recovered::Undone(intent.to));
-    };
-    match resume(cx, generation) {
+fn finish(
+    cx: &Context<'_>,
+    intent: Intent,
+    generation: &Generation,
+    installed: &Installed,
+) -> Result<Recovered, Failure> {
+    match resume(cx, generation).and_then(|()| commit::verify(cx, generation)) {
         Ok(()) => {
             super::retire::after_release(cx, generation, installed);
+            sweep_trees(cx, generation);
+            close(cx, &intent, End::Kept)?;
             Ok(Recovered::Finished(intent.to))
         }
-        // Nothing is known of it yet; the journal stays open.
+        // Nothing is wrong with it: the next pass goes on here.
         Err(failure) if failure.kind == FailureKind::Cancelled => Err(failure),
-        Err(_) => {
-            back(cx, intent)?;
-            Ok(Recovered::Undone(intent.to))
+        Err(failure) => undo(cx, &noted(cx, intent, &generation.wanted, &failure)),
+    }
+}
+
+/// The intent with its failure; where the disk does not take it, the failure still counts for as long as we live.
+pub fn noted(cx: &Context<'_>, intent: Intent, wanted: &Wanted, failure: &Failure) -> Intent {
+    let (intent, written) = intent.failing(cx, wanted, failure);
+    if let Err(error) = written {
+        let text = format!("why it failed is not in the journal: {}", super::chain(&error));
+        cx.report.event(&Event::Note { text: &text });
+    }
+    intent
+}
+
+fn undo(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
+    back(cx, intent)?;
+    if let Some(attempt) = read::read_generation(cx, &intent.env, intent.to)? {
+        if let Some(failed) = &intent.failed {
+            super::prune::after(cx, &attempt.wanted, failed.class != FailureClass::Release);
+        }
+        sweep_trees(cx, &attempt);
+    }
+    close(cx, intent, End::Undone)?;
+    Ok(Recovered::Undone(intent.to))
+}
+
+/// The end: what is to be remembered, and only then the journal, so that a kill between them is made up for.
+pub fn close(cx: &Context<'_>, intent: &Intent, end: End) -> Result<(), Failure> {
+    verdict::remember(cx, intent, end)?;
+    let (generations, runtime) = (cx.layout.env_generations(&intent.env), cx.layout.env_runtime(&intent.env));
+    sweep(cx, &[generations, runtime]);
+    intent.close(cx).map_err(Failure::on_host(Phase::Recover))
+}
+
+/// Removes what killed programs left half-made in the directories where releases are built.
+pub fn sweep_trees(cx: &Context<'_>, generation: &Generation) {
+    let paths = cx.paths(&generation.wanted);
+    sweep(cx, &[paths.releases(), paths.venvs(), paths.home()]);
+}
+
+/// Removes what killed programs left half-made where every file is made first.
+pub fn tidy(cx: &Context<'_>) {
+    sweep(cx, &[cx.layout.journal()]);
+}
+
+/// Hidden, and read by nobody: what can't be removed is only told.
+fn sweep(cx: &Context<'_>, directories: &[PathBuf]) {
+    for directory in directories {
+        if let Err(error) = cx.host.files().sweep(directory) {
+            cx.report.event(&Event::Note { text: &format!("a killed run's files stay: {}", super::chain(&error)) });
         }
     }
 }
@@ -78,7 +130,7 @@ pub fn committed(cx: &Context<'_>, name: &EnvName) -> Result<bool, Failure> {
 }
 
 /// Issues the effects of an active generation again. Each of them does nothing where it is true already.
-pub fn resume(cx: &Context<'_>, generation: &crate::desired::Generation) -> Result<(), Failure> {
+pub fn resume(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     slot::write_unit(cx, generation)?;
     let id = slot::id(&generation.name, generation.slot);
     cx.host.services().refresh(std::slice::from_ref(&id)).map_err(Failure::on_host(Phase::Recover))?;
@@ -133,7 +185,7 @@ fn refuse(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
 }
 
 /// The generation that serves again: its slot may have died meanwhile, and traffic may have moved.
-fn restore(cx: &Context<'_>, generation: &crate::desired::Generation) -> Result<(), Failure> {
+fn restore(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     let id = slot::id(&generation.name, generation.slot);
     let running = cx.host.services().service(&id).map_err(Failure::on_host(Phase::Recover))?;
     let runs = running.is_some_and(|service| service.activity == crate::model::Activity::Active);

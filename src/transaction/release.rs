@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use super::build::Build;
+use super::verdict::End;
 use super::{
-    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, lock, migrate, prune, room, slot, stage,
-    validate,
+    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, lock, migrate, prune, recover, room, slot,
+    stage, validate,
 };
 use crate::desired::{Generation, Wanted, Why};
 use crate::host::HostError;
 use crate::manifest::Policy;
 use crate::model::{GenerationNumber, Identity, Node, Slot};
 use crate::observed::Installed;
-use crate::policy::FailureClass;
+use crate::policy::{FailureClass, Standing};
 
 /// Longest log of a build that is kept whole.
 const LOG_LIMIT: u64 = 16 * 1024 * 1024;
@@ -55,11 +56,34 @@ pub enum Released {
 
 /// Moves one environment. Its lock is held and nothing is left of an earlier transaction.
 pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
+    travel(cx, installed, going, None)
+}
+
+/// The same by an order, after which the environment stands as `order.after` says: from the beginning, so that no pass moves it
+/// again once it is there. Where the order is not carried out, `order.before` stands again, whoever ends it.
+pub fn go_by_order(cx: &Context<'_>, installed: &Installed, going: &Going, order: &Ordered) -> Released {
+    travel(cx, installed, going, Some(order))
+}
+
+/// What an order changes beside what serves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ordered {
+    /// The environment's record as it is.
+    pub before: Standing,
+    /// As it is to be.
+    pub after: Standing,
+}
+
+fn travel(cx: &Context<'_>, installed: &Installed, going: &Going, order: Option<&Ordered>) -> Released {
     let generation = match going {
         Going::Forward { wanted, why } => numbered(cx, installed, wanted, why.clone()),
         Going::Back(generation) => (**generation).clone(),
     };
-    let intent = intent(cx, installed, &generation);
+    let intent = Intent {
+        asked: is_asked(going),
+        before: order.map(|order| order.before.clone()),
+        ..intent(cx, installed, &generation)
+    };
     let refused =
         |failure: Failure, seen| Released::Refused { number: generation.number, failure: Box::new(failure), seen };
     announce(cx, installed, &generation);
@@ -67,8 +91,12 @@ pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
         return refused(failure, false);
     }
     let started = cx.host.clock().monotonic();
+    let ordered = order.map_or(Ok(()), |order| super::write_standing(cx, &generation.name, &order.after));
+    if let Err(error) = ordered {
+        return refused(undo(cx, intent, &generation, Failure::host(Phase::Recover, &error)), false);
+    }
     if let Err(failure) = candidate(cx, installed, going, &generation) {
-        return refused(undo(cx, &intent, &generation, failure), false);
+        return refused(undo(cx, intent, &generation, failure), false);
     }
     match commit_and_verify(cx, &generation) {
         Ok(()) => settle(cx, &intent, &generation, installed),
@@ -78,7 +106,7 @@ pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
         }
         Err(failure) => {
             let seen = failure.kind != FailureKind::Cancelled;
-            return refused(undo(cx, &intent, &generation, failure), seen);
+            return refused(undo(cx, intent, &generation, failure), seen);
         }
     }
     Released::Kept { generation: Box::new(generation), took: cx.host.clock().monotonic().saturating_sub(started) }
@@ -86,7 +114,8 @@ pub fn go(cx: &Context<'_>, installed: &Installed, going: &Going) -> Released {
 
 fn settle(cx: &Context<'_>, intent: &Intent, generation: &Generation, installed: &Installed) {
     super::retire::after_release(cx, generation, installed);
-    if let Err(error) = intent.close(cx) {
+    recover::sweep_trees(cx, generation);
+    if let Err(error) = recover::close(cx, intent, End::Kept) {
         cx.report.event(&Event::Note { text: &format!("the journal stays open until the next pass: {error}") });
     }
 }
@@ -107,6 +136,17 @@ fn intent(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> I
         slot_before: installed.slots.get(&generation.slot).copied(),
         digest: Some(generation.wanted.digest),
         at: Some(cx.host.clock().now()),
+        asked: false,
+        failed: None,
+        before: None,
+    }
+}
+
+/// Only of what the repository asks for the fate is remembered, not of what a person does.
+fn is_asked(going: &Going) -> bool {
+    match going {
+        Going::Forward { why, .. } => *why == Why::Push,
+        Going::Back(_) => false,
     }
 }
 
@@ -164,10 +204,12 @@ fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> {
 
 fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> Result<(), Failure> {
     let wanted = &generation.wanted;
+    let together = cx.host.files().together();
     ground::ensure_includes(cx)?;
     ground::ensure_user(cx, wanted)?;
     let owners = ground::owners(cx, wanted)?;
     ground::ensure_directories(cx, wanted, owners)?;
+    together.finish().map_err(Failure::on_host(Phase::Build))?;
     room::ensure(cx, wanted)?;
     let build = Build::new(cx, wanted, owners, cx.layout.attempt_log(&generation.name, generation.number));
     phase(
@@ -190,10 +232,15 @@ fn assemble(
     owners: crate::observed::Owners,
 ) -> Result<bool, Failure> {
     let _place = lock::build(cx, generation.wanted.env.policy == Policy::Pro)?;
+    let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Build));
+    let together = files.together();
     build.tree()?;
     let rebuilt = build.venv()?;
     stage::absent(cx, &generation.name, owners)?;
+    together.finish().map_err(&fail)?;
+    let together = files.together();
     stage::permanent_links(cx, generation)?;
+    together.finish().map_err(&fail)?;
     stage::generation(cx, generation, owners)?;
     build.django(generation)?;
     Ok(rebuilt)
@@ -212,14 +259,15 @@ fn commit_and_verify(cx: &Context<'_>, generation: &Generation) -> Result<(), Fa
 }
 
 /// Goes back to where the transaction began; what went wrong on the way back is added to the failure.
-fn undo(cx: &Context<'_>, intent: &Intent, generation: &Generation, failure: Failure) -> Failure {
-    if let Err(error) = keep_words(cx, intent, &failure) {
+fn undo(cx: &Context<'_>, intent: Intent, generation: &Generation, failure: Failure) -> Failure {
+    let intent = recover::noted(cx, intent, &generation.wanted, &failure);
+    if let Err(error) = keep_words(cx, &intent, &failure) {
         cx.report.event(&Event::Note { text: &format!("the log of this attempt is not whole: {error}") });
     }
-    let failure = with_schema(cx, intent, failure);
-    let back = super::recover::back(cx, intent).and_then(|()| {
+    let failure = with_schema(cx, &intent, failure);
+    let back = recover::back(cx, &intent).and_then(|()| {
         tidy(cx, generation, &failure);
-        intent.close(cx).map_err(Failure::on_host(Phase::Recover))
+        recover::close(cx, &intent, End::Undone)
     });
     match back {
         Ok(()) => failure,

@@ -78,7 +78,7 @@ impl MemoryDisk {
         match self.0.flaw.get() {
             Flaw::FilesUnsynced => is_file,
             Flaw::DirectoryUnsynced(name) => !is_file && handle.path.file_name() == Some(OsStr::new(name)),
-            Flaw::None | Flaw::BuildsUnsynced => false,
+            _ => false,
         }
     }
 }

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portreeve::host::{Authority, Files, FreeSpace, Ground, HostError, Lock, Result, Writer};
+use portreeve::host::{Authority, Files, FreeSpace, Ground, HostError, Lock, Result, Together, Writer};
 use portreeve::model::{Found, Identity, Layout, Node};
 
 use crate::disk::MemoryDisk;
-use crate::machine::Machine;
+use crate::machine::{Flaw, Machine};
+use crate::site::{layout, name};
 use crate::storage::Body;
 
 #[derive(Debug)]
@@ -66,6 +67,17 @@ impl Files for MemoryFiles {
     }
 
     fn put(&self, path: &Path, node: &Node) -> Result<()> {
+        let layout = layout();
+        match self.machine.flaw.get() {
+            Flaw::LinkFirst if path == layout.active_link(&name()) && self.look(path)? == Found::Absent => {
+                let link = Node::Link(path.join("nginx.conf"));
+                self.writer.put(&layout.nginx_link(&name()), &link)?;
+            }
+            Flaw::JournalFirst if path == layout.standing(&name()) => {
+                self.writer.remove(&layout.journal().join(format!("{}.json", name().flat())))?;
+            }
+            _ => {}
+        }
         self.writer.put(path, node)
     }
 
@@ -91,12 +103,24 @@ impl Files for MemoryFiles {
         self.writer.remove_tree(path)
     }
 
+    fn sweep(&self, directory: &Path) -> Result<()> {
+        self.writer.sweep(directory)
+    }
+
     fn raise_flag(&self, path: &Path) -> Result<()> {
         self.writer.raise_flag(path)
     }
 
     fn free_space(&self, _: &Path) -> Result<FreeSpace> {
         Ok(FreeSpace { bytes: 1 << 40, inodes: Some(1 << 30) })
+    }
+
+    fn together(&self) -> Box<dyn Together + '_> {
+        Box::new(self.writer.together())
+    }
+
+    fn sync_all(&self, path: &Path) -> Result<()> {
+        self.writer.sync_all(path)
     }
 
     fn lock(&self, _: &Path, _: Duration) -> Result<Box<dyn Lock>> {

@@ -193,7 +193,7 @@ impl Processes for Rest {
         let args: Vec<&str> = run.args.iter().map(String::as_str).collect();
         let program = run.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let said = match (program.as_str(), args.as_slice()) {
-            ("find", [directory, .., "-delete"]) => self.in_two(|storage, half| {
+            ("find", [directory, "-mindepth", "1", "-delete"]) => self.in_two(|storage, half| {
                 if half == 1 {
                     storage.clear(Path::new(directory));
                 }

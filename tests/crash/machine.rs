@@ -22,11 +22,20 @@ pub struct State {
     pub clock: Duration,
 }
 
-/// A point at which a program can be killed.
+impl State {
+    /// Whether nothing happened between the two but time.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.storage.is_same(&other.storage) && self.services == other.services && self.front == other.front
+    }
+}
+
+/// A moment at which a program can be killed.
 #[derive(Debug, Clone)]
 pub struct Point {
     /// What was about to happen, or had just happened.
     pub what: String,
+    /// How many points fall on this moment: after one call, before the next one.
+    pub count: usize,
     /// The machine then.
     pub state: State,
 }
@@ -51,6 +60,10 @@ pub enum Flaw {
     DirectoryUnsynced(&'static str),
     /// Programs' own files are never synced.
     BuildsUnsynced,
+    /// nginx's permanent link is made before what it leads to.
+    LinkFirst,
+    /// The journal is closed before what it says is remembered.
+    JournalFirst,
 }
 
 /// A machine that programs run on.
@@ -65,7 +78,6 @@ pub struct Machine {
     pub refusal: Shared<Option<Refusal>>,
     /// What was refused: the call and its path.
     pub refused: Shared<Option<String>>,
-    /// Files that opening was tried on, the only calls that can run out of descriptors.
     pub flaw: Shared<Flaw>,
     pub locks: Shared<BTreeSet<Id>>,
     /// Every changing call, for comparisons.
@@ -135,7 +147,11 @@ impl Machine {
             if when == "before" {
                 self.log.borrow_mut().push(what());
             }
-            points.push(Point { what: format!("{when} {}", what()), state: self.state.borrow().clone() });
+            let state = self.state.borrow();
+            match points.last_mut().filter(|last| last.state.is_same(&state)) {
+                Some(last) => last.count += 1,
+                None => points.push(Point { what: format!("{when} {}", what()), count: 1, state: state.clone() }),
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use portreeve::model::{Digest, Layout, Slot, SlotId};
 
 use crate::front::visit;
 use crate::machine::State;
+use crate::services::Behaviour;
 use crate::site::{MemoryTrees, SITE, layout, name, paths};
 use crate::storage::{Body, Storage};
 
@@ -28,9 +29,7 @@ pub fn serving(state: &State) -> Judgement<Option<String>> {
     same("the neighbour is served", &state.front.vhost("neighbour.example").is_some(), &true)?;
     let (status, process) = visit(state, SITE);
     let Some(process) = process else { return Ok(None) };
-    if status != 200 {
-        return Err(format!("visitors of {} get {status}", process.code.release));
-    }
+    same("the answer", &status, &if process.code.behaviour == Behaviour::Well { 200 } else { 500 })?;
     let generation = record(&state.storage, &process.generation)?;
     same("the process's code", &process.code.release, &generation.wanted.title())?;
     same("the process's unit", &process.unit, &file(&state.storage, &process.generation.join("unit"))?)?;
@@ -53,6 +52,8 @@ pub fn at_rest(state: &State) -> Judgement<Option<String>> {
     same("the journal", &storage.names(&layout.journal()), &Vec::new())?;
     leftovers(storage)?;
     let served = serving(state)?;
+    let broken = visit(state, SITE).1.is_some_and(|process| process.code.behaviour != Behaviour::Well);
+    same("visitors get errors", &broken, &false)?;
     let active = layout.active_link(&name());
     match storage.link_text(&active) {
         None => absent(state, &layout)?,

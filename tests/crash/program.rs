@@ -31,6 +31,7 @@ pub fn pass(stage: &Stage, wish: &Wish) -> Outcome {
 
 /// Its first step.
 pub fn recover(stage: &Stage) -> Result<(), Failure> {
+    transaction::tidy(&stage.cx());
     transaction::recover(&stage.cx(), &name()).map(drop)
 }
 

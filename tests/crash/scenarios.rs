@@ -1,67 +1,179 @@
 //! The transactions that are swept.
 
 use portreeve::agent::Outcome;
+use portreeve::model::Digest;
+use portreeve::policy::{FailureClass, HoldKind, Standing};
+use portreeve::transaction::FailureKind;
 
 use crate::machine::State;
-use crate::oracle::{Judgement, at_rest};
-use crate::program::{Wish, pass};
-use crate::site::{Release, Stage, bare};
+use crate::oracle::{Judgement, at_rest, serving};
+use crate::program::{Wish, pass, rollback};
+use crate::services::Behaviour;
+use crate::site::{Release, Stage, bare, layout, name};
 use crate::sweep::Scenario;
 
-fn release(stage: &Stage, release: &Release) -> Result<(), String> {
-    settled(pass(stage, &Wish::Release(release.clone())))
-}
-
+/// A good end; of a bad release also that it was refused for its own fault.
 fn settled(outcome: Outcome) -> Result<(), String> {
     match outcome {
         Outcome::Released { .. } | Outcome::Removed(_) | Outcome::Repaired | Outcome::Unchanged => Ok(()),
-        Outcome::Failed(failure) | Outcome::NotReleased { failure, .. } => Err(failure.to_string()),
+        Outcome::NotReleased { failure, .. } if failure.kind == FailureKind::Class(FailureClass::Release) => Ok(()),
+        Outcome::Failed(failure) | Outcome::NotReleased { failure, .. } => {
+            Err(format!("{failure}; {}", failure.help.clone().unwrap_or_default()))
+        }
         Outcome::Left(left) => Err(format!("{left:?}")),
     }
 }
 
 /// A machine on which these have been released, one after the other.
-fn after(releases: &[Release]) -> State {
+pub fn after(releases: &[Release]) -> State {
     let stage = Stage::new(bare());
     for next in releases {
-        release(&stage, next).expect("it is released");
+        settled(pass(&stage, &Wish::Release(next.clone()))).expect("it is released");
     }
-    let state = stage.state();
+    let mut state = stage.state();
     let served = at_rest(&state).expect("it is at rest");
     assert_eq!(served.as_deref(), releases.last().map(|release| release.code.release.as_str()));
-    let mut state = state;
     state.storage.sync_all();
     state.storage.collect();
     state
 }
 
-fn nothing(_: &State) -> Judgement<()> {
+fn nothing(_: &State, _: &Wish) -> Judgement<()> {
     Ok(())
 }
 
+fn standing(state: &State) -> Standing {
+    let bytes = state.storage.read(&layout().standing(&name()));
+    bytes.map(|bytes| Standing::parse(&bytes).expect("a whole record")).unwrap_or_default()
+}
+
+/// What failed is not tried again.
+fn quarantined(state: &State, wish: &Wish) -> Judgement<()> {
+    let Wish::Release(release) = wish else { return Ok(()) };
+    let digest: Digest = release.wanted().digest;
+    if standing(state).quarantined(digest).is_some() { Ok(()) } else { Err("it is not in quarantine".to_owned()) }
+}
+
+/// What serves is what the hold says, and without a hold what the repository says.
+fn as_held(state: &State, wish: &Wish) -> Judgement<()> {
+    let active = state.storage.real(&layout().active_link(&name()));
+    let number = active.and_then(|path| path.file_name()?.to_str()?.parse().ok());
+    let pinned = standing(state).hold.and_then(|hold| match hold.kind {
+        HoldKind::RolledBack { pinned, .. } => Some(pinned),
+        _ => None,
+    });
+    let serves = serving(state)?;
+    let wanted = matches!(wish, Wish::Release(release) if serves.as_ref() == Some(&release.code.release));
+    match pinned {
+        Some(pinned) if number == Some(pinned) => Ok(()),
+        None if wanted => Ok(()),
+        pinned => Err(format!("generation {number:?} serves, the hold says {pinned:?}")),
+    }
+}
+
+/// A pass that releases `next` on a machine that has `before`.
 fn to(
     name: &'static str,
     before: &[Release],
     next: Release,
-    meanwhile: Vec<Option<&'static str>>,
-    finally: &'static str,
+    meanwhile: &[Option<&'static str>],
+    finally: Option<&'static str>,
 ) -> Scenario {
-    let wish = next.clone();
+    let wish = Wish::Release(next);
+    let work = wish.clone();
+    let bad = matches!(&wish, Wish::Release(release) if release.code.behaviour != Behaviour::Well);
     Scenario {
         name,
         before: if before.is_empty() { bare() } else { after(before) },
-        work: Box::new(move |stage| release(stage, &next)),
-        wish: Wish::Release(wish),
-        meanwhile,
-        finally: vec![Some(finally)],
+        work: Box::new(move |stage| settled(pass(stage, &work))),
+        wish,
+        meanwhile: meanwhile.to_vec(),
+        finally: vec![finally],
+        also: if bad { quarantined } else { nothing },
+    }
+}
+
+fn bad(title: &str, behaviour: Behaviour) -> Release {
+    Release::new(&format!("{title}-{}", behaviour.word()), behaviour)
+}
+
+fn back(name: &'static str, warm: u64) -> Scenario {
+    let v2 = Release { warm, ..Release::good("v2") };
+    let both = vec![Some("v1"), Some("v2")];
+    Scenario {
+        name,
+        before: after(&[Release::good("v1"), v2.clone()]),
+        work: Box::new(|stage| rollback(stage).map(drop)),
+        wish: Wish::Release(v2),
+        meanwhile: both.clone(),
+        finally: both,
+        also: as_held,
+    }
+}
+
+/// Longer than anything here takes.
+const WARM: u64 = 1_000_000;
+
+pub fn first() -> Scenario {
+    to("first release", &[], Release::good("v1"), &[None, Some("v1")], Some("v1"))
+}
+
+pub fn second() -> Scenario {
+    to("second release", &[Release::good("v1")], Release::good("v2"), &[Some("v1"), Some("v2")], Some("v2"))
+}
+
+pub fn failing() -> Scenario {
+    to("failing release", &[Release::good("v1")], bad("v2", Behaviour::Fails), &[Some("v1")], Some("v1"))
+}
+
+fn pruning() -> Scenario {
+    let release = |title: &str| Release { keep: 1, ..Release::good(title) };
+    let before = [release("v1"), release("v2")];
+    to("release that prunes", &before, release("v3"), &[Some("v2"), Some("v3")], Some("v3"))
+}
+
+fn renewal() -> Scenario {
+    let v1 = Release::good("v1");
+    let next = Release { max_body: 2 << 20, ..v1.clone() };
+    to("renewal of the configuration", &[v1], next, &[Some("v1")], Some("v1"))
+}
+
+fn removal() -> Scenario {
+    Scenario {
+        name: "removal",
+        before: after(&[Release::good("v1"), Release { warm: WARM, ..Release::good("v2") }]),
+        work: Box::new(|stage| settled(pass(stage, &Wish::Removed))),
+        wish: Wish::Removed,
+        meanwhile: vec![Some("v2"), None],
+        finally: vec![None],
         also: nothing,
     }
 }
 
-pub fn all() -> Vec<Scenario> {
-    let (v1, v2) = (Release::good("v1"), Release::good("v2"));
-    vec![
-        to("first release", &[], v1.clone(), vec![None, Some("v1")], "v1"),
-        to("second release", &[v1.clone()], v2.clone(), vec![Some("v1"), Some("v2")], "v2"),
-    ]
+fn dying() -> Scenario {
+    to("dying release", &[Release::good("v1")], bad("v2", Behaviour::Dies), &[Some("v1")], Some("v1"))
 }
+
+fn seen() -> Scenario {
+    let v2 = bad("v2", Behaviour::FailsInFront);
+    to("release that fails in front", &[Release::good("v1")], v2, &[Some("v1"), Some("v2-fails-in-front")], Some("v1"))
+}
+
+fn failing_first() -> Scenario {
+    to("failing first release", &[], bad("v1", Behaviour::Fails), &[None], None)
+}
+
+/// All of them, by name.
+pub const ALL: [(&str, fn() -> Scenario); 11] = [
+    ("first release", first),
+    ("second release", second),
+    ("release that prunes", pruning),
+    ("renewal of the configuration", renewal),
+    ("warm rollback", || back("warm rollback", WARM)),
+    ("cold rollback", || back("cold rollback", 0)),
+    ("removal", removal),
+    ("failing release", failing),
+    ("dying release", dying),
+    ("release that fails in front", seen),
+    ("failing first release", failing_first),
+];

@@ -12,7 +12,7 @@ use crate::machine::{Machine, State};
 use crate::storage::Storage;
 
 /// What it knows and runs.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Manager {
     /// Units, as of the last reload.
     loaded: BTreeMap<SlotId, Arc<Vec<u8>>>,

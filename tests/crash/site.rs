@@ -224,10 +224,4 @@ impl Stage {
     pub fn state(&self) -> State {
         self.host.machine.state.borrow().clone()
     }
-
-    /// A file of the machine.
-    pub fn read(&self, path: &Path) -> Option<Vec<u8>> {
-        use portreeve::host::Host as _;
-        self.host.files().read(path, u64::MAX).ok().flatten()
-    }
 }

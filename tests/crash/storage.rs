@@ -61,6 +61,14 @@ impl Storage {
         storage
     }
 
+    /// Whether nothing was changed between the two.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Arc<Inode>, &Arc<Inode>)| Arc::ptr_eq(a, b);
+        self.inodes.len() == other.inodes.len()
+            && self.unsynced == other.unsynced
+            && self.inodes.iter().zip(&other.inodes).all(same)
+    }
+
     pub fn inode(&self, id: Id) -> &Inode {
         &self.inodes[id]
     }

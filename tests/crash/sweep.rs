@@ -29,7 +29,7 @@ pub struct Scenario {
     /// What may serve at rest.
     pub finally: Vec<Option<&'static str>>,
     /// What else must be true at rest.
-    pub also: fn(&State) -> Judgement<()>,
+    pub also: fn(&State, &Wish) -> Judgement<()>,
 }
 
 /// How much was tried, and what was found.
@@ -59,10 +59,12 @@ const ALL_COMBINATIONS: usize = 4;
 const LATER: Duration = Duration::from_secs(3600);
 
 /// What a machine may look like after a kill, and after a power cut.
-fn images(point: &State) -> Vec<(String, State)> {
+fn images(point: &State, losses: Losses) -> Vec<(String, State)> {
     let mut images = vec![("the program was killed".to_owned(), point.clone())];
     let risk = point.storage.at_risk();
-    let losses: Vec<BTreeSet<Id>> = if risk.len() <= ALL_COMBINATIONS {
+    let losses: Vec<BTreeSet<Id>> = if losses == Losses::AllOrNone {
+        vec![BTreeSet::new(), risk.iter().copied().collect()]
+    } else if risk.len() <= ALL_COMBINATIONS {
         (0..1_usize << risk.len())
             .map(|bits| risk.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, id)| *id).collect())
             .collect()
@@ -80,6 +82,15 @@ fn images(point: &State) -> Vec<(String, State)> {
         images.push((format!("power cut, {} of {of} unsynced lost: {lost:?}", lost.len()), state));
     }
     images
+}
+
+/// How finely power cuts are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Losses {
+    /// Each directory and file on its own.
+    Mixed,
+    /// Everything that was not synced, or nothing.
+    AllOrNone,
 }
 
 fn key(state: &State) -> u64 {
@@ -149,7 +160,7 @@ impl<'a> Judge<'a> {
 
     fn rests(&self, state: &State) -> Judgement<()> {
         Self::one_of(&self.scenario.finally, &at_rest(state)?)?;
-        (self.scenario.also)(state)
+        (self.scenario.also)(state, &self.scenario.wish)
     }
 }
 
@@ -169,8 +180,8 @@ pub fn kills(scenario: &Scenario, flaw: Flaw, pairs: bool) -> Tally {
     let (once, twice) = (Judge::new(scenario, flaw), Judge::new(scenario, flaw));
     let tried = Mutex::new(BTreeMap::new());
     let halves = in_parallel(&points, |point| {
-        let mut tally = Tally { kills: 1, ..Tally::default() };
-        for (image, mut state) in images(&point.state) {
+        let mut tally = Tally { kills: point.count, ..Tally::default() };
+        for (image, mut state) in images(&point.state, Losses::Mixed) {
             tally.images += 1;
             state.clock += LATER;
             state.clock = Duration::from_secs(state.clock.as_secs() / LATER.as_secs() * LATER.as_secs());
@@ -201,8 +212,8 @@ fn second_kills(judge: &Judge<'_>, state: &State) -> (usize, Vec<String>) {
     drop(recover(&stage));
     let (mut count, mut wrong) = (0, Vec::new());
     for point in stage.host.machine.points() {
-        for (image, mut state) in images(&point.state) {
-            count += 1;
+        for (image, mut state) in images(&point.state, Losses::AllOrNone) {
+            count += point.count;
             state.clock = LATER * 3;
             let told = |why: String| format!("recovery killed {}; {image}: {why}", point.what);
             wrong.extend(judge.once(&state, |state| judge.state(state)).map(told));

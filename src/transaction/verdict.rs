@@ -1,0 +1,105 @@
+//! What is remembered of a transaction after its end: the content that failed, or that it works again.
+//!
+//! The journal carries a failure from the moment it is known, and is closed only when the environment's record says the same.
+//! So a program that is killed in between leaves both to the next one, and no failed content is ever tried again by accident.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Context, Failure, FailureKind, Intent, Phase, host_print, read};
+use crate::desired::Wanted;
+use crate::host::HostError;
+use crate::model::{Digest, EnvName, Identity, Node};
+use crate::policy::{self, FailureClass, Standing};
+
+/// Why a transaction is being undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Whose fault it is.
+    pub class: FailureClass,
+    /// Where it failed.
+    pub phase: Phase,
+    /// Why.
+    pub cause: String,
+    /// The line of its log that says most.
+    #[serde(default)]
+    pub evidence: Option<String>,
+    /// What to do about it, where that is known.
+    #[serde(default)]
+    pub help: Option<String>,
+    /// What the host was like, where that is its fault.
+    #[serde(default)]
+    pub host: Option<Digest>,
+    /// When.
+    pub at: jiff::Timestamp,
+}
+
+impl Verdict {
+    /// A failure that is remembered; somebody's wish to stop is none.
+    pub fn of(cx: &Context<'_>, wanted: &Wanted, failure: &Failure) -> Option<Self> {
+        let FailureKind::Class(class) = failure.kind else { return None };
+        Some(Self {
+            class,
+            phase: failure.phase,
+            cause: failure.cause.clone(),
+            evidence: policy::telling(&failure.log),
+            help: failure.help.clone(),
+            host: (class == FailureClass::Host).then(|| host_print(cx, wanted)),
+            at: cx.host.clock().now(),
+        })
+    }
+}
+
+/// How a transaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// What it went to serves.
+    Kept,
+    /// What was before serves.
+    Undone,
+}
+
+/// Makes the environment's record say how it ended. Once more changes nothing.
+pub fn remember(cx: &Context<'_>, intent: &Intent, end: End) -> Result<(), Failure> {
+    if let (End::Undone, Some(before)) = (end, &intent.before) {
+        return replace(cx, &intent.env, &read::standing(cx, &intent.env)?, before);
+    }
+    let Some(digest) = intent.digest.filter(|_| intent.asked) else { return Ok(()) };
+    let standing = read::standing(cx, &intent.env)?;
+    let next = match (end, &intent.failed) {
+        (End::Kept, _) => standing.after_success(digest),
+        (End::Undone, Some(verdict)) if !counts(&standing, digest, verdict) => {
+            let Verdict { class, phase, cause, evidence, help, host, at } = verdict.clone();
+            let generation = Some(intent.to);
+            let failure = policy::Failure { class, phase, digest, generation, cause, evidence, help, host };
+            standing.after_failure(failure, at)
+        }
+        (End::Undone, _) => return Ok(()),
+    };
+    replace(cx, &intent.env, &standing, &next)
+}
+
+fn replace(cx: &Context<'_>, name: &EnvName, standing: &Standing, next: &Standing) -> Result<(), Failure> {
+    if next == standing {
+        return Ok(());
+    }
+    write_standing(cx, name, next).map_err(Failure::on_host(Phase::Recover))
+}
+
+/// Whether the record counts this failure already.
+fn counts(standing: &Standing, digest: Digest, verdict: &Verdict) -> bool {
+    let waits = standing.retry.as_ref().is_some_and(|retry| {
+        retry.digest == digest && verdict.at.checked_add(policy::backoff(retry.failures)).ok() == Some(retry.next)
+    });
+    waits || standing.quarantined(digest).is_some_and(|entry| entry.at == verdict.at)
+}
+
+/// Makes an environment's record durable; an empty one is removed.
+pub fn write_standing(cx: &Context<'_>, name: &EnvName, standing: &Standing) -> Result<(), HostError> {
+    let files = cx.host.files();
+    let path = cx.layout.standing(name);
+    if *standing == Standing::default() {
+        return files.remove(&path);
+    }
+    files.make_directory(&cx.layout.policy(), 0o700, Identity::ROOT)?;
+    files.put(&path, &Node::File { bytes: standing.to_bytes(), mode: 0o600, owner: Identity::ROOT })
+}
