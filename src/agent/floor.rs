@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::Why;
 use crate::model::{CommitId, EnvName, Identity, Node};
+use crate::source::{CommitInfo, Refusal};
 use crate::transaction::lock::{Place, shared};
 use crate::transaction::{self, Context, Failure, Phase};
 
@@ -84,4 +85,15 @@ pub(super) fn raise(cx: &Context<'_>, followed: &[EnvName], tip: &CommitId) -> R
     let bytes = serde_json::to_vec(&after).unwrap_or_default();
     let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
     cx.host.files().put(&cx.layout.floors(), &node).map_err(Failure::on_host(Phase::Recover))
+}
+
+/// What was refused, and below it what to type.
+pub(super) fn diverged(name: &EnvName, refusal: &Refusal, branch: &str, info: Option<&CommitInfo>) -> String {
+    let who = info.map_or_else(
+        || "unknown".to_owned(),
+        |info| format!("{}, {}", info.author.escape_debug(), info.time.strftime("%d %b %H:%M UTC")),
+    );
+    let (floor, tip) = (refusal.floor.short(), refusal.tip.short());
+    let fact = refusal.words(branch, &who);
+    format!("{fact}\ngit log --oneline {floor}...{tip}\nportreeve accept {name} {}", refusal.tip)
 }

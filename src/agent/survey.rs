@@ -8,11 +8,11 @@ use crate::model::{Capability, CommitId, EnvName, PortRange, Service};
 use crate::observed::Installed;
 use crate::plan::{Action, Decision, EnvPlan, Plan, Want, decide};
 use crate::policy::Standing;
-use crate::source::{self, Address, CommitInfo, Mirror, Objects, Refs, Refusal, SourceError, TreeEntry};
+use crate::source::{self, Address, CommitInfo, Mirror, Objects, Refs, SourceError, TreeEntry};
 use crate::transaction::lock::{Place, shared};
 use crate::transaction::{self, Context, Failure, Phase, chain};
 
-use super::floor::Floors;
+use super::floor::{Floors, diverged};
 use super::want::Resolver;
 use super::{App, read_standing, standing_here};
 
@@ -371,17 +371,6 @@ impl Judge<'_> {
         let info = self.deploy.info.as_ref();
         Ok(refused.map(|refusal| diverged(&installed.name, &refusal, self.branch, info)))
     }
-}
-
-/// What was refused, and below it what to type.
-pub(super) fn diverged(name: &EnvName, refusal: &Refusal, branch: &str, info: Option<&CommitInfo>) -> String {
-    let who = info.map_or_else(
-        || "unknown".to_owned(),
-        |info| format!("{}, {}", info.author.escape_debug(), info.time.strftime("%d %b %H:%M UTC")),
-    );
-    let (floor, tip) = (refusal.floor.short(), refusal.tip.short());
-    let fact = refusal.words(branch, &who);
-    format!("{fact}\ngit log --oneline {floor}...{tip}\nportreeve accept {name} {}", refusal.tip)
 }
 
 /// The first listener in the environment's ports that is not its own. The first port is the development server's.

@@ -105,7 +105,7 @@ fn take(cx: &Context<'_>, plan: &EnvPlan, wait: Duration, looked: Timestamp) -> 
         return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
     }
     match plan.action {
-        Action::Nothing if !plan.changes() && plan.warm.is_none() => return Outcome::Unchanged,
+        Action::Nothing if !plan.changes() && plan.warm.is_none() && plan.moved.is_none() => return Outcome::Unchanged,
         Action::Nothing => {}
         _ if !plan.changes() => return Outcome::Left(left(&plan.action)),
         _ => {}

@@ -13,7 +13,7 @@ use crate::plan::Want;
 use crate::source::{self, Address, Git, LocalPaths, Mirror, Objects, Refs, Refusal, Resolved, SourceError, Via};
 use crate::transaction::{self, Context, Failure, GUNICORN, chain, lacks_gunicorn, secret_fingerprint};
 
-use super::survey::diverged;
+use super::floor::diverged;
 use super::{App, floor, read_standing};
 
 /// Requirements files that include each other are followed so deep.
