@@ -38,6 +38,7 @@ pub fn after(releases: &[Release]) -> State {
     state
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a scenario's own question, where it has none")]
 fn nothing(_: &State, _: &Wish) -> Judgement<()> {
     Ok(())
 }
@@ -122,7 +123,7 @@ pub fn second() -> Scenario {
     to("second release", &[Release::good("v1")], Release::good("v2"), &[Some("v1"), Some("v2")], Some("v2"))
 }
 
-pub fn failing() -> Scenario {
+fn failing() -> Scenario {
     to("failing release", &[Release::good("v1")], bad("v2", Behaviour::Fails), &[Some("v1")], Some("v1"))
 }
 
