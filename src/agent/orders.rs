@@ -216,8 +216,7 @@ impl Ordered<'_> {
 
     fn stay(&self, until: Until) -> Result<String, OrderError> {
         let (pinned, excludes) = (self.serving.number, self.excluded(&self.serving));
-        let after = self.standing.rolled_back(self.hold(HoldKind::RolledBack { pinned, excludes, until }));
-        let order = transaction::Ordered { before: self.standing.clone(), after };
+        self.write(&self.standing.rolled_back(self.hold(HoldKind::RolledBack { pinned, excludes, until })))?;
         Ok(format!("{} serves again already; later passes leave it there", self.serving.wanted.title()))
     }
 

@@ -209,15 +209,6 @@ impl Manager {
         }
     }
 
-    /// The slot's processes end by themselves and are started again, where that may be.
-    pub fn crash(&mut self, storage: &Storage, layout: &Layout, slot: &SlotId) {
-        let Some(process) = self.running.remove(slot) else { return };
-        self.start(storage, layout, slot);
-        if let Some(next) = self.running.get_mut(slot) {
-            next.restarts = process.restarts + 1;
-        }
-    }
-
     fn service(&self, slot: &SlotId) -> Option<Service> {
         let idle = |activity| Service { activity, pid: 0, restarts: 0, masked: false };
         match self.running.get(slot) {

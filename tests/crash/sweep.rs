@@ -1,8 +1,10 @@
 //! Kills a program at each point of its work, loses what a disk may lose, and lets the next passes put things right.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portreeve::agent::Outcome;
@@ -42,6 +44,14 @@ pub struct Tally {
     pub half_applied: Vec<String>,
 }
 
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kills, errors, pairs, half_applied, .. } = self;
+        let half = half_applied.len();
+        write!(f, "{kills} kill points, {errors} error points, {pairs} pairs, {half} half-applied")
+    }
+}
+
 impl Tally {
     pub fn add(&mut self, other: Self) {
         self.kills += other.kills;
@@ -62,8 +72,8 @@ const LATER: Duration = Duration::from_secs(3600);
 fn images(point: &State, losses: Losses) -> Vec<(String, State)> {
     let mut images = vec![("the program was killed".to_owned(), point.clone())];
     let risk = point.storage.at_risk();
-    let losses: Vec<BTreeSet<Id>> = if losses == Losses::AllOrNone {
-        vec![BTreeSet::new(), risk.iter().copied().collect()]
+    let losses: Vec<BTreeSet<Id>> = if losses == Losses::All {
+        vec![risk.iter().copied().collect()]
     } else if risk.len() <= ALL_COMBINATIONS {
         (0..1_usize << risk.len())
             .map(|bits| risk.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1).map(|(_, id)| *id).collect())
@@ -89,8 +99,8 @@ fn images(point: &State, losses: Losses) -> Vec<(String, State)> {
 enum Losses {
     /// Each directory and file on its own.
     Mixed,
-    /// Everything that was not synced, or nothing.
-    AllOrNone,
+    /// Everything that was not synced is lost.
+    All,
 }
 
 fn key(state: &State) -> u64 {
@@ -174,47 +184,59 @@ fn points(scenario: &Scenario, flaw: Flaw) -> Vec<Point> {
     stage.host.machine.points()
 }
 
-/// Kills at every point; with `pairs`, also at every point of each recovery.
-pub fn kills(scenario: &Scenario, flaw: Flaw, pairs: bool) -> Tally {
-    let points = points(scenario, flaw);
-    let (once, twice) = (Judge::new(scenario, flaw), Judge::new(scenario, flaw));
-    let tried = Mutex::new(BTreeMap::new());
-    let halves = in_parallel(&points, |point| {
+/// Kills at every point, and loses every mixture of what was not synced. A flawed disk has been found out after one finding.
+pub fn kills(scenario: &Scenario, flaw: Flaw) -> Tally {
+    let judge = Judge::new(scenario, flaw);
+    let seen = AtomicBool::new(false);
+    in_parallel(&points(scenario, flaw), |point| {
         let mut tally = Tally { kills: point.count, ..Tally::default() };
-        for (image, mut state) in images(&point.state, Losses::Mixed) {
-            tally.images += 1;
-            state.clock += LATER;
-            state.clock = Duration::from_secs(state.clock.as_secs() / LATER.as_secs() * LATER.as_secs());
-            let told = |why: String| format!("{}: killed {}; {image}: {why}", scenario.name, point.what);
-            tally.half_applied.extend(once.once(&state, |state| once.state(state)).map(told));
-            if pairs {
-                let known = tried.lock().expect("no panic").get(&key(&state)).copied();
-                let (count, wrong) = match known {
-                    Some(count) => (count, Vec::new()),
-                    None => second_kills(&twice, &state),
-                };
-                tried.lock().expect("no panic").insert(key(&state), count);
-                tally.pairs += count;
-                tally.half_applied.extend(wrong.into_iter().map(told));
-            }
+        if flaw != Flaw::None && seen.load(Ordering::Relaxed) {
+            return tally;
         }
+        for (image, mut state) in images(&point.state, Losses::Mixed) {
+            tally.images += point.count;
+            state.clock = LATER;
+            let told = |why: String| format!("{}: killed {}; {image}: {why}", scenario.name, point.what);
+            tally.half_applied.extend(judge.once(&state, |state| judge.state(state)).map(told));
+        }
+        seen.fetch_or(!tally.half_applied.is_empty(), Ordering::Relaxed);
         tally
-    });
-    let mut all = Tally::default();
-    halves.into_iter().for_each(|half| all.add(half));
-    all
+    })
 }
 
-/// Kills the recovery of a killed program, at each of its points.
+/// Kills at every point, and then the recovery at each of its own.
+pub fn pairs(scenario: &Scenario) -> Tally {
+    let judge = Judge::new(scenario, Flaw::None);
+    let known: Mutex<HashMap<u64, usize>> = Mutex::default();
+    in_parallel(&points(scenario, Flaw::None), |point| {
+        let mut tally = Tally::default();
+        for (image, mut state) in images(&point.state, Losses::All) {
+            state.clock = LATER;
+            let key = key(&state);
+            let again = known.lock().expect("no panic").get(&key).copied();
+            let count = again.unwrap_or_else(|| {
+                let (count, wrong) = second_kills(&judge, &state);
+                let told = |why: String| format!("{}: killed {}; {image}: {why}", scenario.name, point.what);
+                tally.half_applied.extend(wrong.into_iter().map(told));
+                known.lock().expect("no panic").insert(key, count);
+                count
+            });
+            tally.pairs += count * point.count;
+        }
+        tally
+    })
+}
+
+/// How many points the recovery has, and what is wrong after a kill at them.
 fn second_kills(judge: &Judge<'_>, state: &State) -> (usize, Vec<String>) {
     let stage = judge.stage(state);
     stage.host.machine.watch();
     drop(recover(&stage));
     let (mut count, mut wrong) = (0, Vec::new());
     for point in stage.host.machine.points() {
-        for (image, mut state) in images(&point.state, Losses::AllOrNone) {
-            count += point.count;
-            state.clock = LATER * 3;
+        count += point.count;
+        for (image, mut state) in images(&point.state, Losses::All) {
+            state.clock = LATER * 2;
             let told = |why: String| format!("recovery killed {}; {image}: {why}", point.what);
             wrong.extend(judge.once(&state, |state| judge.state(state)).map(told));
         }
@@ -234,13 +256,10 @@ pub fn errors(scenario: &Scenario) -> Tally {
     };
     let refusals: Vec<Refusal> = (0..calls).flat_map(|call| ERRNOS.map(|errno| Refusal { call, errno })).collect();
     let judge = Judge::new(scenario, Flaw::None);
-    let halves = in_parallel(&refusals, |refusal| {
+    in_parallel(&refusals, |refusal| {
         let wrong = refused(&judge, *refusal).err();
         Tally { errors: 1, half_applied: wrong.into_iter().collect(), ..Tally::default() }
-    });
-    let mut all = Tally::default();
-    halves.into_iter().for_each(|half| all.add(half));
-    all
+    })
 }
 
 fn refused(judge: &Judge<'_>, refusal: Refusal) -> Judgement<()> {
@@ -259,12 +278,12 @@ fn refused(judge: &Judge<'_>, refusal: Refusal) -> Judgement<()> {
             return Err(told("the message names no path".to_owned()));
         }
     }
-    state.clock += LATER;
+    state.clock = LATER;
     judge.once(&state, |state| judge.converges(state)).map_or(Ok(()), |why| Err(told(why)))
 }
 
 /// On both cores.
-fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Tally + Sync) -> Vec<Tally> {
+fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Tally + Sync) -> Tally {
     const THREADS: usize = 2;
     let work = &work;
     std::thread::scope(|scope| {
@@ -277,6 +296,8 @@ fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Tally + Sync) -> Vec<T
                 })
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        let mut all = Tally::default();
+        threads.into_iter().for_each(|thread| all.add(thread.join().expect("no panic")));
+        all
     })
 }
