@@ -40,7 +40,7 @@
 //! # Walls
 //!
 //! [`model`], [`manifest`], [`settings`], [`desired`], [`observed`], [`plan`], [`policy`], [`emit`], [`resource`],
-//! [`source::select`](mod@source::select) and [`agent::schedule`] are pure: no machine, no clock, no network; `now` is
+//! [`source::select`](mod@source::select), [`agent::schedule`] and [`agent::explain`] are pure: no machine, no clock, no network; `now` is
 //! an argument. `tests/architecture.rs` says which module may name which, and fails on an edge that goes up.
 
 pub mod agent;

@@ -119,6 +119,7 @@ const PURE: &[&str] = &[
     "notify::message",
     "notify::state",
     "agent::schedule",
+    "agent::explain",
 ];
 
 /// What a pure module may not name, of this crate and of others.

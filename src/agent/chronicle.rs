@@ -2,7 +2,7 @@
 
 use crate::desired::{Generation, Why};
 use crate::history::{self, Event, EventKind, History, HistoryError};
-use crate::model::{EnvName, GenerationNumber};
+use crate::model::{EnvName, GenerationNumber, Identity};
 use crate::policy::{Hold, HoldKind, Quarantined, Standing};
 use crate::transaction::{self, Context, Event as Said, chain};
 
@@ -10,6 +10,8 @@ use super::read_standing;
 
 /// Writes what happened. A history that can't be written never fails anything: that is said, and so is that it began anew.
 pub(super) fn write(cx: &Context<'_>, event: &Event) {
+    // Its directory may be lost; what follows says when it can't be made.
+    cx.host.files().make_directory(&cx.layout.state(), 0o700, Identity::ROOT).ok();
     let said = match history::record(&cx.layout.history(), event, &|| remains(cx)) {
         Ok(said) => said,
         Err(error) => Some(format!("the history was not written: {}", chain(&error))),

@@ -1,12 +1,17 @@
 //! What the last pass saw, for `portreeve status`, which asks no network: `/run/portreeve/last-pass.json`. Gone after a reboot.
+//!
+//! An idle pass saw the same again, and only the time is new: it is written beside, so that this costs the same however many
+//! environments there are.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Left, Outcome, PassReport};
-use crate::model::{CommitId, EnvName, Identity, Node};
+use crate::model::{CommitId, Digest, EnvName, Identity, Node};
+use crate::plan::{self, EnvPlan};
 use crate::transaction::lock::{Place, shared};
 use crate::transaction::{Context, Failure, Phase};
 
@@ -36,16 +41,39 @@ pub struct LastPass {
 /// One environment in the last pass that concerned it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// What people call the release that was wanted; `None` while that was not known.
+    /// What people call the release that was wanted when that was known last.
     pub wants: Option<String>,
+    /// Its content.
+    #[serde(default)]
+    pub digest: Option<Digest>,
+    /// In which of its inputs it differed from what served: [`plan::differences`].
+    #[serde(default)]
+    pub changed: Vec<String>,
+    /// Whether it was known in that very pass.
+    #[serde(default)]
+    pub current: bool,
     /// Why it was left as it is; `None` when it was not.
     pub left: Option<Left>,
 }
 
 /// Reads the record; none, or a damaged one, is an empty one.
 pub fn read_last_pass(cx: &Context<'_>) -> LastPass {
-    let bytes = cx.host.files().read(&cx.layout.last_pass(), LIMIT).ok().flatten();
-    bytes.and_then(|bytes| LastPass::parse(&bytes)).unwrap_or_default()
+    let read = |path: &Path| cx.host.files().read(path, LIMIT).ok().flatten();
+    let last = read(&cx.layout.last_pass()).and_then(|bytes| LastPass::parse(&bytes)).unwrap_or_default();
+    let look = read(&cx.layout.last_look()).and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
+    match look {
+        Some(look) => again(last, look),
+        None => last,
+    }
+}
+
+/// The same, seen again at `look`, unless a pass with more to say has been since.
+fn again(last: LastPass, look: Timestamp) -> LastPass {
+    if last.at.is_none_or(|at| at < look) {
+        LastPass { at: Some(look), fetched: Some(look), trouble: None, ..last }
+    } else {
+        last
+    }
 }
 
 /// Adds a pass that looked at the repository at `looked`. `whole`: it was over all environments.
@@ -61,13 +89,22 @@ pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp,
 /// matter.
 pub(super) fn still(cx: &Context<'_>) -> Timestamp {
     let looked = cx.host.clock().now();
-    let now = Some(looked);
-    let again = LastPass { format: FORMAT, at: now, fetched: now, trouble: None, ..read_last_pass(cx) };
-    if let Ok(bytes) = serde_json::to_vec(&again) {
-        let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
-        cx.host.files().put(&cx.layout.last_pass(), &node).ok();
-    }
+    let node = Node::File { bytes: looked.to_string().into_bytes(), mode: 0o600, owner: Identity::ROOT };
+    cx.host.files().put(&cx.layout.last_look(), &node).ok();
     looked
+}
+
+impl Seen {
+    /// What is not known in this pass is as it was known last.
+    fn of(plan: &EnvPlan, left: Option<Left>, before: Option<&Self>) -> Self {
+        let Some(wanted) = &plan.wants else {
+            let unknown = Self { wants: None, digest: None, changed: Vec::new(), current: false, left: None };
+            return Self { left, current: false, ..before.cloned().unwrap_or(unknown) };
+        };
+        let serving = plan.serves.as_ref().map(|serving| &serving.wanted);
+        let changed = serving.map(|serving| plan::differences(serving, wanted)).unwrap_or_default();
+        Self { wants: Some(wanted.title()), digest: Some(wanted.digest), changed, current: true, left }
+    }
 }
 
 impl LastPass {
@@ -86,8 +123,9 @@ impl LastPass {
                 Some(Outcome::Left(left)) => Some(left.clone()),
                 _ => None,
             };
-            (plan.name.clone(), Seen { wants: plan.wants.as_ref().map(|wanted| wanted.title()), left })
+            (plan.name.clone(), Seen::of(plan, left, self.environments.get(&plan.name)))
         });
+        let seen: Vec<_> = seen.collect();
         if late {
             let mut environments = self.environments;
             environments.extend(seen);
@@ -125,6 +163,7 @@ mod tests {
             action: Action::Nothing,
             repairs: Vec::new(),
             respected: Vec::new(),
+            warm: None,
         };
         let plan = Plan { tip: None, environments: vec![plan("bakery/dev"), plan("bakery/pro")] };
         let survey = Survey { plan, commit: None, manifests: None, trouble: None, ports: Vec::new(), notify: None };
@@ -144,5 +183,15 @@ mod tests {
         let both = second.after(&report(Outcome::Repaired, stale), at(60), true);
         assert_eq!(both.at, Some(at(120)));
         assert_eq!((left(&both, "bakery/dev"), left(&both, "bakery/pro")), (None, None));
+    }
+
+    #[test]
+    fn the_later_of_two_looks_counts() {
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let trouble = Some("no network".to_owned());
+        let last = LastPass { at: at(5), fetched: at(3), trouble: trouble.clone(), ..LastPass::default() };
+        let later = again(last.clone(), at(7).unwrap());
+        assert_eq!((later.at, later.fetched, later.trouble), (at(7), at(7), None));
+        assert_eq!(again(last.clone(), at(4).unwrap()), last);
     }
 }

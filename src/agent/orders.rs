@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::desired::{Generation, Why};
 use crate::history::{Event as Happened, EventKind};
 use crate::host::Lock;
-use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node, Slot};
+use crate::manifest::Policy;
+use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node, Slot, moment};
 use crate::observed::Installed;
 use crate::policy::{Hold, HoldKind, Standing, Until};
 use crate::transaction::lock::{LockError, Place, lock, lock_before_others};
 use crate::transaction::{self, Context, Failure, Going, Intent, Released};
 
-use super::chronicle;
-use super::{read_standing, write_standing};
+use super::{accept, chronicle, read_standing, write_standing};
 
 /// Which state to go back to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub enum Order {
     Resume,
     /// Try the wanted content again.
     Retry,
+    /// Agree to a rewritten branch: to this commit, or to the one that begins so.
+    Accept(String),
 }
 
 /// Why an order was not carried out.
@@ -62,6 +64,12 @@ pub enum OrderError {
     /// There is nothing to go back to.
     #[error("{0}; portreeve history {1} lists what is here")]
     NoTarget(String, EnvName),
+    /// A pro environment is suspended for a reason, which those who wonder at night can read.
+    #[error("{0} is not suspended without a reason: --reason \"…\" tells it to those who wonder")]
+    NoReason(EnvName),
+    /// The order does not fit what is so.
+    #[error("{0}")]
+    Refused(String),
     /// It did not work; what served before serves on.
     #[error("{0}")]
     Failed(#[from] Failure),
@@ -101,11 +109,13 @@ pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Stri
         // Whatever recovery finds is history by now; only its failure matters here.
         drop(transaction::recover(cx, name)?);
     }
-    let services = cx.host.services().services()?;
+    let services = transaction::services_of(cx, name)?;
     let installed = transaction::installed(cx, name, &services)?;
-    let Some(serving) = installed.generation.clone() else { return Err(OrderError::NotHere(name.clone())) };
     let standing = read_standing(cx, name)?;
-    let order = Ordered { cx, name, given, installed, serving, standing, met };
+    if installed.generation.is_none() && !super::known(cx)?.contains(name) {
+        return Err(OrderError::NotHere(name.clone()));
+    }
+    let order = Ordered { cx, name, given, installed, standing, met };
     let said = order.carry_out()?;
     record(cx, name, given, &said);
     Ok(said)
@@ -116,7 +126,6 @@ struct Ordered<'a> {
     name: &'a EnvName,
     given: &'a Given,
     installed: Installed,
-    serving: Generation,
     standing: Standing,
     met: Option<Met>,
 }
@@ -140,7 +149,9 @@ fn enter(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Box<dyn Lock
     let wait = given.wait.unwrap_or(PATIENCE);
     match given.order {
         Order::Rollback { .. } | Order::Suspend { .. } | Order::Stop => lock_before_others(cx, name, wait),
-        Order::Start | Order::Restart | Order::Resume | Order::Retry => lock(cx, Place::Environment(name), wait),
+        Order::Start | Order::Restart | Order::Resume | Order::Retry | Order::Accept(_) => {
+            lock(cx, Place::Environment(name), wait)
+        }
     }
 }
 
@@ -151,22 +162,60 @@ impl Ordered<'_> {
             Order::Stop => self.stop(),
             Order::Start => self.start(),
             Order::Restart => self.restart(),
-            Order::Suspend { until } => {
-                self.write(&self.standing.suspended(self.hold(HoldKind::Suspended { until: *until })))?;
-                Ok("suspended: nothing is changed until it ends".to_owned())
-            }
-            Order::Resume => {
-                self.write(&self.standing.resumed())?;
-                Ok("goes on at the next pass".to_owned())
-            }
-            Order::Retry => {
-                let quarantine: Vec<Digest> = self.standing.quarantine.iter().map(|entry| entry.digest).collect();
-                let clean =
-                    quarantine.into_iter().fold(self.standing.clone(), |standing, digest| standing.retried(digest));
-                self.write(&clean)?;
-                Ok("tried again at the next pass".to_owned())
-            }
+            Order::Suspend { until } => self.suspend(*until),
+            Order::Resume => self.resume(),
+            Order::Retry => self.retry(),
+            Order::Accept(commit) => self.accept(commit),
         }
+    }
+
+    /// What serves; most orders are about that.
+    fn serving(&self) -> Result<&Generation, OrderError> {
+        self.installed.generation.as_ref().ok_or_else(|| {
+            OrderError::Refused(format!("nothing of {} serves yet; portreeve why {} says why", self.name, self.name))
+        })
+    }
+
+    fn suspend(&self, until: Option<jiff::Timestamp>) -> Result<String, OrderError> {
+        let policy = self.installed.generation.as_ref().map(|generation| generation.wanted.env.policy);
+        if policy.is_none_or(|policy| policy == Policy::Pro) && self.given.reason.is_none() {
+            return Err(OrderError::NoReason(self.name.clone()));
+        }
+        self.write(&self.standing.suspended(self.hold(HoldKind::Suspended { until })))?;
+        let now = self.cx.host.clock().now();
+        let end = until.map_or_else(|| "somebody resumes it".to_owned(), |until| moment(until, now));
+        Ok(format!("suspended until {end}: nothing is changed, not even drift; portreeve resume {} ends it", self.name))
+    }
+
+    fn resume(&self) -> Result<String, OrderError> {
+        let resumed = self.standing.resumed();
+        let stopped = resumed.hold.is_some();
+        if resumed == self.standing {
+            let stays = format!("it is stopped, and stays so until portreeve start {}", self.name);
+            return Ok(if stopped { stays } else { "nothing held it".to_owned() });
+        }
+        self.write(&resumed)?;
+        if stopped {
+            return Ok(format!("no longer held, but stopped until portreeve start {}", self.name));
+        }
+        Ok(format!("goes on at the next pass; portreeve reconcile {} does not wait for it", self.name))
+    }
+
+    fn retry(&self) -> Result<String, OrderError> {
+        let quarantine = self.standing.quarantine.iter().map(|entry| entry.digest);
+        let clean = quarantine
+            .fold(Standing { retry: None, ..self.standing.clone() }, |standing, digest| standing.retried(digest));
+        if clean == self.standing {
+            return Ok("nothing is quarantined or waits".to_owned());
+        }
+        self.write(&clean)?;
+        Ok(format!("tried again at the next pass; portreeve reconcile {} does not wait for it", self.name))
+    }
+
+    fn accept(&self, words: &str) -> Result<String, OrderError> {
+        let (accepted, said) = accept::accepted(self.cx, self.name, &self.serving()?.wanted, self.given, words)?;
+        self.write(&self.standing.accepted(accepted))?;
+        Ok(said)
     }
 
     fn write(&self, standing: &Standing) -> Result<(), OrderError> {
@@ -184,9 +233,10 @@ impl Ordered<'_> {
         }
         let target = self.target(to)?;
         transaction::permit_return(self.cx, self.name, &target, self.installed.newest)?;
-        let excludes = self.excluded(&target);
-        let pinned = target.number;
-        let after = self.standing.rolled_back(self.hold(HoldKind::RolledBack { pinned, excludes, until }));
+        let excludes = self.excluded(&target)?;
+        let (pinned, left) = (target.number, Some(self.serving()?.wanted.title()));
+        let hold = self.hold(HoldKind::RolledBack { pinned, excludes, until, left });
+        let after = self.standing.rolled_back(hold, target.wanted.digest);
         let order = transaction::Ordered { before: self.standing.clone(), after };
         let going = if transaction::fits(&self.installed, &target) {
             Going::Back(Box::new(target.clone()))
@@ -199,34 +249,48 @@ impl Ordered<'_> {
         }
     }
 
+    fn go_back(&self, kind: HoldKind, to: Digest) -> Result<(), OrderError> {
+        self.write(&self.standing.rolled_back(self.hold(kind), to))
+    }
+
     /// What served, and what was tried since: neither may come back by itself.
-    fn excluded(&self, target: &Generation) -> BTreeSet<Digest> {
+    fn excluded(&self, target: &Generation) -> Result<BTreeSet<Digest>, OrderError> {
         let mut excluded: BTreeSet<Digest> = self.standing.quarantine.iter().map(|entry| entry.digest).collect();
-        excluded.insert(self.serving.wanted.digest);
+        excluded.insert(self.serving()?.wanted.digest);
         excluded.extend(self.met.as_ref().and_then(|met| met.intent.digest));
         excluded.remove(&target.wanted.digest);
-        excluded
+        Ok(excluded)
     }
 
     /// Whether the release that the order met had been switched to, and has been gone back from meanwhile: whoever wanted to go
     /// back from it does not want to go back twice.
     fn has_gone_back(&self) -> bool {
-        self.met.as_ref().is_some_and(|met| met.served && met.intent.from == self.serving.number)
+        let serving = self.installed.generation.as_ref().map(|generation| generation.number);
+        self.met.as_ref().is_some_and(|met| met.served && Some(met.intent.from) == serving)
     }
 
     fn stay(&self, until: Until) -> Result<String, OrderError> {
-        let (pinned, excludes) = (self.serving.number, self.excluded(&self.serving));
-        self.write(&self.standing.rolled_back(self.hold(HoldKind::RolledBack { pinned, excludes, until })))?;
-        Ok(format!("{} serves again already; later passes leave it there", self.serving.wanted.title()))
+        let serving = self.serving()?;
+        let (pinned, excludes, left) = (serving.number, self.excluded(serving)?, self.left_behind()?);
+        self.go_back(HoldKind::RolledBack { pinned, excludes, until, left }, serving.wanted.digest)?;
+        Ok(format!("{} serves again already; later passes leave it there", serving.wanted.title()))
+    }
+
+    /// What people call the release that the order met, and that has been gone back from.
+    fn left_behind(&self) -> Result<Option<String>, OrderError> {
+        let Some(met) = &self.met else { return Ok(None) };
+        let left = transaction::read_generation(self.cx, self.name, met.intent.to)?;
+        Ok(left.map(|generation| generation.wanted.title()))
     }
 
     fn target(&self, to: &Target) -> Result<Generation, OrderError> {
-        let numbers = (1..=self.installed.newest).rev().filter(|&number| number != self.serving.number);
+        let serving = self.serving()?;
+        let numbers = (1..=self.installed.newest).rev().filter(|&number| number != serving.number);
         for number in numbers {
             let Some(generation) = transaction::read_generation(self.cx, self.name, number)? else { continue };
             let refused = transaction::was_refused(self.cx, self.name, number)?;
             let fits = match to {
-                Target::Previous => !refused && self.served_before(&generation),
+                Target::Previous => !refused && served_before(&generation, serving),
                 Target::Generation(wanted) => generation.number == *wanted,
                 Target::Title(title) => {
                     !refused
@@ -245,12 +309,8 @@ impl Ordered<'_> {
         Err(OrderError::NoTarget(what, self.name.clone()))
     }
 
-    /// A generation that went before and ran something else.
-    fn served_before(&self, generation: &Generation) -> bool {
-        generation.number < self.serving.number && generation.wanted.digest != self.serving.wanted.digest
-    }
-
     fn stop(&self) -> Result<String, OrderError> {
+        self.serving()?;
         self.write(&self.standing.stopped(self.hold(HoldKind::Stopped)))?;
         let flag = Node::File { bytes: Vec::new(), mode: 0o644, owner: Identity::ROOT };
         let path = self.cx.layout.stopped_flag(self.name);
@@ -265,19 +325,25 @@ impl Ordered<'_> {
     }
 
     fn start(&self) -> Result<String, OrderError> {
+        let serving = self.serving()?;
         self.cx.host.files().remove(&self.cx.layout.stopped_flag(self.name))?;
         self.write(&self.standing.started())?;
-        transaction::start(self.cx, &self.serving)?;
-        Ok(format!("{} serves", self.serving.wanted.title()))
+        transaction::start(self.cx, serving)?;
+        Ok(format!("{} serves", serving.wanted.title()))
     }
 
     fn restart(&self) -> Result<String, OrderError> {
-        let going = Going::Forward { wanted: Box::new(self.serving.wanted.clone()), why: Why::Restart };
+        let going = Going::Forward { wanted: Box::new(self.serving()?.wanted.clone()), why: Why::Restart };
         match transaction::go(self.cx, &self.installed, &going) {
             Released::Kept { generation, .. } => Ok(format!("new processes in slot {}", generation.slot)),
             Released::Refused { failure, .. } => Err(OrderError::Failed(*failure)),
         }
     }
+}
+
+/// A generation that went before and ran something else.
+fn served_before(generation: &Generation, serving: &Generation) -> bool {
+    generation.number < serving.number && generation.wanted.digest != serving.wanted.digest
 }
 
 /// The history is written last and never in the way.
@@ -289,6 +355,7 @@ fn record(cx: &Context<'_>, name: &EnvName, given: &Given, said: &str) {
         Order::Restart => EventKind::Restarted,
         Order::Resume => EventKind::Resumed,
         Order::Retry => EventKind::Retried,
+        Order::Accept(_) => EventKind::Accepted,
     };
     let now = cx.host.clock().now();
     let event = Happened {

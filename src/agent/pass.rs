@@ -20,7 +20,7 @@ use super::idle::{self, Glance};
 use super::last;
 use super::outcome::{Left, Outcome};
 use super::survey::survey_at;
-use super::{App, Survey, read_standing, turn, write_standing};
+use super::{App, Survey, settle, turn};
 
 /// What a pass found and did.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ fn recover_all(app: &App, report: &(dyn Report + Sync)) -> Result<BTreeMap<EnvNa
 
 /// One environment, whose lock is held: its repairs, its one action.
 pub(super) fn carry_out(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
-    if let Err(failure) = repair(cx, plan, installed) {
+    if let Err(failure) = settle(cx, plan).and_then(|()| repair(cx, plan, installed)) {
         return Outcome::Failed(Box::new(failure));
     }
     let outcome = act(cx, plan, installed);
@@ -150,16 +150,6 @@ pub(super) fn left(action: &Action) -> Left {
 }
 
 fn release(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed, wanted: &crate::desired::Wanted) -> Outcome {
-    let standing = match read_standing(cx, &plan.name) {
-        Ok(standing) => standing,
-        Err(failure) => return Outcome::Failed(Box::new(failure)),
-    };
-    let settled = standing.settled(wanted.digest, cx.host.clock().now()).standing;
-    if settled != standing
-        && let Err(error) = write_standing(cx, &plan.name, &settled)
-    {
-        return Outcome::Failed(Box::new(Failure::host(Phase::Recover, &error)));
-    }
     let going = Going::Forward { wanted: Box::new(wanted.clone()), why: Why::Push };
     concluded(cx, plan, transaction::go(cx, installed, &going), wanted.title())
 }

@@ -11,7 +11,7 @@ use crate::transaction::lock::{Place, shared};
 use crate::transaction::{self, Context, Failure, Phase, chain};
 
 use super::want::Resolver;
-use super::{App, read_standing};
+use super::{App, read_standing, standing_here};
 
 /// A plan and what it was made from.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ pub(super) fn survey_at(
 /// An environment that can't be looked at keeps no other from being.
 fn unreadable(name: EnvName, cause: String) -> EnvPlan {
     let action = Action::Blocked(cause);
-    EnvPlan { name, serves: None, wants: None, action, repairs: Vec::new(), respected: Vec::new() }
+    EnvPlan { name, serves: None, wants: None, action, repairs: Vec::new(), respected: Vec::new(), warm: None }
 }
 
 /// What the repository asks for. Mirrors are written by one program at a time, and nothing else is waited for meanwhile.
@@ -261,7 +261,8 @@ fn environment(
     deploy: Option<&Deploy>,
 ) -> Result<EnvPlan, Failure> {
     let installed = transaction::installed(cx, name, &moment.services)?;
-    let standing = read_standing(cx, name)?;
+    let wanted = if let Want::Wanted(wanted) = &want { Some(&**wanted) } else { None };
+    let standing = standing_here(cx, read_standing(cx, name)?, wanted);
     let want = descend(want, &installed, &standing, deploy);
     let foreign = match &want {
         Want::Wanted(wanted) => foreign(cx, &moment.listeners, wanted.env.ports, &wanted.env.user)?,

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::outcome::{Left, Outcome};
 use super::pass::{Told, carry_out, left};
-use super::{App, read_standing};
+use super::{App, read_standing, standing_here};
 use crate::host::{Heeding, Lock};
 use crate::manifest::Policy;
 use crate::model::{Digest, EnvName};
@@ -104,8 +104,11 @@ fn take(cx: &Context<'_>, plan: &EnvPlan, wait: Duration, looked: Timestamp) -> 
     if cx.host.clock().cancelled() {
         return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
     }
-    if !plan.changes() && !matches!(plan.action, Action::Nothing) {
-        return Outcome::Left(left(&plan.action));
+    match plan.action {
+        Action::Nothing if !plan.changes() && plan.warm.is_none() => return Outcome::Unchanged,
+        Action::Nothing => {}
+        _ if !plan.changes() => return Outcome::Left(left(&plan.action)),
+        _ => {}
     }
     let _lock = match enter(cx, plan, wait, looked) {
         Ok(lock) => lock,
@@ -143,9 +146,9 @@ fn is_newer(cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> bool {
 /// he left undone when he was killed is ended first.
 fn before(cx: &Context<'_>, plan: &EnvPlan) -> Result<Option<Installed>, Failure> {
     drop(transaction::recover(cx, &plan.name)?);
-    let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
+    let services = transaction::services_of(cx, &plan.name).map_err(Failure::on_host(Phase::Recover))?;
     let installed = transaction::installed(cx, &plan.name, &services)?;
-    let standing = read_standing(cx, &plan.name)?;
+    let standing = standing_here(cx, read_standing(cx, &plan.name)?, plan.wants.as_deref());
     let serves = installed.generation.as_ref();
     let moved = serves.map(|it| it.number) != plan.serves.as_ref().map(|it| it.generation);
     let digest = serves.map(|it| it.wanted.digest);

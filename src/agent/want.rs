@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::desired::{Interpreter, Wanted, WantedInput};
@@ -19,12 +20,13 @@ const INCLUDE_DEPTH: u32 = 5;
 /// No requirements file is larger.
 const REQUIREMENTS: u64 = 1024 * 1024;
 
-/// Resolves the environments of one pass; each repository is looked at once.
+/// Resolves the environments of one pass; each repository is looked at once, and each mirror opened once.
 pub struct Resolver<'a> {
     app: &'a App,
     cx: &'a Context<'a>,
     deploy_commit: CommitId,
     refs: BTreeMap<String, Result<Refs, Want>>,
+    mirrors: BTreeMap<String, Rc<Objects>>,
     pythons: BTreeMap<Option<String>, Option<Interpreter>>,
 }
 
@@ -37,7 +39,7 @@ impl<'a> Resolver<'a> {
         }
         let refs = names.into_iter().filter(|(_, names)| !names.is_empty());
         let refs = refs.map(|(address, names)| (address.clone(), look(app, &address, &names))).collect();
-        Self { app, cx, deploy_commit, refs, pythons: BTreeMap::new() }
+        Self { app, cx, deploy_commit, refs, mirrors: BTreeMap::new(), pythons: BTreeMap::new() }
     }
 
     /// What this host wants of `env`.
@@ -68,7 +70,7 @@ impl<'a> Resolver<'a> {
         }))
     }
 
-    fn commit(&mut self, env: &Environment, address: &Address) -> Result<(CommitId, Objects), Want> {
+    fn commit(&mut self, env: &Environment, address: &Address) -> Result<(CommitId, Rc<Objects>), Want> {
         let none = Ok(Refs::default());
         let refs = self.refs.get(&env.source).unwrap_or(&none).as_ref().map_err(Want::clone)?;
         let resolved = source::resolve(&env.rev, env.policy, refs).or_else(|_| {
@@ -81,14 +83,28 @@ impl<'a> Resolver<'a> {
                 .map_err(|error| Want::Unusable(format!("projects/{}.toml: {error}", env.name)))
         })?;
         let mirror = Mirror::new(self.app.layout.source_clone(&env.source), address.clone());
+        if let Some(objects) = self.holding(&env.source, &mirror, &resolved.commit) {
+            return Ok((resolved.commit, objects));
+        }
         let wanted = match resolved.via {
-            Via::Tag(name) if !is_here(&mirror, &resolved.commit) => source::Wanted::Tag(name),
-            Via::Branch(name) if !is_here(&mirror, &resolved.commit) => source::Wanted::Branch(name),
-            Via::Tag(_) | Via::Branch(_) | Via::Commit => source::Wanted::Commit(resolved.commit.clone()),
+            Via::Tag(name) => source::Wanted::Tag(name),
+            Via::Branch(name) => source::Wanted::Branch(name),
+            Via::Commit => source::Wanted::Commit(resolved.commit.clone()),
         };
         let fetched = mirror.fetch(&self.app.git, &[wanted]).map_err(|error| unreachable(&error))?;
-        let objects = mirror.objects().map_err(|error| unreachable(&error))?;
+        let objects = Rc::new(mirror.objects().map_err(|error| unreachable(&error))?);
+        self.mirrors.insert(env.source.clone(), Rc::clone(&objects));
         Ok((fetched.into_iter().next().unwrap_or(resolved.commit), objects))
+    }
+
+    /// The mirror's objects, when the commit is among them.
+    fn holding(&mut self, source: &str, mirror: &Mirror, commit: &CommitId) -> Option<Rc<Objects>> {
+        let objects = match self.mirrors.get(source) {
+            Some(objects) => Rc::clone(objects),
+            None => Rc::new(mirror.objects().ok()?),
+        };
+        self.mirrors.insert(source.to_owned(), Rc::clone(&objects));
+        objects.contains(commit).then_some(objects)
     }
 
     fn python(&mut self, python: &Python) -> Result<Interpreter, Want> {
@@ -101,10 +117,6 @@ impl<'a> Resolver<'a> {
             ))
         })
     }
-}
-
-fn is_here(mirror: &Mirror, commit: &CommitId) -> bool {
-    mirror.objects().is_ok_and(|objects| objects.contains(commit))
 }
 
 fn look(app: &App, address: &str, names: &[String]) -> Result<Refs, Want> {

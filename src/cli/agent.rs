@@ -11,7 +11,7 @@ use sd_notify::NotifyState;
 use super::args::Global;
 use super::takeover::Installed;
 use super::{Fault, open, printer, signals};
-use crate::agent::{App, Outcome, pass_telling, schedule, tell};
+use crate::agent::{App, Outcome, Witness, pass_telling, schedule, tell};
 use crate::model::EnvName;
 use crate::transaction::chain;
 
@@ -63,7 +63,7 @@ fn one(app: &App, global: &Global) {
         super::reconcile::tell_one(name, outcome, true);
         told.insert(name.clone());
     };
-    let pass = pass_telling(app, &progress, &BTreeSet::new(), &hear);
+    let pass = pass_telling(app, &Witness::new(app, &progress), &BTreeSet::new(), &hear);
     let told = told.into_inner().unwrap_or_else(PoisonError::into_inner);
     let notes = tell(app, pass.as_ref(), true);
     match pass {

@@ -106,6 +106,9 @@ pub enum Command {
         after_help = "Examples:\n  portreeve status\n  portreeve status --exit-code -q || echo somebody should look"
     )]
     Status(StatusArgs),
+    /// Why an environment stands there: who is served by what, the cause, what happens next, what you can do
+    #[command(after_help = "Examples:\n  portreeve why bakery/pro\n  portreeve why bakery/pro --json")]
+    Why(WhyArgs),
     /// How an environment got there
     #[command(after_help = "Example:\n  portreeve history bakery/pro -n 50")]
     History(HistoryArgs),
@@ -115,14 +118,19 @@ pub enum Command {
     )]
     Rollback(RollbackArgs),
     /// Hold still for a while
-    #[command(after_help = "Example:\n  portreeve suspend bakery/pro --for 2h --reason 'db move'")]
+    #[command(
+        after_help = "Examples:\n  portreeve suspend bakery/pro --for 2h --reason 'db move'\n  portreeve suspend --all --for 30m --reason 'kernel update'"
+    )]
     Suspend(SuspendArgs),
     /// Go on after a rollback or a suspension
-    #[command(after_help = "Example:\n  portreeve resume bakery/pro")]
-    Resume(Environments),
+    #[command(after_help = "Examples:\n  portreeve resume bakery/pro\n  portreeve resume --all")]
+    Resume(Chosen),
     /// Try a quarantined release again
     #[command(after_help = "Example:\n  portreeve retry bakery/pro")]
     Retry(Environments),
+    /// Agree to a rewritten deploy branch, for one environment
+    #[command(after_help = "Example:\n  portreeve accept bakery/pro 3be7710")]
+    Accept(AcceptArgs),
     /// Start the processes of environments
     #[command(after_help = "Example:\n  portreeve start bakery/pro")]
     Start(Environments),
@@ -164,6 +172,17 @@ pub struct Environments {
     /// Environments, like bakery/pro
     #[arg(value_name = "ENV")]
     pub environments: Vec<EnvName>,
+}
+
+/// Environments to act on, or all of this host.
+#[derive(Debug, Clone, Args)]
+pub struct Chosen {
+    /// Environments, like bakery/pro
+    #[arg(value_name = "ENV", required_unless_present = "all")]
+    pub environments: Vec<EnvName>,
+    /// All environments of this host
+    #[arg(long, conflicts_with = "environments")]
+    pub all: bool,
 }
 
 #[derive(Debug, Args)]
@@ -243,6 +262,20 @@ pub struct StatusArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The environment
+    pub env: EnvName,
+}
+
+#[derive(Debug, Args)]
+pub struct AcceptArgs {
+    /// The environment
+    pub env: EnvName,
+    /// The deploy repository's commit, as portreeve why says it; at least 7 digits
+    pub commit: String,
+}
+
+#[derive(Debug, Args)]
 pub struct HistoryArgs {
     /// The environment; all unless said
     pub env: Option<EnvName>,
@@ -269,11 +302,11 @@ pub struct RollbackArgs {
 #[derive(Debug, Args)]
 pub struct SuspendArgs {
     #[command(flatten)]
-    pub only: Environments,
-    /// For how long
+    pub only: Chosen,
+    /// For how long; then it ends by itself
     #[arg(long = "for", value_name = "2h")]
     pub time: crate::model::Span,
-    /// Why, for those who wonder
+    /// Why, for those who wonder; pro is not suspended without it
     #[arg(long)]
     pub reason: Option<String>,
 }

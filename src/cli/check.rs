@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::args::{CheckArgs, Global};
-use super::{Fault, diagnostics, printer};
+use super::{Fault, diagnostics, json, printer};
 use crate::manifest::{self, Tree};
 use crate::source::read_directory_tree;
 
@@ -26,10 +26,17 @@ fn tree(dir: &Path) -> Result<Tree, Fault> {
     Ok(files.into_iter().collect())
 }
 
-fn as_json(diagnostic: &manifest::Diagnostic) -> serde_json::Value {
-    serde_json::json!({
-        "severity": match diagnostic.severity { manifest::Severity::Error => "error", manifest::Severity::Warning => "warning" },
-        "file": diagnostic.file, "line": diagnostic.line(), "column": diagnostic.column(),
-        "message": diagnostic.message, "help": diagnostic.help,
-    })
+fn as_json(diagnostic: &manifest::Diagnostic) -> json::Complaint {
+    let severity = match diagnostic.severity {
+        manifest::Severity::Error => "error",
+        manifest::Severity::Warning => "warning",
+    };
+    json::Complaint {
+        severity: severity.to_owned(),
+        file: diagnostic.file.clone(),
+        line: diagnostic.line(),
+        column: diagnostic.column(),
+        message: diagnostic.message.clone(),
+        help: diagnostic.help.clone(),
+    }
 }

@@ -3,9 +3,9 @@
 use comfy_table::{Table, presets};
 
 use super::args::{Global, HistoryArgs};
-use super::{Fault, open, printer};
+use super::{Fault, json, open, printer};
 use crate::agent::past;
-use crate::history::HistoryError;
+use crate::history::{Event, HistoryError};
 use crate::transaction::Quiet;
 
 /// Prints the latest events, newest first.
@@ -19,7 +19,7 @@ pub fn run(args: &HistoryArgs, global: &Global) -> Result<u8, Fault> {
         printer::note(&note);
     }
     if global.json {
-        printer::json(&events);
+        printer::json(&events.into_iter().map(json::Event::from).collect::<Vec<_>>());
         return Ok(0);
     }
     let mut table = Table::new();
@@ -27,12 +27,20 @@ pub fn run(args: &HistoryArgs, global: &Global) -> Result<u8, Fault> {
     for event in &events {
         let env = event.env.as_ref().map(ToString::to_string).unwrap_or_default();
         let generation = event.generation.map(|number| number.to_string()).unwrap_or_default();
-        let by = event.by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
-        let why = event.why.as_ref().filter(|why| !event.summary.contains(why.as_str()));
-        let why = why.map(|why| format!(": \"{}\"", why.lines().next().unwrap_or_default())).unwrap_or_default();
         let when = event.at.strftime("%Y-%m-%d %H:%M:%S").to_string();
-        table.add_row([when, env, generation, event.kind.as_str().to_owned(), format!("{}{by}{why}", event.summary)]);
+        table.add_row([when, env, generation, event.kind.as_str().to_owned(), words(event)]);
     }
     printer::table(&table);
     Ok(0)
+}
+
+/// What happened, who ordered it, and why, each once: `back to v1.4.2, by anna: "cart broken"`.
+fn words(event: &Event) -> String {
+    let by = event.by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
+    let why = event.why.as_ref().filter(|why| !event.summary.contains(why.as_str()));
+    let why = why.map(|why| format!(": \"{}\"", why.lines().next().unwrap_or_default())).unwrap_or_default();
+    let took = event.took.map(|took| format!(" after {}", printer::took(took))).unwrap_or_default();
+    let commit =
+        event.deploy_commit.as_ref().map(|commit| format!(", deploy commit {}", commit.short())).unwrap_or_default();
+    format!("{}{took}{commit}{by}{why}", event.summary.lines().next().unwrap_or_default())
 }

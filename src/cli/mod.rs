@@ -6,6 +6,7 @@ mod check;
 pub mod diagnostics;
 mod history;
 mod init;
+pub mod json;
 mod launch;
 mod logs;
 mod open;
@@ -24,6 +25,7 @@ mod status;
 mod takeover;
 mod tour;
 mod wait;
+mod why;
 
 use std::process::ExitCode;
 
@@ -66,13 +68,15 @@ fn run(cli: &Cli) -> Result<u8, Fault> {
         Command::Agent => agent::run(global),
         Command::Wait(args) => wait::run(args, global),
         Command::Status(args) => status::run(args, global),
+        Command::Why(args) => why::run(args, global),
         Command::History(args) => history::run(args, global),
         Command::Rollback(args) => order::rollback(args, global),
         Command::Suspend(args) => order::suspend(args, global),
         Command::Start(args) => order::each(&args.environments, global, &crate::agent::Order::Start),
         Command::Stop(args) => order::each(&args.environments, global, &crate::agent::Order::Stop),
         Command::Restart(args) => order::each(&args.environments, global, &crate::agent::Order::Restart),
-        Command::Resume(args) => order::each(&args.environments, global, &crate::agent::Order::Resume),
+        Command::Resume(args) => order::resume(args, global),
+        Command::Accept(args) => order::accept(args, global),
         Command::Retry(args) => order::each(&args.environments, global, &crate::agent::Order::Retry),
         Command::Run(args) => run::run(args, global),
         Command::Logs(args) => logs::run(args, global),

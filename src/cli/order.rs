@@ -1,8 +1,8 @@
-//! Orders: rollback, suspend, resume, retry, start, stop, restart.
+//! Orders: rollback, suspend, resume, retry, accept, start, stop, restart.
 
-use super::args::{Global, RollbackArgs, SuspendArgs};
+use super::args::{AcceptArgs, Chosen, Global, RollbackArgs, SuspendArgs};
 use super::{Fault, open, printer};
-use crate::agent::{Given, Order, OrderError, Target, carry_out};
+use crate::agent::{App, Given, Order, OrderError, Target, Witness, carry_out, look};
 use crate::model::EnvName;
 use crate::policy::Until;
 
@@ -13,29 +13,52 @@ pub fn rollback(args: &RollbackArgs, global: &Global) -> Result<u8, Fault> {
         Some(text) => text.parse().map_or_else(|_| Target::Title(text.clone()), Target::Generation),
     };
     let until = if args.until_resume { Until::Resume } else { Until::Change };
-    carry(std::slice::from_ref(&args.env), global, &Order::Rollback { to, until }, args.reason.as_deref())
+    let only = std::slice::from_ref(&args.env);
+    Ok(carry(&open::app(global)?, only, global, &Order::Rollback { to, until }, args.reason.as_deref()))
 }
 
 /// `portreeve suspend`
 pub fn suspend(args: &SuspendArgs, global: &Global) -> Result<u8, Fault> {
     let app = open::app(global)?;
-    let until = app.host.clock().now().checked_add(args.time.duration()).ok();
-    drop(app);
-    carry(&args.only.environments, global, &Order::Suspend { until }, args.reason.as_deref())
+    let until = app.host.clock().now().checked_add(args.time.duration());
+    let until = until.map_err(|_| Fault::usage(format!("--for {} ends after all calendars do", args.time)))?;
+    let only = chosen(&app, &args.only)?;
+    Ok(carry(&app, &only, global, &Order::Suspend { until: Some(until) }, args.reason.as_deref()))
+}
+
+/// `portreeve resume`
+pub fn resume(args: &Chosen, global: &Global) -> Result<u8, Fault> {
+    let app = open::app(global)?;
+    Ok(carry(&app, &chosen(&app, args)?, global, &Order::Resume, None))
+}
+
+/// `portreeve accept`
+pub fn accept(args: &AcceptArgs, global: &Global) -> Result<u8, Fault> {
+    let order = Order::Accept(args.commit.clone());
+    Ok(carry(&open::app(global)?, std::slice::from_ref(&args.env), global, &order, None))
 }
 
 /// The same order for each of these.
 pub fn each(environments: &[EnvName], global: &Global, order: &Order) -> Result<u8, Fault> {
-    carry(environments, global, order, None)
-}
-
-fn carry(environments: &[EnvName], global: &Global, order: &Order, reason: Option<&str>) -> Result<u8, Fault> {
     if environments.is_empty() {
         return Err(Fault::usage("which environment? portreeve status lists them"));
     }
-    let app = open::app(global)?;
+    Ok(carry(&open::app(global)?, environments, global, order, None))
+}
+
+fn chosen(app: &App, chosen: &Chosen) -> Result<Vec<EnvName>, Fault> {
+    if !chosen.all {
+        return Ok(chosen.environments.clone());
+    }
+    let all = look(app, &[]).map_err(|failure| super::reconcile::fault(&failure))?;
+    Ok(all.into_iter().map(|explanation| explanation.environment).collect())
+}
+
+/// Each on its own; the worst exit code counts.
+fn carry(app: &App, only: &[EnvName], global: &Global, order: &Order, reason: Option<&str>) -> u8 {
     let progress = printer::Progress::new(global);
-    let cx = app.context(&progress);
+    let witness = Witness::new(app, &progress);
+    let cx = app.context(&witness);
     let given = Given {
         order: order.clone(),
         by: open::person(),
@@ -43,7 +66,7 @@ fn carry(environments: &[EnvName], global: &Global, order: &Order, reason: Optio
         wait: open::patience(global),
     };
     let mut code = 0;
-    for name in environments {
+    for name in only {
         match carry_out(&cx, name, &given) {
             Ok(said) => printer::line(format!("{name}  {said}")),
             Err(error) => {
@@ -53,12 +76,14 @@ fn carry(environments: &[EnvName], global: &Global, order: &Order, reason: Optio
             }
         }
     }
-    Ok(code)
+    code
 }
 
 fn fault(name: &EnvName, error: &OrderError) -> Fault {
     match error {
-        OrderError::NotHere(_) | OrderError::NoTarget(..) => Fault::blocked(error.to_string()),
+        OrderError::NotHere(_) | OrderError::NoTarget(..) | OrderError::NoReason(_) | OrderError::Refused(_) => {
+            Fault::blocked(error.to_string())
+        }
         OrderError::Failed(failure) => {
             let fault = super::reconcile::fault(failure);
             let tail =

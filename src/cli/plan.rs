@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::args::{Global, PlanArgs};
-use super::{Fault, open, printer, reconcile, release, since};
+use super::{Fault, json, open, printer, reconcile, release, since};
 use crate::agent::{App, Previews, Survey, preview, schedule, survey};
 use crate::model::{Capabilities, EnvName};
 use crate::plan::{Action, EnvPlan, Row};
@@ -154,7 +154,7 @@ fn cure(plan: &EnvPlan) -> Option<String> {
     }
 }
 
-fn as_json(plan: &EnvPlan, host: &Capabilities) -> serde_json::Value {
+fn as_json(plan: &EnvPlan, host: &Capabilities) -> json::Planned {
     let action = match &plan.action {
         Action::Nothing if plan.changes() => "repair",
         Action::Nothing => "nothing",
@@ -171,14 +171,15 @@ fn as_json(plan: &EnvPlan, host: &Capabilities) -> serde_json::Value {
         Action::Stale(_) => "stale",
     };
     let not_here = plan.needs(host).into_iter().filter_map(|row| match row {
-        Row::NotHere(need, why) => Some(serde_json::json!({ "need": need.label(), "reason": why.to_string() })),
+        Row::NotHere(need, why) => Some(json::NotHere { need: need.label().to_owned(), reason: why.to_string() }),
         Row::Here(_) => None,
     });
-    serde_json::json!({
-        "environment": plan.name.to_string(), "action": action,
-        "serves": plan.serves.as_ref().map(|serving| &serving.title),
-        "wants": plan.wants.as_ref().map(|wanted| wanted.title()),
-        "not_here": not_here.collect::<Vec<_>>(),
-        "repairs": plan.repairs.iter().map(ToString::to_string).collect::<Vec<_>>(),
-    })
+    json::Planned {
+        environment: plan.name.clone(),
+        action: action.to_owned(),
+        serves: plan.serves.as_ref().map(|serving| serving.title.clone()),
+        wants: plan.wants.as_ref().map(|wanted| wanted.title()),
+        not_here: not_here.collect(),
+        repairs: plan.repairs.iter().map(ToString::to_string).collect(),
+    }
 }

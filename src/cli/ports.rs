@@ -3,7 +3,7 @@
 use comfy_table::{Table, presets};
 
 use super::args::Global;
-use super::{Fault, open, printer, reconcile};
+use super::{Fault, json, open, printer, reconcile};
 use crate::transaction::{self, Quiet};
 
 /// Prints the blocks of this host's environments and who listens in them.
@@ -25,11 +25,8 @@ pub fn run(global: &Global) -> Result<u8, Fault> {
     }
     rows.sort_by_key(|(ports, _, _)| *ports);
     if global.json {
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|(ports, name, inside)| serde_json::json!({"ports": ports, "environment": name, "listeners": inside}))
-            .collect();
-        printer::json(&rows);
+        let row = |(ports, environment, listeners)| json::Ports { ports, environment, listeners };
+        printer::json(&rows.into_iter().map(row).collect::<Vec<_>>());
         return Ok(0);
     }
     let mut table = Table::new();

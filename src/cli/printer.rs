@@ -95,17 +95,6 @@ pub fn took(time: Duration) -> String {
     }
 }
 
-/// `40s`, `18m`, `6h 12m`, `3d`
-pub fn ago(time: jiff::SignedDuration) -> String {
-    let seconds = time.as_secs().max(0);
-    match (seconds / 60, seconds / 3600) {
-        (0, _) => format!("{seconds}s"),
-        (minutes, 0) => format!("{minutes}m"),
-        (minutes, hours @ 1..48) => format!("{hours}h {}m", minutes % 60),
-        (_, hours) => format!("{}d", hours / 24),
-    }
-}
-
 /// A table, without the spaces that fill its last column.
 pub fn table(table: &comfy_table::Table) {
     table.to_string().lines().for_each(|row| line(row.trim_end().strip_prefix(' ').unwrap_or(row.trim_end())));
@@ -158,9 +147,8 @@ impl Progress {
                 line(format!("{label}  {:<8} {what:<40} {:>7}", phase.to_string(), took(*time)));
             }
             Event::Repaired { env, what } => anstream::println!("{GREEN}repaired{GREEN:#} {env}: {}", safe(what)),
-            Event::Note { text } => {
-                note(&if label.is_empty() { (*text).to_owned() } else { format!("{label}: {text}") })
-            }
+            Event::Note { text } if label.is_empty() => note(text),
+            Event::Note { text } => note(&format!("{label}: {text}")),
             Event::Of { event, .. } => self.tell(label, event),
         }
     }

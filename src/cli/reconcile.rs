@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::args::{Environments, Global};
-use super::{Fault, open, printer, signals};
-use crate::agent::{App, Left, Outcome, PassReport, Survey, Trouble, pass, tell, worst};
+use super::{Fault, json, open, printer, signals};
+use crate::agent::{App, Left, Outcome, PassReport, Survey, Trouble, Witness, pass, tell, worst};
 use crate::model::EnvName;
 use crate::policy::FailureClass;
 use crate::transaction::{Applied, Failure, FailureKind};
@@ -28,10 +28,11 @@ pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
 
 /// A pass, and another one over what somebody else had first: what is left to do there is another question.
 fn whole(app: &App, progress: &printer::Progress, only: &BTreeSet<EnvName>) -> Result<PassReport, Failure> {
-    let mut report = pass(app, progress, only)?;
+    let witness = Witness::new(app, progress);
+    let mut report = pass(app, &witness, only)?;
     let overtaken = overtaken(&report);
     if !overtaken.is_empty() {
-        report.outcomes.extend(pass(app, progress, &overtaken)?.outcomes);
+        report.outcomes.extend(pass(app, &witness, &overtaken)?.outcomes);
     }
     Ok(report)
 }
@@ -79,11 +80,13 @@ pub fn mistakes(survey: &Survey, global: &Global) -> bool {
     any
 }
 
-fn summary(report: &PassReport) -> serde_json::Value {
-    let each = report.outcomes.iter().map(|(name, outcome)| {
-        serde_json::json!({ "environment": name.to_string(), "outcome": word(outcome), "exit_code": outcome.exit_code() })
+fn summary(report: &PassReport) -> json::Pass {
+    let each = report.outcomes.iter().map(|(name, outcome)| json::Reconciled {
+        environment: name.clone(),
+        outcome: word(outcome).to_owned(),
+        exit_code: outcome.exit_code(),
     });
-    serde_json::json!({ "tip": report.survey.plan.tip, "environments": each.collect::<Vec<_>>() })
+    json::Pass { tip: report.survey.plan.tip.clone(), environments: each.collect() }
 }
 
 fn word(outcome: &Outcome) -> &'static str {
@@ -127,8 +130,12 @@ pub fn tell_one(name: &EnvName, outcome: &Outcome, quiet: bool) {
             printer::line(format!("{name}  {title} released after {}", printer::took(*took)));
         }
         Outcome::Removed => printer::line(format!("{name}  taken off this host; data, media, logs and backups stay")),
-        Outcome::NotReleased { title, generation, failure, seen, serves } => {
-            not_released(name, title, *generation, failure, *seen, serves.as_deref());
+        // Nothing is wrong where nobody waits for this release.
+        Outcome::NotReleased { title, failure, .. } if quiet && failure.kind == FailureKind::Cancelled => {
+            printer::note(&format!("{name}: {title} not released: {}", failure.cause));
+        }
+        Outcome::NotReleased { title, failure, seen, serves, .. } => {
+            not_released(name, title, failure, *seen, serves.as_deref());
         }
         Outcome::Failed(failure) => {
             printer::error(&Fault { message: format!("{name}: {}", failure.cause), ..fault(failure) });
@@ -144,20 +151,19 @@ pub fn tell_one(name: &EnvName, outcome: &Outcome, quiet: bool) {
 }
 
 fn trouble(name: &EnvName, left: &Left) {
-    let (state, words, next) = match left {
-        Left::Quarantined(words) => ("quarantined", words, format!("push a fix, or: portreeve retry {name}")),
-        Left::Waiting(words) => ("waiting", words, "nothing to do; it is tried again by itself".to_owned()),
-        Left::Blocked(words) => ("blocked", words, format!("portreeve status {name}")),
-        Left::Diverged(words) => ("diverged", words, format!("portreeve history {name}")),
+    let (state, words) = match left {
+        Left::Quarantined(words) => ("quarantined", words),
+        Left::Waiting(words) => ("waiting", words),
+        Left::Blocked(words) => ("blocked", words),
+        Left::Diverged(words) => ("diverged", words),
         Left::Busy(holder) => {
             let words = format!("{holder} is at work on it");
             return busy(name, &words);
         }
         Left::Overtaken => return busy(name, "others change it while this command looks"),
-        Left::Held(words) | Left::Stale(words) => ("left", words, format!("portreeve status {name}")),
+        Left::Held(words) | Left::Stale(words) => ("left", words),
     };
-    printer::error(&Fault::blocked(format!("{name} is {state}: {words}")));
-    printer::help(&next);
+    printer::error(&Fault::blocked(format!("{name} is {state}: {words}")).with_help(format!("portreeve why {name}")));
 }
 
 fn busy(name: &EnvName, words: &str) {
@@ -167,20 +173,22 @@ fn busy(name: &EnvName, words: &str) {
 
 /// In the order of every message about trouble: the cause's headline, who is served by what, the evidence, what we do next, and
 /// what to type.
-fn not_released(name: &EnvName, title: &str, generation: u64, failure: &Failure, seen: bool, serves: Option<&str>) {
+fn not_released(name: &EnvName, title: &str, failure: &Failure, seen: bool, serves: Option<&str>) {
     let verb = if seen { "rolled back" } else { "not released" };
     let what = if serves == Some(title) { "changed configuration of " } else { "" };
     printer::error(&Fault::blocked(format!("{what}{title} {verb}: {}", failure.cause)));
     printer::sentence(&served(failure, seen, serves));
     evidence(failure);
-    failure.schema.iter().for_each(way_back);
+    if let Some(schema) = &failure.schema {
+        way_back(schema);
+    }
     if failure.kind == FailureKind::Class(FailureClass::Release) {
         printer::note("quarantined; later passes leave this content alone");
     }
     if let Some(help) = &failure.help {
         printer::help(help);
     }
-    printer::help(&format!("portreeve logs {name} --release {generation}"));
+    printer::help(&format!("portreeve why {name}"));
 }
 
 fn served(failure: &Failure, seen: bool, serves: Option<&str>) -> String {

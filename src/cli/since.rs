@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::args::{Global, PlanArgs};
-use super::{Fault, diagnostics, printer, release};
+use super::{Fault, diagnostics, json, printer, release};
 use crate::agent::{deploy_tree, manifests};
 use crate::manifest::{self, Environment, Repository, Tree};
 use crate::model::{CommitId, EnvName};
@@ -108,9 +108,12 @@ fn words(row: &Row) -> String {
     if said.is_empty() { "on no host".to_owned() } else { said.join("; ") }
 }
 
-fn as_json(row: &Row) -> serde_json::Value {
-    let files: Vec<&str> = row.manifests.iter().map(|edited| edited.path.as_str()).collect();
-    serde_json::json!({
-        "environment": row.name.to_string(), "hosts_before": row.before, "hosts_after": row.after, "files": files,
-    })
+fn as_json(row: &Row) -> json::Since {
+    let files = row.manifests.iter().map(|edited| edited.path.clone()).collect();
+    json::Since {
+        environment: row.name.clone(),
+        hosts_before: row.before.clone(),
+        hosts_after: row.after.clone(),
+        files,
+    }
 }

@@ -20,7 +20,7 @@ use super::ground::Ground;
 use super::handle::sys;
 use super::tree::Nodes;
 use super::write::Writer;
-use super::{Authority, Clock, Files, Found, FreeSpace, HostError, Lock, Node, RealClock, Result, lock};
+use super::{Authority, Clock, Files, Found, FreeSpace, HostError, Lock, Node, RealClock, Result, Together, lock};
 use crate::model::{Digest, Identity, Layout};
 
 /// No file of ours is larger.
@@ -119,10 +119,6 @@ impl Files for RealFiles {
         self.writer.sweep(directory)
     }
 
-    fn settle(&self, path: &Path) -> Result<()> {
-        self.writer.settle(path)
-    }
-
     fn raise_flag(&self, path: &Path) -> Result<()> {
         self.writer.raise_flag(path)
     }
@@ -175,6 +171,14 @@ impl Files for RealFiles {
                 Ok(format!("{}.{}.{}.{times:?}", about.dev(), about.ino(), about.len()))
             }
         }
+    }
+
+    fn together(&self) -> Box<dyn Together + '_> {
+        Box::new(self.writer.together())
+    }
+
+    fn sync_all(&self, path: &Path) -> Result<()> {
+        self.writer.sync_all(path)
     }
 
     fn lock(&self, path: &Path, wait: Duration) -> Result<Box<dyn Lock>> {

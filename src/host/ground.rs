@@ -14,12 +14,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use nix::unistd::{Gid, Group, Uid, User};
 use rustix::io::Errno;
 
 use super::disk::{About, Disk};
 use super::handle::{about_in, give, make_directory_in, open_directory, sync, sys};
+use super::later::{Gathering, Later};
 use super::linux::Linux;
 use super::{Authority, HostError, Result};
 use crate::model::{Identity, Layout};
@@ -62,6 +64,7 @@ pub struct Spot<D: Disk = Linux> {
     parent: PathBuf,
     name: OsString,
     trust: Trust,
+    later: Arc<Later<D::Handle>>,
 }
 
 impl<D: Disk> Spot<D> {
@@ -108,6 +111,16 @@ impl<D: Disk> Spot<D> {
         sync(&self.disk, &self.directory, &self.parent)
     }
 
+    /// The same for a new name: with others, where they are gathered.
+    pub fn sync_name(&self) -> Result<()> {
+        self.later.sync(&self.disk, &self.directory, &self.parent)
+    }
+
+    /// The same for the directory that is at the spot itself.
+    pub fn sync_here(&self, handle: &D::Handle) -> Result<()> {
+        self.later.sync(&self.disk, handle, &self.path())
+    }
+
     /// What is there, by `lstat`.
     pub fn about(&self) -> Result<Option<About>> {
         about_in(&self.disk, &self.directory, &self.name, &self.path())
@@ -147,6 +160,7 @@ pub struct Ground<D: Disk = Linux> {
     disk: D,
     bases: Vec<Base<D>>,
     authority: Authority,
+    later: Arc<Later<D::Handle>>,
 }
 
 impl Ground {
@@ -165,7 +179,7 @@ impl<D: Disk> Ground<D> {
             bases.push(Base::runtime(&disk, layout.runtime())?);
         }
         bases.push(root);
-        Ok(Self { disk, bases, authority })
+        Ok(Self { disk, bases, authority, later: Arc::default() })
     }
 
     /// The disk.
@@ -176,6 +190,11 @@ impl<D: Disk> Ground<D> {
     /// What we may do to owners.
     pub fn authority(&self) -> Authority {
         self.authority
+    }
+
+    /// New names become durable together until what this returns ends.
+    pub fn gather(&self) -> Gathering<'_, D> {
+        self.later.gather(&self.disk)
     }
 
     /// Whether `path` is the root itself, or the runtime directory that lies elsewhere.
@@ -222,6 +241,7 @@ impl<D: Disk> Ground<D> {
             parent: here.path,
             name: name.clone(),
             trust: here.trust,
+            later: Arc::clone(&self.later),
         }))
     }
 
@@ -247,7 +267,7 @@ impl<D: Disk> Ground<D> {
         let path = here.path.join(name);
         let handle = make_directory_in(&self.disk, &here.handle, name, &path)?;
         give(&self.disk, self.authority, &handle, &path, 0o755, Identity::ROOT)?;
-        sync(&self.disk, &here.handle, &here.path)?;
+        self.later.sync(&self.disk, &here.handle, &here.path)?;
         self.judge(handle, path)
     }
 

@@ -18,6 +18,7 @@ mod heeding;
 pub(crate) mod http;
 mod journal;
 mod kernel;
+mod later;
 mod leftover;
 mod linux;
 mod lock;
@@ -127,8 +128,6 @@ pub trait Files {
     fn remove_tree(&self, path: &Path) -> Result<()>;
     /// Removes from `directory`, and from where files are staged, what killed programs left half-made; nothing there is fine.
     fn sweep(&self, directory: &Path) -> Result<()>;
-    /// Makes what other programs wrote to `path`'s file system outlive a power cut; nothing there is fine.
-    fn settle(&self, path: &Path) -> Result<()>;
     /// Makes an empty marker in the runtime directory; not durable.
     fn raise_flag(&self, path: &Path) -> Result<()>;
     /// Bytes and inodes free to root at `path`'s file system.
@@ -153,10 +152,21 @@ pub trait Files {
     fn stamp(&self, path: &Path) -> Result<String> {
         Ok(format!("{:?}", self.look(path)?))
     }
+    /// Until what this returns is finished, names that this thread makes or puts become durable together at its end, whatever
+    /// their order. A file's or tree's content is durable before its name, as ever.
+    fn together(&self) -> Box<dyn Together + '_>;
+    /// Makes everything durable that was written on the file system of `path`'s parent, by whomever (`syncfs(2)`).
+    fn sync_all(&self, path: &Path) -> Result<()>;
     /// Takes an exclusive lock, waiting at most so long; its text says who holds it: command, pid, since when.
     fn lock(&self, path: &Path, wait: Duration) -> Result<Box<dyn Lock>>;
     /// Who holds the lock at `path`, if anybody does. Somebody dead does not.
     fn holder(&self, path: &Path) -> Result<Option<String>>;
+}
+
+/// Names that become durable together.
+pub trait Together {
+    /// Makes them durable.
+    fn finish(self: Box<Self>) -> Result<()>;
 }
 
 /// A lock that is held until it is dropped, also by the death of its process.

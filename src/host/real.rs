@@ -50,6 +50,7 @@ pub struct Machine {
     services: Box<dyn Services + Sync>,
     front: Box<dyn Front + Sync>,
     probe: Box<dyn Probe + Sync>,
+    processes: Box<dyn Processes + Sync>,
     post: RealPost,
 }
 
@@ -67,7 +68,14 @@ impl Machine {
         front: Box<dyn Front + Sync>,
         probe: Box<dyn Probe + Sync>,
     ) -> Self {
-        Self { parts, services, front, probe, post: RealPost::new() }
+        let processes = Box::new(parts.processes.clone());
+        Self { parts, services, front, probe, processes, post: RealPost::new() }
+    }
+
+    /// The same with other programs on it.
+    #[must_use]
+    pub fn with_processes(self, processes: Box<dyn Processes + Sync>) -> Self {
+        Self { processes, ..self }
     }
 
     /// The parts, for what asks more of them than [`Host`] does.
@@ -98,7 +106,7 @@ impl Host for Machine {
     }
 
     fn processes(&self) -> &dyn Processes {
-        &self.parts.processes
+        self.processes.as_ref()
     }
 
     fn users(&self) -> &dyn Users {

@@ -63,7 +63,7 @@ fn place<D: Disk>(authority: Authority, stage: &D::Handle, spot: &Spot<D>, node:
         discard(disk, stage, &name);
     }
     renamed?;
-    spot.sync()
+    spot.sync_name()
 }
 
 fn make_file<D: Disk>(

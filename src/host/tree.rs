@@ -50,7 +50,7 @@ pub(super) fn make<D: Disk>(
 fn settle<D: Disk>(spot: &Spot<D>, name: &OsStr) -> Result<()> {
     let (from, to) = ((spot.directory(), name), (spot.directory(), spot.name()));
     sys("make", &spot.path(), || spot.disk().rename(from, to, Onto::Nothing))?;
-    spot.sync()
+    spot.sync_name()
 }
 
 fn grow<D: Disk>(

@@ -129,7 +129,9 @@ impl Users for RealUsers {
         let bytes = self.files.read(&real, TMPFILES_BYTES)?.unwrap_or_default();
         let lines = tmpfiles::parse(&String::from_utf8_lossy(&bytes));
         let lines = lines.map_err(|why| HostError::Unsafe { path: file.to_owned(), why })?;
-        lines.iter().try_for_each(|line| self.create(line))
+        let together = self.files.together();
+        lines.iter().try_for_each(|line| self.create(line))?;
+        together.finish()
     }
 }
 

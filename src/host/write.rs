@@ -1,13 +1,15 @@
-//! What changes files: the order of the system calls, on any disk. Every change is durable when its call returns.
+//! What changes files: the order of the system calls, on any disk. Every change is durable when its call returns
+//! or, while changes are gathered, at their end.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::disk::{About, Disk, Onto, Open};
+use super::disk::{About, Disk, Onto};
 use super::ground::Ground;
-use super::handle::{give, make_directory_in, open_directory, sync, sys};
+use super::handle::{give, make_directory_in, open_directory, sys};
+use super::later::Gathering;
 use super::leftover::{Sweep, sweep};
 use super::linux::Linux;
 use super::tree::Nodes;
@@ -75,8 +77,19 @@ impl<D: Disk> Writer<D> {
             return Ok(());
         }
         give(disk, authority, &handle, path, mode, owner)?;
-        sync(disk, &handle, path)?;
-        spot.sync()
+        spot.sync_here(&handle)?;
+        spot.sync_name()
+    }
+
+    /// See [`Files::together`](super::Files::together).
+    pub fn together(&self) -> Gathering<'_, D> {
+        self.ground.gather()
+    }
+
+    /// See [`Files::sync_all`](super::Files::sync_all).
+    pub fn sync_all(&self, path: &Path) -> Result<()> {
+        let spot = self.ground.spot(path)?;
+        sys("sync", path, || spot.disk().sync_all(spot.directory()))
     }
 
     /// See [`Files::put`](super::Files::put).
@@ -114,16 +127,6 @@ impl<D: Disk> Writer<D> {
     /// See [`Files::remove_tree`](super::Files::remove_tree).
     pub fn remove_tree(&self, path: &Path) -> Result<()> {
         tree::remove(&self.ground, path)
-    }
-
-    /// See [`Files::settle`](super::Files::settle).
-    pub fn settle(&self, path: &Path) -> Result<()> {
-        let Some(spot) = self.ground.find(path)? else { return Ok(()) };
-        match rustix::io::retry_on_intr(|| spot.disk().open(spot.directory(), Path::new(spot.name()), Open::Any)) {
-            Ok(handle) => sys("sync", path, || spot.disk().sync_all(&handle)),
-            Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(HostError::at("open", path)(errno.into())),
-        }
     }
 
     /// See [`Files::raise_flag`](super::Files::raise_flag).

@@ -172,6 +172,11 @@ impl Layout {
         self.runtime.join("last-pass.json")
     }
 
+    /// When a pass last saw that again.
+    pub fn last_look(&self) -> PathBuf {
+        self.runtime.join("last-look")
+    }
+
     /// Units of the system's administrator (`systemd.unit(5)`).
     pub fn systemd_units(&self) -> PathBuf {
         self.root.join("/etc/systemd/system")

@@ -33,9 +33,9 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
         generation: generation.number,
         wanted: generation.wanted.clone(),
     });
-    let (respected, repairs) = split(installed);
-    let mut plan =
-        EnvPlan { name: installed.name.clone(), serves, wants: None, action: Action::Nothing, repairs, respected };
+    let (respected, repairs) = intents_and_drift(installed);
+    let (name, warm) = (installed.name.clone(), installed.warm_slot());
+    let mut plan = EnvPlan { name, serves, wants: None, action: Action::Nothing, repairs, respected, warm };
     if let Some(words) = stopped_or_suspended(standing, now) {
         plan.action = words;
         plan.repairs.clear();
@@ -77,7 +77,7 @@ impl EnvPlan {
 }
 
 /// A missing wants link is an operator's `systemctl disable`, and a mask is his too: respected. Everything else is drift.
-fn split(installed: &Installed) -> (Vec<String>, Vec<Drift>) {
+pub fn intents_and_drift(installed: &Installed) -> (Vec<String>, Vec<Drift>) {
     let mask = Difference::Target("/dev/null".into());
     let mut intents: Vec<String> = installed.masked.iter().map(|slot| masked(installed, *slot)).collect();
     let mut repairs = Vec::new();

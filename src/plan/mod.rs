@@ -1,15 +1,17 @@
 //! What to do with each environment, decided once: `plan` prints the same value that a pass executes. Pure.
 
 mod decide;
+mod differences;
 mod edits;
 mod need;
 
-pub use decide::{Decision, decide};
+pub use decide::{Decision, decide, intents_and_drift};
+pub use differences::differences;
 pub use edits::{Edited, edited, masked};
 pub use need::{Need, Row};
 
 use crate::desired::Wanted;
-use crate::model::{CommitId, EnvName};
+use crate::model::{CommitId, EnvName, Slot};
 use crate::observed::Drift;
 
 /// What the repository asks of an environment, as far as that could be found out.
@@ -45,6 +47,8 @@ pub struct EnvPlan {
     pub repairs: Vec<Drift>,
     /// What an operator did that is respected, not repaired.
     pub respected: Vec<String>,
+    /// The slot that stays up after a release, until its time has come.
+    pub warm: Option<Slot>,
 }
 
 /// What serves.

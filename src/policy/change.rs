@@ -8,7 +8,7 @@ use crate::model::{Digest, GenerationNumber};
 /// The first wait.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(5);
 /// No wait is longer.
-pub(super) const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(180);
+pub const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(180);
 /// So many contents are remembered as failed; the oldest go first.
 const QUARANTINE_LIMIT: usize = 100;
 /// The longest cause, in characters.
@@ -27,6 +27,24 @@ pub struct Failure {
     pub generation: Option<GenerationNumber>,
     /// Why. Only its first line that says something is kept.
     pub cause: String,
+    /// The line of its log that says most: [`telling`].
+    pub evidence: Option<String>,
+    /// What to do about it, where that is known.
+    pub help: Option<String>,
+    /// What the host was like, where that is its fault.
+    pub host: Option<Digest>,
+}
+
+/// The line of a log that says most of why: the last that names an error, as Python, pip and uv write it, or the last.
+pub fn telling(log: &[String]) -> Option<String> {
+    let kinds = ["Error", "Exception", "ERROR", "cause"];
+    let said = || log.iter().rev().map(|line| line.trim()).filter(|line| !line.is_empty());
+    let names_error =
+        |line: &&str| line.split_once(':').is_some_and(|(head, _)| kinds.iter().any(|kind| head.ends_with(kind)));
+    said()
+        .find(names_error)
+        .or_else(|| said().next())
+        .map(|line| line.strip_prefix("cause: ").unwrap_or(line).to_owned())
 }
 
 /// How long to wait after so many failures in a row: 5 s, doubled each time, at most 3 min.
@@ -51,12 +69,13 @@ impl Standing {
         }
     }
 
-    /// A person went back; `hold.kind` is [`HoldKind::RolledBack`]. What an earlier rollback that still holds went away from
-    /// stays excluded, or a second step back would release the content that the first one left.
+    /// A person went back to the content `to`; `hold.kind` is [`HoldKind::RolledBack`]. What an earlier rollback that still holds
+    /// went away from stays excluded, or a second step back would release the content that the first one left.
     #[must_use]
-    pub fn rolled_back(&self, mut hold: Hold) -> Self {
+    pub fn rolled_back(&self, mut hold: Hold, to: Digest) -> Self {
         if let HoldKind::RolledBack { excludes, .. } = &mut hold.kind {
             excludes.extend(self.holds().flat_map(Hold::excludes).copied());
+            excludes.remove(&to);
         }
         self.held(hold)
     }
@@ -94,6 +113,14 @@ impl Standing {
         next
     }
 
+    /// The same on a host that is like `host` now: what failed by the host's fault waits no longer once the host has changed.
+    #[must_use]
+    pub fn on(&self, host: Digest) -> Self {
+        let fits =
+            |backoff: &&Backoff| backoff.class != FailureClass::Host || backoff.host.is_none_or(|was| was == host);
+        Self { retry: self.retry.as_ref().filter(fits).cloned(), ..self.clone() }
+    }
+
     /// A person agreed to a rewritten branch.
     #[must_use]
     pub fn accepted(&self, accepted: Accepted) -> Self {
@@ -119,8 +146,10 @@ impl Standing {
 
     fn quarantining(&self, failure: Failure, now: Timestamp) -> Self {
         let mut next = self.retried(failure.digest);
-        let Failure { digest, generation, phase, cause, .. } = failure;
-        next.quarantine.push(Quarantined { digest, generation, phase, cause: one_line(&cause), at: now });
+        let Failure { digest, generation, phase, cause, evidence, help, .. } = failure;
+        let cause = one_line(&cause);
+        let evidence = evidence.map(|line| one_line(&line)).filter(|line| !cause.contains(line.as_str()));
+        next.quarantine.push(Quarantined { digest, generation, phase, cause, evidence, help, at: now });
         let excess = next.quarantine.len().saturating_sub(QUARANTINE_LIMIT);
         next.quarantine.drain(..excess);
         next
@@ -129,9 +158,9 @@ impl Standing {
     fn waiting(&self, failure: Failure, now: Timestamp) -> Self {
         let before = self.retry.as_ref().filter(|backoff| backoff.digest == failure.digest);
         let failures = before.map_or(0, |backoff| backoff.failures).saturating_add(1);
-        let Failure { digest, class, phase, cause, .. } = failure;
+        let Failure { digest, class, phase, cause, help, host, .. } = failure;
         let next = now.checked_add(backoff(failures)).unwrap_or(Timestamp::MAX);
-        let retry = Backoff { digest, failures, next, class, phase, cause: one_line(&cause) };
+        let retry = Backoff { digest, failures, next, class, phase, cause: one_line(&cause), help, host };
         Self { retry: Some(retry), ..self.clone() }
     }
 }

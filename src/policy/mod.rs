@@ -8,7 +8,7 @@ mod change;
 mod ruling;
 mod standing;
 
-pub use change::{Failure, backoff};
+pub use change::{Failure, LONGEST_WAIT, backoff, telling};
 pub use ruling::{Ruling, Settled};
 pub use standing::{
     Accepted, Backoff, FailureClass, Hold, HoldKind, Phase, Quarantined, Standing, StandingError, Until,

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{CommitId, Digest, GenerationNumber};
 
-/// The format that this program writes.
-const FORMAT: u32 = 1;
+/// The format that this program writes; it reads those before it too. 2: evidence, cures, the host's state, what a rollback left.
+const FORMAT: u32 = 2;
 
 /// Where an environment stands, apart from what runs: `/etc/portreeve/policy/ENV.json`. No record is [`Standing::default`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ pub enum HoldKind {
         excludes: BTreeSet<Digest>,
         /// When it ends.
         until: Until,
+        /// What people call the release that it went away from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<String>,
     },
     /// `portreeve suspend`: nothing is changed, not even drift.
     Suspended {
@@ -94,6 +97,12 @@ pub struct Quarantined {
     pub phase: Phase,
     /// Why, in one line.
     pub cause: String,
+    /// The line of its log that says most, if the cause does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// What to do about it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
     /// When.
     pub at: Timestamp,
 }
@@ -114,6 +123,12 @@ pub struct Backoff {
     pub phase: Phase,
     /// Why, in one line.
     pub cause: String,
+    /// What to do about it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Of what the host was like, for [`FailureClass::Host`]: another one ends the wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Digest>,
 }
 
 /// Whose fault a failure is. A cancelled attempt is no failure.
@@ -260,8 +275,8 @@ mod tests {
 
     #[test]
     fn a_newer_record_is_refused_and_a_broken_one_is_not_taken_for_none() {
-        let newer = br#"{"format": 2, "standing": {"shape": "unknown here"}}"#;
-        assert!(matches!(Standing::parse(newer), Err(StandingError::Newer { found: 2 })));
+        let newer = br#"{"format": 3, "standing": {"shape": "unknown here"}}"#;
+        assert!(matches!(Standing::parse(newer), Err(StandingError::Newer { found: 3 })));
         let whole = Standing::default().to_bytes();
         for len in 0..whole.len() - 2 {
             assert!(matches!(Standing::parse(&whole[..len]), Err(StandingError::Corrupt(_))), "{len}");
@@ -271,15 +286,63 @@ mod tests {
     }
 
     #[test]
-    fn the_record_on_disk_keeps_its_shape() {
+    fn a_record_of_the_first_format_is_read() {
         let text = r#"{"format": 1, "standing": {"hold": {
             "kind": {"rolled-back": {"pinned": 42, "until": "change",
                 "excludes": ["ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"]}},
             "by": "anna", "reason": "cart broken", "since": "2026-11-21T02:41:07Z"}}}"#;
         let standing = Standing::parse(text.as_bytes()).unwrap();
         assert_eq!(Standing::parse(&standing.to_bytes()).unwrap(), standing);
-        let HoldKind::RolledBack { pinned, excludes, until } = &standing.hold.as_ref().unwrap().kind else { panic!() };
+        let HoldKind::RolledBack { pinned, excludes, until, left: None } = &standing.hold.as_ref().unwrap().kind else {
+            panic!()
+        };
         assert_eq!((*pinned, *until), (42, Until::Change));
         assert!(excludes.contains(&Digest::of(b"abc")));
+    }
+
+    #[test]
+    fn the_record_on_disk_keeps_its_shape() {
+        let text = r#"{
+  "format": 2,
+  "standing": {
+    "hold": {
+      "kind": {
+        "rolled-back": {
+          "pinned": 42,
+          "excludes": [
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+          ],
+          "until": "change",
+          "left": "v1.5.0"
+        }
+      },
+      "by": "anna",
+      "since": "2026-11-21T02:41:07Z"
+    },
+    "quarantine": [
+      {
+        "digest": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        "generation": 43,
+        "phase": "health",
+        "cause": "health answered 500, expected 200",
+        "evidence": "ConnectionRefusedError: 127.0.0.1:6380",
+        "at": "2026-11-21T02:41:07Z"
+      }
+    ],
+    "retry": {
+      "digest": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+      "failures": 3,
+      "next": "2026-11-21T02:41:27Z",
+      "class": "host",
+      "phase": "build",
+      "cause": "/home has 210 MB free",
+      "help": "make room",
+      "host": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    }
+  }
+}
+"#;
+        let standing = Standing::parse(text.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(standing.to_bytes()).unwrap(), text);
     }
 }

@@ -21,12 +21,13 @@ fn by_anna(kind: HoldKind) -> Hold {
 
 fn back_from(left: &[u8], until: Until) -> Hold {
     let excludes = left.iter().map(|&n| content(n)).collect();
-    by_anna(HoldKind::RolledBack { pinned: 41, excludes, until })
+    by_anna(HoldKind::RolledBack { pinned: 41, excludes, until, left: None })
 }
 
 fn failure(class: FailureClass, n: u8) -> Failure {
     let cause = "\n  500 on /healthz\x1b[31m\nmore".to_owned();
-    Failure { class, phase: Phase::Health, digest: content(n), generation: Some(43), cause }
+    let (evidence, help, host) = (None, None, Some(content(100)));
+    Failure { class, phase: Phase::Health, digest: content(n), generation: Some(43), cause, evidence, help, host }
 }
 
 fn is_held(standing: &Standing, wanted: u8) -> bool {
@@ -35,7 +36,7 @@ fn is_held(standing: &Standing, wanted: u8) -> bool {
 
 #[test]
 fn a_rollback_holds_until_the_content_changes_and_not_longer() {
-    let standing = Standing::default().rolled_back(back_from(&[2], Until::Change));
+    let standing = Standing::default().rolled_back(back_from(&[2], Until::Change), content(1));
     assert!(is_held(&standing, 2));
     assert_eq!(standing.decide(content(3), Some(content(1)), NOON), Ruling::Proceed);
     assert_eq!(standing.decide(content(1), Some(content(1)), NOON), Ruling::Proceed);
@@ -46,22 +47,24 @@ fn a_rollback_holds_until_the_content_changes_and_not_longer() {
 
 #[test]
 fn until_resume_outlasts_new_content() {
-    let standing = Standing::default().rolled_back(back_from(&[2], Until::Resume));
+    let standing = Standing::default().rolled_back(back_from(&[2], Until::Resume), content(1));
     assert!(is_held(&standing, 3));
     assert_eq!(standing.resumed(), Standing::default());
 }
 
 #[test]
 fn a_second_step_back_does_not_release_what_the_first_one_left() {
-    let first = Standing::default().rolled_back(back_from(&[3], Until::Change));
-    let second = first.rolled_back(back_from(&[2], Until::Change));
+    let first = Standing::default().rolled_back(back_from(&[3], Until::Change), content(1));
+    let second = first.rolled_back(back_from(&[2], Until::Change), content(1));
     assert!(is_held(&second, 3) && is_held(&second, 2));
     assert!(!is_held(&second, 4));
+    let forth = second.rolled_back(back_from(&[1], Until::Change), content(2));
+    assert!(!is_held(&forth, 2) && is_held(&forth, 3), "what is gone back to is not gone away from");
 }
 
 #[test]
 fn stop_and_start_bring_back_the_rollback() {
-    let rolled_back = Standing::default().rolled_back(back_from(&[2], Until::Change));
+    let rolled_back = Standing::default().rolled_back(back_from(&[2], Until::Change), content(1));
     let stopped = rolled_back.stopped(by_anna(HoldKind::Stopped));
     let ruling = stopped.decide(content(9), None, NOON);
     assert!(matches!(ruling, Ruling::Stopped(_)) && !ruling.corrects_drift());
@@ -104,6 +107,30 @@ fn new_content_does_not_wait_for_old() {
     assert_eq!(twice.decide(content(3), None, later(6)), Ruling::Proceed);
     let other = twice.after_failure(failure(FailureClass::Transient, 3), later(7));
     assert_eq!(other.retry.unwrap().failures, 1);
+}
+
+#[test]
+fn only_what_the_host_did_wrong_is_tried_again_when_the_host_changes() {
+    let waits = |class, host| {
+        let standing = Standing::default().after_failure(failure(class, 2), NOON).on(content(host));
+        matches!(standing.decide(content(2), None, NOON), Ruling::Wait { .. })
+    };
+    assert!(waits(FailureClass::Host, 100) && !waits(FailureClass::Host, 101));
+    assert!(waits(FailureClass::Transient, 101));
+    let bad = Standing::default().after_failure(failure(FailureClass::Release, 2), NOON);
+    assert_eq!(bad.on(content(101)), bad);
+}
+
+#[test]
+fn of_a_log_the_error_is_kept_unless_the_cause_says_it() {
+    let log = |lines: &[&str]| telling(&lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>());
+    assert_eq!(log(&["KeyError: 'A'", "[1] [INFO] Worker exiting", ""]).as_deref(), Some("KeyError: 'A'"));
+    assert_eq!(log(&["first", "last"]).as_deref(), Some("last"));
+    assert_eq!(log(&[]), None);
+    let said = Failure { evidence: Some("500 on /healthz".to_owned()), ..failure(FailureClass::Release, 2) };
+    assert_eq!(Standing::default().after_failure(said, NOON).quarantine[0].evidence, None);
+    let more = Failure { evidence: Some("KeyError: 'A'".to_owned()), ..failure(FailureClass::Release, 2) };
+    assert_eq!(Standing::default().after_failure(more, NOON).quarantine[0].evidence.as_deref(), Some("KeyError: 'A'"));
 }
 
 #[test]
@@ -156,7 +183,7 @@ fn apply(standing: &Standing, happening: &Happening) -> Standing {
     match happening {
         Happening::Failed(class, n) => standing.after_failure(failure(*class, *n), NOON),
         Happening::Succeeded(n) => standing.after_success(content(*n)),
-        Happening::RolledBack(n, until) => standing.rolled_back(back_from(&[*n], *until)),
+        Happening::RolledBack(n, until) => standing.rolled_back(back_from(&[*n], *until), content(1)),
         Happening::Suspended(until) => standing.suspended(by_anna(HoldKind::Suspended { until: until.map(later) })),
         Happening::Stopped => standing.stopped(by_anna(HoldKind::Stopped)),
         Happening::Started => standing.started(),

@@ -76,8 +76,8 @@ impl<'a> Build<'a> {
             let _already_failing = self.clear(&venv);
             return Err(failure);
         }
-        // pip syncs nothing, and after a power cut this file would vouch for what is not there.
-        files.settle(&venv).map_err(&fail)?;
+        // pip syncs nothing: after a power cut the mark must not stand over empty files.
+        files.sync_all(&venv).map_err(&fail)?;
         files.put(&complete, &Node::File { bytes: Vec::new(), mode: 0o644, owner: self.owners.root }).map_err(&fail)?;
         Ok(true)
     }
@@ -132,11 +132,7 @@ impl<'a> Build<'a> {
             statics::remember(self.cx, generation, &self.paths)?;
         }
         // Nor do these; and the release may be the one that serves after a power cut.
-        if django.compilemessages || django.collectstatic {
-            let written = self.cx.host.files().settle(&self.paths.home());
-            written.map_err(Failure::on_host(Phase::Build))?;
-        }
-        Ok(())
+        self.cx.host.files().sync_all(&self.paths.home()).map_err(Failure::on_host(Phase::Build))
     }
 
     /// Only where the tree holds messages: Django's command fails without any, and needs gettext on the host.
@@ -247,19 +243,9 @@ pub fn succeed(exit: Exit, phase: Phase, cause: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let cause = if exit.timed_out { format!("{cause}: not done in time") } else { cause.to_owned() };
-    let cause = telling(&exit.tail).map_or(cause.clone(), |line| format!("{cause}: {line}"));
+    let cause = crate::policy::telling(&exit.tail).map_or(cause.clone(), |line| format!("{cause}: {line}"));
     let class = if index_unreachable(&exit.tail) { FailureClass::Transient } else { FailureClass::Release };
     Err(Failure::new(class, phase, cause).with_log(exit.tail))
-}
-
-/// The line that tells what went wrong: the last that names an error, as Python, pip and uv write it, else the last.
-fn telling(tail: &[String]) -> Option<&str> {
-    let lines = || tail.iter().rev().map(|line| line.trim()).filter(|line| !line.is_empty());
-    let names_error = |line: &&str| {
-        let head = line.split(':').next().unwrap_or_default();
-        head.ends_with("Error") || head == "ERROR" || head == "cause"
-    };
-    lines().find(names_error).or_else(|| lines().next()).map(|line| line.strip_prefix("cause: ").unwrap_or(line))
 }
 
 /// pip, or uv, could not ask its index: the network's fault, not the release's.
@@ -290,7 +276,11 @@ mod tests {
 error: No solution found when resolving dependencies
   cause: Because x was not found in the provided package locations and you require x==1.0, we can conclude",
         );
-        assert!(telling(&nowhere).unwrap().starts_with("Because x was not found"), "{:?}", telling(&nowhere));
+        assert!(
+            crate::policy::telling(&nowhere).unwrap().starts_with("Because x was not found"),
+            "{:?}",
+            crate::policy::telling(&nowhere)
+        );
         assert!(!index_unreachable(&nowhere));
         let unreachable = lines(
             "error: Request failed after 3 retries in 8.4s

@@ -33,7 +33,7 @@ pub struct Failure {
     /// What to do about it, when it is known.
     pub help: Option<String>,
     /// What became of the database's schema before it failed; `None`: nothing.
-    pub schema: Option<Applied>,
+    pub schema: Option<Box<Applied>>,
 }
 
 impl Failure {

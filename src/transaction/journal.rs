@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::verdict::Verdict;
 use super::{Context, Failure, Phase};
+use crate::desired::Wanted;
 use crate::host::HostError;
 use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node, Slot};
 use crate::policy::Standing;
@@ -92,8 +93,8 @@ impl Intent {
     }
 
     /// Makes it durable that the transaction is undone, and why: whoever ends it goes back, whatever is active.
-    pub fn failing(self, cx: &Context<'_>, failure: &Failure) -> Result<Self, (Self, HostError)> {
-        let failed = Verdict::of(failure, cx.host.clock().now());
+    pub fn failing(self, cx: &Context<'_>, wanted: &Wanted, failure: &Failure) -> Result<Self, (Self, HostError)> {
+        let failed = Verdict::of(cx, wanted, failure);
         if failed.is_none() {
             return Ok(self);
         }

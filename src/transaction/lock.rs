@@ -15,7 +15,10 @@ use crate::policy::FailureClass;
 /// Nobody is told of a wait shorter than this.
 const MOMENT: Duration = Duration::from_millis(150);
 
-/// Longest wait for what is only ever held for seconds: a reload, or a fetch with its own deadline.
+/// Nor of one shorter than this for what is only ever held for seconds: a reload, or a fetch with its own deadline.
+const SECONDS: Duration = Duration::from_secs(5);
+
+/// The longest wait for that.
 const SHARED: Duration = Duration::from_secs(30);
 
 /// What can be locked.
@@ -95,13 +98,27 @@ impl Place<'_> {
 
 /// Takes a lock, waiting at most so long; whoever waits is told for whom.
 pub fn lock(cx: &Context<'_>, place: Place<'_>, wait: Duration) -> Result<Box<dyn Lock>, LockError> {
+    lock_telling(cx, place, MOMENT, wait)
+}
+
+/// The same for what is held for seconds only.
+pub fn shared(cx: &Context<'_>, place: Place<'_>) -> Result<Box<dyn Lock>, Failure> {
+    Ok(lock_telling(cx, place, SECONDS, SHARED)?)
+}
+
+fn lock_telling(
+    cx: &Context<'_>,
+    place: Place<'_>,
+    silent: Duration,
+    wait: Duration,
+) -> Result<Box<dyn Lock>, LockError> {
     let path = place.path(cx);
     let files = cx.host.files();
-    let taken = match files.lock(&path, MOMENT) {
-        Err(HostError::Locked { holder, .. }) if wait > MOMENT => {
+    let taken = match files.lock(&path, silent) {
+        Err(HostError::Locked { holder, .. }) if wait > silent => {
             let text = format!("waiting: {holder} is at work on {}", place.words());
             cx.report.event(&Event::Note { text: &text });
-            files.lock(&path, wait.saturating_sub(MOMENT))
+            files.lock(&path, wait.saturating_sub(silent))
         }
         taken => taken,
     };
@@ -109,11 +126,6 @@ pub fn lock(cx: &Context<'_>, place: Place<'_>, wait: Duration) -> Result<Box<dy
         HostError::Locked { holder, .. } => LockError::Busy { place: place.words(), holder },
         error => LockError::Host(error),
     })
-}
-
-/// The same for what is held for seconds only.
-pub fn shared(cx: &Context<'_>, place: Place<'_>) -> Result<Box<dyn Lock>, Failure> {
-    Ok(lock(cx, place, SHARED)?)
 }
 
 /// Waits for a place to build at: as many as there are processors, two at least, so that a host whose environments all change

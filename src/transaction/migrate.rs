@@ -99,7 +99,9 @@ pub fn migrate(
     let build = &build.on(cx);
     let env = render::command_env(cx, generation)?;
     let Pending { migrations, unwritten } = pending(build, &env)?;
-    unwritten.iter().for_each(|unwritten| warn(cx, unwritten));
+    for models in &unwritten {
+        warn(cx, models);
+    }
     if migrations.is_empty() {
         return Ok("nothing pending".to_owned());
     }
@@ -197,7 +199,7 @@ fn dump(cx: &Context<'_>, build: &Build<'_>, generation: &Generation) -> Result<
     let (source, target) = (database.to_string_lossy().into_owned(), dump.to_string_lossy().into_owned());
     let exit = build.python(&BTreeMap::new(), &["-c", DUMP, &source, &target])?;
     succeed(exit, Phase::Migrate, "the database could not be dumped")?;
-    cx.host.files().settle(&dump).map_err(Failure::on_host(Phase::Migrate))?;
+    cx.host.files().sync_all(&dump).map_err(Failure::on_host(Phase::Migrate))?;
     Ok(Some(target))
 }
 

@@ -19,6 +19,18 @@ pub fn installed_names(cx: &Context<'_>) -> Result<Vec<EnvName>, HostError> {
     Ok(names.iter().filter_map(|name| EnvName::parse_flat(name).ok()).collect())
 }
 
+/// What the service manager says of one environment's slots: to ask for all would cost more with each other environment.
+pub fn services_of(cx: &Context<'_>, name: &EnvName) -> Result<BTreeMap<SlotId, Service>, HostError> {
+    let mut services = BTreeMap::new();
+    for slot in Slot::BOTH {
+        let id = SlotId { env: name.clone(), slot };
+        if let Some(service) = cx.host.services().service(&id)? {
+            services.insert(id, service);
+        }
+    }
+    Ok(services)
+}
+
 /// One environment as it is. `services` is what the service manager said of all slots.
 pub fn installed(cx: &Context<'_>, name: &EnvName, services: &BTreeMap<SlotId, Service>) -> Result<Installed, Failure> {
     let fail = Failure::on_host(Phase::Recover);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::verdict::{self, End};
 use super::{Context, Event, Failure, FailureKind, Intent, JournalError, Phase, commit, read, slot};
-use crate::desired::Generation;
+use crate::desired::{Generation, Wanted};
 use crate::host::Heeding;
 use crate::model::{EnvName, Found, GenerationNumber, Identity, Node};
 use crate::observed::Installed;
@@ -31,7 +31,7 @@ impl From<JournalError> for Failure {
 /// Ends the transaction that a killed program left open, if it did.
 pub fn recover(cx: &Context<'_>, name: &EnvName) -> Result<Recovered, Failure> {
     let Some(intent) = Intent::find(cx, name)? else { return Ok(Recovered::Clean) };
-    let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
+    let services = read::services_of(cx, name).map_err(Failure::on_host(Phase::Recover))?;
     let installed = read::installed(cx, name, &services)?;
     let committed = installed.active == Some(intent.to) && intent.to > 0 && intent.failed.is_none();
     let recovered = match &installed.generation {
@@ -66,13 +66,13 @@ fn finish(
         }
         // Nothing is wrong with it: the next pass goes on here.
         Err(failure) if failure.kind == FailureKind::Cancelled => Err(failure),
-        Err(failure) => undo(cx, &noted(cx, intent, &failure)),
+        Err(failure) => undo(cx, &noted(cx, intent, &generation.wanted, &failure)),
     }
 }
 
 /// The intent with its failure; where the disk does not take it, the failure still counts for as long as we live.
-pub fn noted(cx: &Context<'_>, intent: Intent, failure: &Failure) -> Intent {
-    intent.failing(cx, failure).unwrap_or_else(|(intent, error)| {
+pub fn noted(cx: &Context<'_>, intent: Intent, wanted: &Wanted, failure: &Failure) -> Intent {
+    intent.failing(cx, wanted, failure).unwrap_or_else(|(intent, error)| {
         let text = format!("why it failed is not in the journal: {}", super::chain(&error));
         cx.report.event(&Event::Note { text: &text });
         intent

@@ -171,6 +171,7 @@ fn phase<T>(
     if cx.host.clock().cancelled() {
         return Err(Failure::cancelled(phase));
     }
+    cx.report.event(&Event::Working { phase, what: "" });
     let begin = cx.host.clock().monotonic();
     cx.report.event(&Event::Working { phase, what: "" });
     let result = work()?;
@@ -203,10 +204,12 @@ fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> {
 
 fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> Result<(), Failure> {
     let wanted = &generation.wanted;
+    let together = cx.host.files().together();
     ground::ensure_includes(cx)?;
     ground::ensure_user(cx, wanted)?;
     let owners = ground::owners(cx, wanted)?;
     ground::ensure_directories(cx, wanted, owners)?;
+    together.finish().map_err(Failure::on_host(Phase::Build))?;
     room::ensure(cx, wanted)?;
     let build = Build::new(cx, wanted, owners, cx.layout.attempt_log(&generation.name, generation.number));
     phase(
@@ -229,10 +232,15 @@ fn assemble(
     owners: crate::observed::Owners,
 ) -> Result<bool, Failure> {
     let _place = lock::build(cx, generation.wanted.env.policy == Policy::Pro)?;
+    let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Build));
+    let together = files.together();
     build.tree()?;
     let rebuilt = build.venv()?;
     stage::absent(cx, &generation.name, owners)?;
+    together.finish().map_err(&fail)?;
+    let together = files.together();
     stage::permanent_links(cx, generation)?;
+    together.finish().map_err(&fail)?;
     stage::generation(cx, generation, owners)?;
     build.django(generation)?;
     Ok(rebuilt)
@@ -252,7 +260,7 @@ fn commit_and_verify(cx: &Context<'_>, generation: &Generation) -> Result<(), Fa
 
 /// Goes back to where the transaction began; what went wrong on the way back is added to the failure.
 fn undo(cx: &Context<'_>, intent: Intent, generation: &Generation, failure: Failure) -> Failure {
-    let intent = recover::noted(cx, intent, &failure);
+    let intent = recover::noted(cx, intent, &generation.wanted, &failure);
     if let Err(error) = keep_words(cx, &intent, &failure) {
         cx.report.event(&Event::Note { text: &format!("the log of this attempt is not whole: {error}") });
     }
@@ -278,7 +286,7 @@ fn with_schema(cx: &Context<'_>, intent: &Intent, failure: Failure) -> Failure {
         return failure;
     }
     match migrate::applied(cx, &intent.env, intent.to) {
-        Ok(schema) => Failure { schema, ..failure },
+        Ok(schema) => Failure { schema: schema.map(Box::new), ..failure },
         Err(unread) => failure.with_help(format!("whether the database was migrated can't be found out: {unread}")),
     }
 }

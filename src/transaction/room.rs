@@ -21,7 +21,7 @@ pub fn ensure(cx: &Context<'_>, wanted: &Wanted) -> Result<(), Failure> {
     match lacking(cx, wanted)? {
         None => Ok(()),
         Some(cause) => Err(Failure::new(FailureClass::Host, Phase::Build, cause)
-            .with_help("it is tried again when there is room; nothing is half-written")),
+            .with_help("make room: du -xh --max-depth=2 / | sort -h | tail says what is largest")),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portreeve::host::{Authority, Files, FreeSpace, Ground, HostError, Lock, Result, Writer};
+use portreeve::host::{Authority, Files, FreeSpace, Ground, HostError, Lock, Result, Together, Writer};
 use portreeve::model::{Found, Identity, Layout, Node};
 
 use crate::disk::MemoryDisk;
@@ -107,16 +107,20 @@ impl Files for MemoryFiles {
         self.writer.sweep(directory)
     }
 
-    fn settle(&self, path: &Path) -> Result<()> {
-        self.writer.settle(path)
-    }
-
     fn raise_flag(&self, path: &Path) -> Result<()> {
         self.writer.raise_flag(path)
     }
 
     fn free_space(&self, _: &Path) -> Result<FreeSpace> {
         Ok(FreeSpace { bytes: 1 << 40, inodes: Some(1 << 30) })
+    }
+
+    fn together(&self) -> Box<dyn Together + '_> {
+        Box::new(self.writer.together())
+    }
+
+    fn sync_all(&self, path: &Path) -> Result<()> {
+        self.writer.sync_all(path)
     }
 
     fn lock(&self, _: &Path, _: Duration) -> Result<Box<dyn Lock>> {

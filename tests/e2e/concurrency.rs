@@ -17,10 +17,10 @@ jitter = "0s"
 "#;
 
 /// A minute until the pass, and a release on a busy machine.
-const A_PASS: Duration = Duration::from_secs(180);
+const A_PASS: Duration = Duration::from_mins(3);
 
 /// A release, or a step of one, on a busy machine.
-const A_STEP: Duration = Duration::from_secs(60);
+const A_STEP: Duration = Duration::from_mins(1);
 
 /// Far below any of the waits that are cut short here.
 const PROMPTLY: Duration = Duration::from_secs(45);
@@ -152,8 +152,8 @@ fn a_slow_build_of_dev_delays_neither_a_release_nor_a_rollback_of_pro() {
     assert!(dev_serves(&world, "v1"));
     within_one_pass(&world);
     world.host.exec_ok(&["systemctl", "start", UNIT]);
-    let second = Background::start(&world, &["agent"]);
     across_passes(&world);
+    let second = Background::start(&world, &["agent"]);
     by_command(&world);
     a_newer_commit_ends_the_build(&world);
     world.host.exec_ok(&["pkill", "-TERM", "-f", "portreeve agent"]);

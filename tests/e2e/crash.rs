@@ -28,7 +28,7 @@ impl Point {
 pub fn pass_dies_at(world: &World, point: Point) -> CmdResult {
     let inject = format!("inject={}:signal=KILL:when={}", point.call, point.nth);
     let trace = format!("trace={}", point.call);
-    let traced = ["strace", "-qq", "-o", "/run/trace", "-P", point.path, "-e", &trace, "-e", &inject];
+    let traced = ["strace", "-f", "-qq", "-o", "/run/trace", "-P", point.path, "-e", &trace, "-e", &inject];
     let result = world.host.exec(&[&traced[..], &["portreeve", "reconcile"]].concat());
     // strace ends itself as its program was ended.
     assert!(matches!(result.code, -1 | 137), "{}: the pass went on\n{result}", point.name);

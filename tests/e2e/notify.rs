@@ -27,6 +27,9 @@ class Sink(http.server.BaseHTTPRequestHandler):
         self.end_headers()
     do_POST = do_GET
 
+    def log_message(self, *words):
+        pass
+
 plain = http.server.ThreadingHTTPServer(("127.0.0.1", 9080), Sink)
 secure = http.server.ThreadingHTTPServer(("127.0.0.1", 9443), Sink)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -121,11 +124,11 @@ fn well(world: &World) {
 fn broken(world: &mut World) {
     let beats = heartbeats(world);
     world.release("v2", IMPORT_ERROR).exits(3);
-    (0..10).for_each(|_| drop(world.reconcile().exits(4)));
+    (0..6).for_each(|_| drop(world.reconcile().exits(4)));
     assert_eq!((states(world), mails(world)), (vec!["quarantined".to_owned()], 1));
     world.host.reboot();
     listens(world);
-    (0..5).for_each(|_| drop(world.reconcile().exits(4)));
+    (0..2).for_each(|_| drop(world.reconcile().exits(4)));
     assert_eq!((states(world), mails(world)), (vec!["quarantined".to_owned()], 1), "told once, also after a reboot");
     assert_eq!(heartbeats(world), beats, "none of these passes was good");
 
@@ -142,14 +145,15 @@ fn broken(world: &mut World) {
         "you     portreeve ",
     ];
     in_order(&of("text"), &parts);
-    let mail = world.host.read_file("/srv/mail");
+    // RFC 2045 6.7: lines are broken by `=`.
+    let mail = world.host.read_file("/srv/mail").replace("=\r\n", "").replace('\r', "");
     in_order(&mail, &["args -t -i\n", "To: ops@example.org", "Subject: bakery/pro on web1: quarantined; v1"]);
     in_order(&mail, &parts);
 }
 
 fn mended(world: &World) {
     world.release("v3", &[]).ok();
-    (0..5).for_each(|_| drop(world.reconcile().ok()));
+    (0..3).for_each(|_| drop(world.reconcile().ok()));
     assert_eq!((states(world), mails(world)), (vec!["quarantined".to_owned(), "ok".to_owned()], 2));
     assert_eq!(posted(world)[1]["serves"].as_str(), Some("v3 (generation 3)"));
 }
@@ -186,7 +190,7 @@ fn down(world: &World) {
 fn forgotten(world: &World) {
     world.release("v6", IMPORT_ERROR).exits(3);
     world.host.sh("rm -r /var/lib/portreeve");
-    (0..5).for_each(|_| drop(world.reconcile().exits(4)));
+    (0..3).for_each(|_| drop(world.reconcile().exits(4)));
     assert_eq!(states(world)[4..], ["quarantined", "quarantined"]);
     world.release("v7", &[]).ok();
     assert_eq!(states(world)[6..], ["ok"]);
@@ -195,7 +199,7 @@ fn forgotten(world: &World) {
 /// Who ordered what, to those who did not; and nobody is told anything once the table is gone.
 fn held(world: &World) {
     world.portreeve(&["rollback", "bakery/pro", "--reason", "cart broken"]).ok();
-    (0..3).for_each(|_| drop(world.reconcile().ok()));
+    (0..2).for_each(|_| drop(world.reconcile().ok()));
     let message = posted(world).pop().expect("a message");
     assert_eq!(message["state"].as_str(), Some("held"));
     assert_eq!(states(world).len(), 8);

@@ -67,7 +67,7 @@ fn broken(world: &World) {
         &[
             "web1: 1 of 1 environment answers; 1 needs you\n",
             "v2      200   v3     quarantined",
-            "next: portreeve logs bakery/pro --release 3",
+            "next: portreeve why bakery/pro",
         ],
     );
 }

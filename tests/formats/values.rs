@@ -136,19 +136,26 @@ fn hold(kind: HoldKind, reason: Option<&str>) -> Hold {
     Hold { kind, by: "anna".to_owned(), reason: reason.map(str::to_owned), since: at("2026-11-21T02:31:00Z") }
 }
 
-pub fn standing() -> Standing {
+pub fn standing(new: bool) -> Standing {
+    // What the second format holds more than the first.
+    let more = |text: &str| new.then(|| text.to_owned());
     let excludes = BTreeSet::from([digest("one"), digest("two")]);
     Standing {
         hold: Some(hold(HoldKind::Stopped, None)),
         covered: vec![
             hold(HoldKind::Suspended { until: Some(at("2026-11-21T04:00:00Z")) }, Some("db move")),
-            hold(HoldKind::RolledBack { pinned: 42, excludes, until: Until::Change }, Some("cart broken")),
+            hold(
+                HoldKind::RolledBack { pinned: 42, excludes, until: Until::Change, left: more("v1.5.0") },
+                Some("cart broken"),
+            ),
         ],
         quarantine: vec![Quarantined {
             digest: digest("two"),
             generation: Some(43),
             phase: Phase::Health,
             cause: "health answered 500".to_owned(),
+            evidence: more("KeyError: 'cache'"),
+            help: more("start the cache"),
             at: at("2026-11-21T02:41:07Z"),
         }],
         retry: Some(Backoff {
@@ -158,6 +165,8 @@ pub fn standing() -> Standing {
             class: FailureClass::Transient,
             phase: Phase::Build,
             cause: "no route to the package index".to_owned(),
+            help: more("wait"),
+            host: new.then(|| digest("host")),
         }),
         accepted: Some(Accepted { commit: commit("c"), by: "anna".to_owned(), at: at("2026-11-21T02:45:00Z") }),
     }
@@ -177,7 +186,13 @@ pub fn intent() -> Intent {
 }
 
 pub fn last_pass() -> LastPass {
-    let seen = |left: Option<Left>| SeenThen { wants: Some("v1.4.2".to_owned()), left };
+    let seen = |left: Option<Left>| SeenThen {
+        wants: Some("v1.4.2".to_owned()),
+        digest: None,
+        changed: Vec::new(),
+        current: false,
+        left,
+    };
     let environments = ["held", "quarantined", "waiting", "blocked", "diverged", "stale", "none"].map(|state| {
         let words = "by anna".to_owned();
         let left = match state {

@@ -103,7 +103,7 @@ impl World {
             http_port: 80,
             launcher: vec!["/usr/bin/portreeve".to_owned()],
             installer: Installer { tool: Tool::Pip, wheelhouse: None, env: std::collections::BTreeMap::new() },
-            build_deadline: Duration::from_secs(60),
+            build_deadline: Duration::from_mins(1),
         };
         let world = Self { machine, layout, facts, _directory: directory };
         for rev in ["v1", "v2"] {
@@ -247,7 +247,7 @@ fn whatever_the_order_one_state_serves_and_the_last_word_counts() {
                     if seed >= count {
                         return;
                     }
-                    match play(seed, seed % 2 == 0) {
+                    match play(seed, seed.is_multiple_of(2)) {
                         Ok(some) => drop(switches.fetch_add(some, std::sync::atomic::Ordering::SeqCst)),
                         Err(words) => wrong.lock().expect("nobody panicked").push(format!("seed {seed}: {words}")),
                     }

@@ -10,6 +10,10 @@ pub struct Bench {
     pub root: PathBuf,
     /// The deploy repository.
     pub deploy: PathBuf,
+    /// The application's repository.
+    pub app: PathBuf,
+    /// Its commit.
+    commit: String,
     /// Project names.
     pub projects: Vec<String>,
 }
@@ -30,12 +34,8 @@ pub fn make(directory: &Path, count: usize) -> Bench {
             first + 9,
             app.display()
         );
-        let health = "[health]\npath = \"/\"\nstatus = 204\npasses = 1\nbake = \"0s\"\n";
-        let pro = format!("rev = \"{commit}\"\ndomains = [\"{name}.example\"]\n{health}");
         write(&deploy.join(format!("projects/{name}/project.toml")), &project);
-        write(&deploy.join(format!("projects/{name}/pro.toml")), &pro);
     }
-    self::commit(&deploy);
     let agent = format!(
         "repo = \"file://{}\"\nbranch = \"main\"\nhost = \"bench\"\nmanager = \"supervisor\"\nallow_local_git = true\n",
         deploy.display()
@@ -44,7 +44,37 @@ pub fn make(directory: &Path, count: usize) -> Bench {
     for there in ["etc/nginx/sites-enabled", "etc/nginx/conf.d", "etc/logrotate.d", "etc/tmpfiles.d", "run", "home"] {
         fs::create_dir_all(root.join(there)).unwrap();
     }
-    Bench { root, deploy, projects }
+    let bench = Bench { root, deploy, app, commit, projects };
+    (0..count).for_each(|number| bench.wish(number, ""));
+    bench.push();
+    bench
+}
+
+impl Bench {
+    /// What is wanted of an environment: a domain of its own beside `www.`
+    fn wish(&self, number: usize, domain: &str) {
+        let (name, commit) = (&self.projects[number], &self.commit);
+        let health = "[health]\npath = \"/\"\nstatus = 204\npasses = 1\nbake = \"0s\"\n";
+        let pro = format!("rev = \"{commit}\"\ndomains = [\"{name}.example\"{domain}]\n{health}");
+        write(&self.deploy.join(format!("projects/{name}/pro.toml")), &pro);
+    }
+
+    fn push(&self) {
+        self::commit(&self.deploy);
+    }
+
+    /// Pushes another domain for the last environment.
+    pub fn push_domain(&self, round: usize) {
+        let number = self.projects.len() - 1;
+        self.wish(number, &format!(", \"www{round}.{}.example\"", self.projects[number]));
+        self.push();
+    }
+
+    /// Pushes what is of no environment.
+    pub fn push_words(&self, round: usize) {
+        write(&self.deploy.join("README.md"), &round.to_string());
+        self.push();
+    }
 }
 
 fn write(path: &Path, text: &str) {

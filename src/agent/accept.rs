@@ -1,0 +1,54 @@
+//! A person agrees to a rewritten deploy branch, for one environment.
+
+use super::{Given, OrderError, read_last_pass};
+use crate::desired::Wanted;
+use crate::manifest::Policy;
+use crate::model::{CommitId, EnvName};
+use crate::policy::Accepted;
+use crate::source::{Ancestry, Objects};
+use crate::transaction::{Context, chain};
+
+/// What is agreed to, and the sentence about it. Only the tip that the last pass refused can be let through: agreeing to any other
+/// would change nothing.
+pub fn accepted(
+    cx: &Context<'_>,
+    name: &EnvName,
+    serving: &Wanted,
+    given: &Given,
+    words: &str,
+) -> Result<(Accepted, String), OrderError> {
+    if serving.env.policy == Policy::Dev {
+        return Err(OrderError::Refused(format!("{name} follows a rewritten branch by itself")));
+    }
+    let clone = Objects::open(&cx.layout.deploy_clone());
+    let clone =
+        clone.map_err(|error| OrderError::Refused(format!("{}; portreeve reconcile reads it", chain(&error))))?;
+    let commit = named(&clone, words)?;
+    let applied = &serving.deploy_commit;
+    let ancestry = clone.ancestry(applied, &commit).map_err(|error| OrderError::Refused(chain(&error)))?;
+    let (to, from) = (commit.short(), applied.short());
+    if matches!(ancestry, Ancestry::Same | Ancestry::Descendant) {
+        return Err(OrderError::Refused(format!("{name} is not diverged: {to} contains {from}, which is applied")));
+    }
+    if let Some(tip) = read_last_pass(cx).tip.filter(|tip| *tip != commit) {
+        let tip = tip.short();
+        return Err(OrderError::Refused(format!(
+            "the branch leads to {tip}, not to {to}; portreeve accept {name} {tip}"
+        )));
+    }
+    let said = format!("{to} is accepted in place of {from}; the next pass goes there");
+    Ok((Accepted { by: given.by.clone(), at: cx.host.clock().now(), commit }, said))
+}
+
+/// The commit of the clone with this id, or the one that begins so.
+fn named(clone: &Objects, words: &str) -> Result<CommitId, OrderError> {
+    let digits = words.to_ascii_lowercase();
+    let is_id = (7..=40).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_id {
+        return Err(OrderError::Refused(format!("`{words}` is no commit's id: 7 to 40 hexadecimal digits")));
+    }
+    let found = clone.rev(&digits).ok().filter(|commit| commit.as_str().starts_with(&digits));
+    let unknown =
+        || format!("{words} names no commit that this host has seen, or several; portreeve reconcile fetches");
+    found.ok_or_else(|| OrderError::Refused(unknown()))
+}

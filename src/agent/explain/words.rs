@@ -1,0 +1,320 @@
+//! What each rule means to a person: the cause, what happens next by itself and when, and what to type.
+
+use jiff::Timestamp;
+
+use super::rule::Rule;
+use super::{Answered, Facts, State};
+use crate::agent::Moving;
+use crate::desired::{Generation, Wanted};
+use crate::model::{ago, moment};
+use crate::policy::{Backoff, FailureClass, Hold, HoldKind, LONGEST_WAIT, Quarantined, Until};
+
+/// All that is said of a rule.
+pub struct Said {
+    pub state: State,
+    pub class: Option<FailureClass>,
+    pub needs_you: bool,
+    pub detail: String,
+    pub rule: Vec<String>,
+    pub next: String,
+    pub retry_at: Option<Timestamp>,
+    pub you: Vec<String>,
+}
+
+impl Said {
+    fn new(state: State, rule: impl Into<String>, next: impl Into<String>) -> Self {
+        let (detail, rule, next) = (String::new(), vec![rule.into()], next.into());
+        Self { state, class: None, needs_you: false, detail, rule, next, retry_at: None, you: Vec::new() }
+    }
+
+    /// With the words of a table.
+    fn in_short(self, detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), ..self }
+    }
+
+    fn you<const N: usize>(self, lines: [String; N]) -> Self {
+        Self { you: lines.into(), ..self }
+    }
+
+    /// It stays so until a person does something.
+    fn needs_you(self) -> Self {
+        Self { needs_you: true, ..self }
+    }
+}
+
+/// What is said of the rule.
+pub fn said(facts: &Facts<'_>, rule: &Rule<'_>) -> Said {
+    match rule {
+        Rule::Unreadable(words) => unreadable(words),
+        Rule::Releasing(moving) => releasing(facts, moving),
+        Rule::Stopped(hold) => stopped(facts, hold),
+        Rule::Suspended(hold) => suspended(facts, hold),
+        Rule::Respected(words) => respected(words),
+        Rule::Down => down(facts),
+        Rule::Diverged(words) => diverged(facts, words),
+        Rule::Held(hold) => held(facts, hold),
+        Rule::Quarantined(entry) => quarantined(facts, entry),
+        Rule::Waiting(backoff) => waiting(facts, backoff),
+        Rule::Blocked(words) => blocked(facts, words),
+        Rule::Stale(words) => stale(facts, words),
+        Rule::Pending => pending(facts),
+        Rule::Drifted(drift) => drifted(facts, drift),
+        Rule::Fine => fine(facts),
+    }
+}
+
+/// What the present answer means for users; nothing when all is well.
+pub fn users(facts: &Facts<'_>, rule: &Rule<'_>) -> String {
+    match facts.answer {
+        _ if facts.serving().is_none() && matches!(rule, Rule::Unreadable(_)) => {
+            "what serves is not touched".to_owned()
+        }
+        _ if facts.serving().is_none() => "nothing of it serves yet".to_owned(),
+        _ if facts.answers_well() && *rule == Rule::Fine => String::new(),
+        _ if facts.answers_well() => "users are not affected".to_owned(),
+        Some(Answered::Status { status, .. }) => format!("users get {status}"),
+        Some(Answered::Silent(why)) => format!("users get no answer: {why}"),
+        None => "nobody answers for a domain of it".to_owned(),
+    }
+}
+
+/// The differences between what serves and what is wanted; for a first release there is nothing to compare with.
+pub fn changed(facts: &Facts<'_>) -> Vec<String> {
+    let wanted = facts.seen().and_then(|seen| seen.digest);
+    let serves = facts.serving().map(|generation| generation.wanted.digest);
+    if wanted == serves { Vec::new() } else { facts.seen().map(|seen| seen.changed.clone()).unwrap_or_default() }
+}
+
+fn unreadable(words: &str) -> Said {
+    let (cause, cure) = cause_and_cure(words);
+    Said::new(State::Blocked, format!("blocked: {cause}"), "it is left as it is until the record can be read")
+        .in_short(cause)
+        .you([cure.to_owned()])
+        .needs_you()
+}
+
+fn releasing(facts: &Facts<'_>, moving: &Moving) -> Said {
+    let name = &facts.installed.name;
+    let to = moving.to.clone().unwrap_or_else(|| "a release".to_owned());
+    let phase = moving.phase.map(|phase| format!(", now at {phase}")).unwrap_or_default();
+    let age = moving.since.map(|since| ago(facts.now.duration_since(since)));
+    let since = moving.since.map(|since| format!(" since {}", since.strftime("%H:%M:%S UTC"))).unwrap_or_default();
+    let for_so_long = age.as_ref().map(|age| format!(" ({age})")).unwrap_or_default();
+    let rule = format!("releasing: {to} (generation {}){since}{for_so_long}{phase}", moving.generation);
+    let next = match facts.serving() {
+        Some(_) => format!("{to} serves once it is healthy; until then, and if it is not, {}", facts.title()),
+        None => format!("{to} serves once it is healthy"),
+    };
+    let detail = format!("{to}{phase}{}", age.map(|age| format!(", for {age}")).unwrap_or_default());
+    let mut said = Said::new(State::Releasing, rule, next).in_short(detail);
+    said.rule.push(format!("by {}", moving.by));
+    said.you([format!("portreeve wait {name}")])
+}
+
+fn stopped(facts: &Facts<'_>, hold: &Hold) -> Said {
+    let by = by(hold, facts.now);
+    Said::new(State::Stopped, format!("stopped: {by}"), "stays stopped, over reboots and pushes")
+        .in_short(by)
+        .you([format!("portreeve start {}", facts.installed.name)])
+}
+
+fn suspended(facts: &Facts<'_>, hold: &Hold) -> Said {
+    let until = match hold.kind {
+        HoldKind::Suspended { until } => until,
+        HoldKind::RolledBack { .. } | HoldKind::Stopped => None,
+    };
+    let end = until.map(|until| format!("until {}, ", moment(until, facts.now))).unwrap_or_default();
+    let next = match until {
+        Some(until) => format!(
+            "{} (in {}) it goes on by itself; until then nothing is changed, not even drift",
+            moment(until, facts.now),
+            ago(until.duration_since(facts.now))
+        ),
+        None => "nothing is changed, not even drift, until somebody resumes it".to_owned(),
+    };
+    let short = format!("{end}by {}{}", hold.by, reason(hold));
+    let said = Said::new(State::Suspended, format!("suspended: {end}{}", by(hold, facts.now)), next).in_short(short);
+    Said { retry_at: until, ..said }.you([format!("portreeve resume {}", facts.installed.name)])
+}
+
+fn respected(words: &str) -> Said {
+    let (cause, cure) = cause_and_cure(words);
+    Said::new(State::Blocked, format!("blocked: {cause}"), "left as it is: somebody said so to the init system")
+        .in_short(words)
+        .you([cure.to_owned()])
+        .needs_you()
+}
+
+fn down(facts: &Facts<'_>) -> Said {
+    let name = &facts.installed.name;
+    let slot = facts.serving().map(|generation| format!("slot {} does", generation.slot)).unwrap_or_default();
+    Said::new(
+        State::Blocked,
+        format!("blocked: {slot} not run"),
+        format!("started by the next pass, {}", facts.next_pass),
+    )
+    .in_short("not running; the next pass starts it")
+    .you([format!("portreeve logs {name}"), format!("portreeve start {name}, which does not wait for the pass")])
+    .needs_you()
+}
+
+fn diverged(facts: &Facts<'_>, words: &str) -> Said {
+    let name = &facts.installed.name;
+    let applied = facts.serving().map(|generation| &generation.wanted.deploy_commit);
+    let (Some(applied), Some(deploy)) = (applied, facts.deploy()) else {
+        let said = Said::new(State::Diverged, format!("diverged: {words}"), "refused at every pass").in_short(words);
+        return said.you([format!("portreeve accept {name} COMMIT")]).needs_you();
+    };
+    let (from, to, branch) = (applied.short(), deploy.commit.short(), facts.branch);
+    let whose = match (&deploy.author, deploy.time) {
+        (Some(author), Some(time)) => format!(" ({author}, {})", moment(time, facts.now)),
+        _ => String::new(),
+    };
+    let rule = format!("diverged: {branch} was rewritten; {from} (applied) is no ancestor of {to}{whose}");
+    Said::new(State::Diverged, rule, "refused at every pass; what serves, serves on")
+        .in_short(format!("{branch} was rewritten: {to} does not contain {from}, which is applied"))
+        .you([
+            format!("git log --oneline {from}...{to}"),
+            format!("portreeve accept {name} {to}, or push a commit on top of {from}"),
+        ])
+        .needs_you()
+}
+
+fn held(facts: &Facts<'_>, hold: &Hold) -> Said {
+    let HoldKind::RolledBack { pinned, until, left, .. } = &hold.kind else { return fine(facts) };
+    let name = &facts.installed.name;
+    let left = left.clone().unwrap_or_else(|| "what served before".to_owned());
+    let target = facts.pinned.map(|generation| &generation.wanted);
+    let pinned = target.map_or_else(|| format!("generation {pinned}"), Wanted::title);
+    let done = format!("{} rolled back {left} -> {pinned}, {} ago{}", hold.by, since(hold, facts.now), reason(hold));
+    let differs = |serving: &Generation| target.is_some_and(|target| target.digest != serving.wanted.digest);
+    if facts.serving().is_some_and(differs) {
+        let serving = facts.title();
+        return Said::new(State::Held, format!("held: {done}"), format!("stays on {serving}, and moves neither way"))
+            .in_short(format!("the rollback by {} was interrupted; {serving} still serves", hold.by))
+            .you([format!("portreeve rollback {name} once more; or portreeve resume {name}")])
+            .needs_you();
+    }
+    let (next, push) = match until {
+        Until::Change => (
+            format!("stays on {pinned}; ends by itself when this environment's content differs from {left}'s"),
+            "push a fix; or ",
+        ),
+        Until::Resume => (format!("stays on {pinned}, whatever is pushed, until somebody resumes it"), ""),
+    };
+    let wants = facts.seen().and_then(|seen| seen.wants.clone()).unwrap_or_else(|| "what is wanted".to_owned());
+    Said::new(State::Held, format!("held: {done}"), next)
+        .in_short(by(hold, facts.now))
+        .you([format!("{push}portreeve resume {name}, which releases {wants} again")])
+}
+
+fn quarantined(facts: &Facts<'_>, entry: &Quarantined) -> Said {
+    let name = &facts.installed.name;
+    let what = entry.generation.map_or_else(|| "it".to_owned(), |number| format!("generation {number}"));
+    let age = ago(facts.now.duration_since(entry.at));
+    let rule = format!("quarantined: {what} failed {} at {} ({age} ago)", entry.phase, moment(entry.at, facts.now));
+    let drift = if facts.serving().is_some() { "; drift is still corrected" } else { "" };
+    let mut said = Said::new(State::Quarantined, rule, format!("not tried again until its content changes{drift}"))
+        .in_short(format!("{}: {}, {age} ago", entry.phase, entry.cause));
+    let evidence = entry.evidence.as_ref().map(|line| format!("; log: {line}")).unwrap_or_default();
+    said.rule.push(format!("{}{evidence}", entry.cause));
+    said.class = Some(FailureClass::Release);
+    said.you.extend(entry.help.clone());
+    said.you.extend(entry.generation.map(|number| format!("portreeve logs {name} --release {number}")));
+    said.you.push(format!("push a fix, or, if the cause lay outside: portreeve retry {name}"));
+    said.needs_you()
+}
+
+fn waiting(facts: &Facts<'_>, backoff: &Backoff) -> Said {
+    let name = &facts.installed.name;
+    let at = backoff.next.strftime("%H:%M:%S UTC");
+    let times = if backoff.failures == 1 { "once".to_owned() } else { format!("{} times", backoff.failures) };
+    let rule = format!("blocked: {}", backoff.cause);
+    let tried = format!("failed {times}; waits double up to {}", ago(LONGEST_WAIT));
+    let next = match backoff.class {
+        FailureClass::Host => {
+            format!("tried again when the host has changed, or by the first pass after {at} ({tried})")
+        }
+        FailureClass::Transient | FailureClass::Release => {
+            format!("tried again by the first pass after {at} ({tried})")
+        }
+    };
+    let mut said =
+        Said::new(State::Blocked, rule, next).in_short(format!("{}: {}, again {at}", backoff.phase, backoff.cause));
+    let whose = if backoff.class == FailureClass::Host { "host" } else { "network" };
+    said.rule.push(format!("at {}; the {whose}'s fault, so the release is not quarantined", backoff.phase));
+    said.you.extend(backoff.help.clone());
+    said.you.push(format!("portreeve retry {name}, which does not wait"));
+    let needs_you = backoff.class == FailureClass::Host;
+    Said { class: Some(backoff.class), retry_at: Some(backoff.next), needs_you, ..said }
+}
+
+fn blocked(facts: &Facts<'_>, words: &str) -> Said {
+    let (cause, cure) = cause_and_cure(words);
+    let next = format!("looked at again by each pass ({}), and goes on once this is put right", facts.next_pass);
+    Said::new(State::Blocked, format!("blocked: {cause}"), next).in_short(words).you([cure.to_owned()]).needs_you()
+}
+
+fn stale(facts: &Facts<'_>, words: &str) -> Said {
+    let (cause, _) = cause_and_cure(words);
+    let age = facts.last.fetched.map(|at| ago(facts.now.duration_since(at)));
+    let age = age.map(|age| format!("; last read {age} ago")).unwrap_or_default();
+    let next = format!("tried again by each pass ({}); newer pushes are unknown here", facts.next_pass);
+    Said::new(State::Stale, format!("stale: {cause}{age}"), next)
+        .in_short(cause)
+        .you(["nothing for users; rollback and restart work without git".to_owned()])
+        .needs_you()
+}
+
+fn pending(facts: &Facts<'_>) -> Said {
+    let wants = facts.seen().and_then(|seen| seen.wants.clone()).unwrap_or_default();
+    let next = format!("released by the next pass, {}", facts.next_pass);
+    Said::new(State::Ok, format!("ok: nothing keeps it from {wants}"), next)
+        .in_short(format!("{wants} at the next pass"))
+        .you([format!("portreeve reconcile {}, which does not wait for the pass", facts.installed.name)])
+}
+
+fn drifted(facts: &Facts<'_>, drift: &[String]) -> Said {
+    let mut said = Said::new(
+        State::Ok,
+        format!("ok, but {}", drift[0]),
+        format!("put right by the next pass, {}", facts.next_pass),
+    );
+    said.rule.extend(drift[1..].iter().cloned());
+    said.in_short(format!("{}; the next pass repairs it", drift.join(", ")))
+        .you([format!("portreeve reconcile {}, which does not wait for the pass", facts.installed.name)])
+}
+
+/// What serves is what is wanted, as far as that is known; whether it works is another matter.
+fn fine(facts: &Facts<'_>) -> Said {
+    let name = &facts.installed.name;
+    let rule = match facts.seen() {
+        Some(seen) if seen.current => "ok: what serves is what the repository wants",
+        _ => "ok: nothing is known against it; no pass has looked at the repository since the host started",
+    };
+    let said = Said::new(State::Ok, rule, format!("looked at by each pass ({})", facts.next_pass));
+    if facts.answers_well() {
+        return said.you(["nothing".to_owned()]);
+    }
+    let users = users(facts, &Rule::Fine);
+    said.in_short(users).you([format!("portreeve logs {name}"), format!("portreeve restart {name}")]).needs_you()
+}
+
+/// `by anna, 2h ago: "cart broken"`
+fn by(hold: &Hold, now: Timestamp) -> String {
+    format!("by {}, {} ago{}", hold.by, since(hold, now), reason(hold))
+}
+
+fn since(hold: &Hold, now: Timestamp) -> String {
+    ago(now.duration_since(hold.since))
+}
+
+fn reason(hold: &Hold) -> String {
+    hold.reason.as_ref().map(|reason| format!(": \"{reason}\"")).unwrap_or_default()
+}
+
+/// A message that a person must act on says the cause, then, after a semicolon, the cure.
+fn cause_and_cure(words: &str) -> (&str, &str) {
+    let line = words.lines().next().unwrap_or_default();
+    line.split_once("; ").unwrap_or((line, "correct it; portreeve plan says what is so then"))
+}

@@ -1,0 +1,141 @@
+//! Looks at an environment without asking the network: the host, its standing, what the last pass saw.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::explain::{Answered, Explanation, Facts, explain};
+use super::{App, LastPass, moving, read_last_pass, read_standing, schedule};
+use crate::host::{HostError, Request, Target};
+use crate::model::{EnvName, Service, SlotId, ago};
+use crate::observed::Installed;
+use crate::policy::HoldKind;
+use crate::source::{CommitInfo, Objects};
+use crate::transaction::{self, Context, Failure, Phase, Quiet, chain};
+
+/// A pass that is later than this is missed: a long build delays one too.
+const LATE: SignedDuration = SignedDuration::from_mins(10);
+/// No answer is waited for longer, whatever its health check allows.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// When the next pass comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextPass {
+    /// Then.
+    At(Timestamp),
+    /// It should have come; the last was so long ago.
+    Missed(SignedDuration),
+}
+
+impl std::fmt::Display for NextPass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::At(time) => write!(f, "{}", time.strftime("%H:%M:%S UTC")),
+            Self::Missed(age) => write!(f, "but none came for {}: systemctl status portreeve", ago(*age)),
+        }
+    }
+}
+
+/// When the next pass comes, if the agent runs.
+pub fn next_pass(app: &App, last: &LastPass) -> NextPass {
+    let now = app.host.clock().now();
+    let offset = schedule::offset(&app.name, app.settings.jitter.duration());
+    match last.at {
+        Some(at) if now.duration_since(app.settings.schedule.next_after(at, offset)) > LATE => {
+            NextPass::Missed(now.duration_since(at))
+        }
+        _ => NextPass::At(app.settings.schedule.next_after(now, offset)),
+    }
+}
+
+/// The environments that this host knows: what is installed, what the last pass saw, what is being released, what a person or a
+/// failure left word of.
+pub fn known(cx: &Context<'_>) -> Result<BTreeSet<EnvName>, HostError> {
+    let flat = |name: &String| EnvName::parse_flat(name.strip_suffix(".json").unwrap_or(name)).ok();
+    let records = [cx.layout.journal(), cx.layout.policy()].map(|directory| cx.host.files().list(&directory));
+    let mut names: BTreeSet<EnvName> = read_last_pass(cx).environments.into_keys().collect();
+    for listed in records {
+        names.extend(listed?.iter().filter_map(flat));
+    }
+    names.extend(transaction::installed_names(cx)?);
+    Ok(names)
+}
+
+/// Explains `only` these environments, or all, by name. One that was taken off this host is not among them.
+pub fn look(app: &App, only: &[EnvName]) -> Result<Vec<Explanation>, Failure> {
+    let on_host = Failure::on_host(Phase::Recover);
+    let cx = app.context(&Quiet);
+    let services = cx.host.services().services().map_err(&on_host)?;
+    let last = read_last_pass(&cx);
+    let tip = tip(&cx, &last);
+    let names = known(&cx).map_err(&on_host)?.into_iter().filter(|name| only.is_empty() || only.contains(name));
+    let all = names.map(|name| one(app, &cx, &last, tip.as_ref(), &services, &name));
+    Ok(all.flatten().collect())
+}
+
+/// From this host's clone; who has lost that, or has a damaged one, is told the commit's id only.
+fn tip(cx: &Context<'_>, last: &LastPass) -> Option<CommitInfo> {
+    Objects::open(&cx.layout.deploy_clone()).ok()?.commit_info(last.tip.as_ref()?).ok()
+}
+
+fn one(
+    app: &App,
+    cx: &Context<'_>,
+    last: &LastPass,
+    tip: Option<&CommitInfo>,
+    services: &BTreeMap<SlotId, Service>,
+    name: &EnvName,
+) -> Option<Explanation> {
+    // What can't be read, or is a newer portreeve's, keeps no other from being shown.
+    let (installed, standing) = match transaction::installed(cx, name, services) {
+        Ok(installed) => (installed, read_standing(cx, name)),
+        Err(failure) => (Installed::nothing(name.clone()), Err(failure)),
+    };
+    let moving = moving(cx, name);
+    let spoken_of = last.environments.contains_key(name) || moving.is_some();
+    let failed = standing.as_ref().map_or(true, |standing| !standing.quarantine.is_empty() || standing.retry.is_some());
+    if installed.generation.is_none() && !spoken_of && (installed.active == Some(0) || !failed) {
+        return None;
+    }
+    let pinned = standing.as_ref().ok().and_then(|standing| {
+        standing.holds().find_map(|hold| match hold.kind {
+            HoldKind::RolledBack { pinned, .. } => transaction::read_generation(cx, name, pinned).ok().flatten(),
+            HoldKind::Suspended { .. } | HoldKind::Stopped => None,
+        })
+    });
+    let answer = answer(cx, &installed);
+    let facts = Facts {
+        installed: &installed,
+        standing: standing.as_ref().map_err(|failure| failure.cause.as_str()),
+        last,
+        branch: &app.settings.branch,
+        tip,
+        moving: moving.as_ref(),
+        answer: answer.as_ref(),
+        pinned: pinned.as_ref(),
+        next_pass: &next_pass(app, last).to_string(),
+        now: cx.host.clock().now(),
+    };
+    Some(explain(&facts))
+}
+
+/// What its users get now, through the web server.
+fn answer(cx: &Context<'_>, installed: &Installed) -> Option<Answered> {
+    let env = &installed.generation.as_ref()?.wanted.env;
+    let request = Request {
+        target: Target::Port(cx.facts.http_port),
+        host: env.domains.first()?.to_string().replace("*.", "www."),
+        path: env.health.path.clone(),
+        forwarded_https: false,
+        timeout: env.health.timeout.duration().min(PATIENCE),
+    };
+    Some(match cx.host.probe().get(&request) {
+        Ok(Ok(answer)) => Answered::Status {
+            status: answer.status,
+            took_ms: u64::try_from(answer.took.as_millis()).unwrap_or(u64::MAX),
+        },
+        Ok(Err(why)) => Answered::Silent(why),
+        Err(error) => Answered::Silent(chain(&error)),
+    })
+}

@@ -1,0 +1,118 @@
+//! A release that is under way, as other processes see it: who, since when, and how far.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::App;
+use crate::model::{EnvName, GenerationNumber, Identity, Layout, Node};
+use crate::policy::Phase;
+use crate::transaction::{Context, Event, Intent, Report, lock};
+
+/// No such record is larger.
+const LIMIT: u64 = 64 * 1024;
+
+/// A release that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moving {
+    /// The generation to be active.
+    pub generation: GenerationNumber,
+    /// What people call its release; `None`: the process that moves it does not tell.
+    pub to: Option<String>,
+    /// When it began.
+    pub since: Option<Timestamp>,
+    /// How far it is.
+    pub phase: Option<Phase>,
+    /// Who moves it.
+    pub by: String,
+}
+
+/// What a release says of itself while it is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Noted {
+    generation: GenerationNumber,
+    to: String,
+    phase: Option<Phase>,
+}
+
+/// Tells another report, and notes for other processes how far each release is: in `/run`, of use only while the environment's
+/// lock is held, so nobody has to take it away.
+pub struct Witness<'a> {
+    app: &'a App,
+    told: &'a (dyn Report + Sync),
+    noted: Mutex<BTreeMap<EnvName, Noted>>,
+}
+
+impl std::fmt::Debug for Witness<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Witness").field("noted", &self.noted).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Witness<'a> {
+    /// A witness that tells `told`.
+    pub fn new(app: &'a App, told: &'a (dyn Report + Sync)) -> Self {
+        Self { app, told, noted: Mutex::new(BTreeMap::new()) }
+    }
+
+    fn see(&self, env: Option<&EnvName>, event: &Event<'_>) {
+        match event {
+            Event::Of { env, event, .. } => self.see(Some(env), event),
+            Event::Begin { env, to, generation, .. } => {
+                self.note(env, Noted { generation: *generation, to: (*to).to_owned(), phase: None });
+            }
+            Event::Working { phase, .. } | Event::Done { phase, .. } | Event::Failed { phase, .. } => {
+                self.reach(env, *phase);
+            }
+            Event::Repaired { .. } | Event::Note { .. } => {}
+        }
+    }
+
+    /// An order moves one environment, and does not say of each event which.
+    fn reach(&self, env: Option<&EnvName>, phase: Phase) {
+        let found = {
+            let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = noted.iter().find(|(name, _)| env.is_none_or(|env| env == *name));
+            found.map(|(name, noted)| (name.clone(), noted.clone()))
+        };
+        if let Some((env, noted)) = found.filter(|(_, noted)| noted.phase != Some(phase)) {
+            self.note(&env, Noted { phase: Some(phase), ..noted });
+        }
+    }
+
+    /// Only `status` and `why` want to know, so that a failure here is no matter.
+    fn note(&self, env: &EnvName, noted: Noted) {
+        let path = path(&self.app.layout, env);
+        if let (Some(parent), Ok(bytes)) = (path.parent(), serde_json::to_vec(&noted)) {
+            let files = self.app.host.files();
+            let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
+            files.make_directory(parent, 0o700, Identity::ROOT).and_then(|()| files.put(&path, &node)).ok();
+        }
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(env.clone(), noted);
+    }
+}
+
+impl Report for Witness<'_> {
+    fn event(&self, event: &Event<'_>) {
+        self.see(None, event);
+        self.told.event(event);
+    }
+}
+
+fn path(layout: &Layout, env: &EnvName) -> std::path::PathBuf {
+    layout.runtime().join("moving").join(format!("{}.json", env.flat()))
+}
+
+/// The release of `env` that a process is at, if one is: a journal that is open while somebody holds the lock. One that nobody
+/// holds is a dead process's, and the next pass ends it.
+pub fn moving(cx: &Context<'_>, env: &EnvName) -> Option<Moving> {
+    let by = lock::at_work(cx, env)?;
+    let Intent { to: generation, at: since, .. } = Intent::find(cx, env).ok().flatten()?;
+    let noted = cx.host.files().read(&path(cx.layout, env), LIMIT).ok().flatten();
+    let noted = noted.and_then(|bytes| serde_json::from_slice::<Noted>(&bytes).ok());
+    let noted = noted.filter(|noted| noted.generation == generation);
+    let (to, phase) = noted.map_or((None, None), |noted| (Some(noted.to), noted.phase));
+    Some(Moving { generation, to, since, phase, by })
+}

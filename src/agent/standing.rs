@@ -1,0 +1,49 @@
+//! Holds and quarantine of one environment, on the disk.
+
+use crate::desired::Wanted;
+use crate::history::{Event as Happened, EventKind};
+use crate::plan::{Action, EnvPlan};
+use crate::policy::{FailureClass, Hold, HoldKind, Standing};
+use crate::transaction::{Context, Failure, Phase};
+
+use super::chronicle;
+
+pub use crate::transaction::{host_print, standing as read_standing, write_standing};
+
+/// The record without the holds that have ended, made durable before the environment moves: an ended hold must not come back when
+/// what it excluded is wanted again. Its lock is held.
+pub fn settle(cx: &Context<'_>, plan: &EnvPlan) -> Result<(), Failure> {
+    let Some(wanted) = &plan.wants else { return Ok(()) };
+    if !matches!(plan.action, Action::Nothing | Action::Release | Action::Start) {
+        return Ok(());
+    }
+    let now = cx.host.clock().now();
+    let standing = read_standing(cx, &plan.name)?;
+    let settled = standing.settled(wanted.digest, now);
+    if settled.standing == standing {
+        return Ok(());
+    }
+    write_standing(cx, &plan.name, &settled.standing).map_err(Failure::on_host(Phase::Recover))?;
+    for hold in settled.ended {
+        let event = Happened::new(now, Some(plan.name.clone()), EventKind::Resumed, ended(&hold));
+        chronicle::write(cx, &event);
+    }
+    Ok(())
+}
+
+fn ended(hold: &Hold) -> String {
+    match hold.kind {
+        HoldKind::RolledBack { .. } => format!("the rollback by {} ended: other content is wanted", hold.by),
+        HoldKind::Suspended { .. } => format!("the suspension by {} ended: its time was over", hold.by),
+        HoldKind::Stopped => format!("no longer stopped by {}", hold.by),
+    }
+}
+
+/// The record as it counts on this host now: what failed by the host's fault waits no longer once the host has changed.
+pub fn standing_here(cx: &Context<'_>, standing: Standing, wanted: Option<&Wanted>) -> Standing {
+    let hosts_fault = standing.retry.as_ref().is_some_and(|backoff| backoff.class == FailureClass::Host);
+    match wanted {
+        Some(wanted) if hosts_fault => standing.on(host_print(cx, wanted)),
+        _ => standing,
+    }
+}

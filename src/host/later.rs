@@ -1,0 +1,116 @@
+//! Names that become durable together: a wait for each directory instead of one for each name in it, and all but the first are
+//! short, because a file system writes what happened before in one go.
+
+use std::collections::{BTreeMap, HashMap};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+
+use super::disk::Disk;
+use super::handle::{sync, sys};
+use super::{Result, Together};
+
+/// Directories by device and inode, with a handle and the path for messages.
+type Waiting<H> = BTreeMap<(u64, u64), (H, PathBuf)>;
+
+/// The directories that wait, while changes are gathered: of each thread on its own, because environments move side by side,
+/// and what one gathers must not keep another's rename waiting.
+#[derive(Debug)]
+pub struct Later<H>(Mutex<HashMap<ThreadId, Waiting<H>>>);
+
+impl<H> Default for Later<H> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<H> Later<H> {
+    /// Makes what happened in the directory outlive a power cut: now or, while changes are gathered, with the others.
+    pub fn sync<D: Disk<Handle = H>>(&self, disk: &D, directory: &H, path: &Path) -> Result<()> {
+        let mut all = self.all();
+        let Some(waiting) = all.get_mut(&current()) else {
+            drop(all);
+            return sync(disk, directory, path);
+        };
+        let about = sys("look at", path, || disk.about(directory))?;
+        let handle = sys("open", path, || disk.again(directory))?;
+        waiting.entry((about.device, about.inode)).or_insert_with(|| (handle, path.to_owned()));
+        Ok(())
+    }
+
+    /// Gathers from now on.
+    pub fn gather<'a, D: Disk<Handle = H>>(&'a self, disk: &'a D) -> Gathering<'a, D> {
+        self.all().entry(current()).or_default();
+        Gathering { disk, later: self, _stays: PhantomData }
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<ThreadId, Waiting<H>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Until its end, names wait for each other.
+#[derive(Debug)]
+pub struct Gathering<'a, D: Disk> {
+    disk: &'a D,
+    later: &'a Later<D::Handle>,
+    /// It ends in the thread that began it.
+    _stays: PhantomData<*const ()>,
+}
+
+impl<D: Disk> Gathering<'_, D> {
+    fn settle(&self) -> Result<()> {
+        let waiting = self.later.all().remove(&current()).unwrap_or_default();
+        waiting.into_values().try_for_each(|(handle, path)| sync(self.disk, &handle, &path))
+    }
+}
+
+impl<D: Disk> Together for Gathering<'_, D> {
+    fn finish(self: Box<Self>) -> Result<()> {
+        self.settle()
+    }
+}
+
+impl<D: Disk> Drop for Gathering<'_, D> {
+    /// After a failure, which is what is told: what was done stays done.
+    fn drop(&mut self) {
+        drop(self.settle());
+    }
+}
+
+fn current() -> ThreadId {
+    std::thread::current().id()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::linux::Linux;
+
+    #[test]
+    fn a_directory_waits_once_and_only_while_changes_are_gathered() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let later = Later::default();
+        let change = |directory: &tempfile::TempDir| {
+            let (_, handle) = Linux.root(directory.path()).unwrap();
+            later.sync(&Linux, &handle, directory.path()).unwrap();
+        };
+        let waiting = || later.all().get(&current()).map(BTreeMap::len);
+        change(&one);
+        assert_eq!(waiting(), None);
+        let together = Box::new(later.gather(&Linux));
+        for directory in [&one, &two, &one] {
+            change(directory);
+        }
+        assert_eq!(waiting(), Some(2));
+        std::thread::scope(|scope| scope.spawn(|| change(&one)).join().unwrap());
+        assert_eq!(later.all().len(), 1, "another thread's change waits for nobody");
+        together.finish().unwrap();
+        assert_eq!(waiting(), None);
+        let failed = later.gather(&Linux);
+        change(&one);
+        drop(failed);
+        assert_eq!(waiting(), None);
+    }
+}
