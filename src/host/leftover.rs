@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::io::Errno;
 
 use super::disk::{Answer, Disk, Kind, Open};
-use super::handle::{about_in, sys};
+use super::handle::{about_in, sync, sys};
 use super::tree::remove_entry;
 use super::{HostError, Result};
 
@@ -111,12 +111,15 @@ fn is_number_pair(bytes: &[u8]) -> bool {
 
 /// Removes what killed processes left in `directory`.
 pub(super) fn sweep<D: Disk>(disk: &D, directory: &D::Handle, path: &Path, which: Sweep<'_>) -> Result<()> {
+    let mut any = false;
     for name in sys("list", path, || disk.names(directory))? {
         if which.takes(&name) && is_abandoned(disk, directory, &name, path)? {
             remove_entry(disk, directory, &name, &path.join(&name))?;
+            any = true;
         }
     }
-    Ok(())
+    // Or a power cut brings them back, when nobody looks for them any more.
+    if any { sync(disk, directory, path) } else { Ok(()) }
 }
 
 fn is_abandoned<D: Disk>(disk: &D, directory: &D::Handle, name: &OsStr, path: &Path) -> Result<bool> {

@@ -31,7 +31,12 @@ impl From<JournalError> for Failure {
 /// Ends the transaction that a killed program left open, if it did.
 pub fn recover(cx: &Context<'_>, name: &EnvName) -> Result<Recovered, Failure> {
     let Some(intent) = Intent::find(cx, name)? else { return Ok(Recovered::Clean) };
-    let services = read::services_of(cx, name).map_err(Failure::on_host(Phase::Recover))?;
+    let fail = Failure::on_host(Phase::Recover);
+    // A killed program syncs nothing more: what it changed is seen, and would be lost in a power cut after this has built on it.
+    for place in [cx.layout.config(), cx.layout.state()] {
+        cx.host.files().sync_all(&place).map_err(&fail)?;
+    }
+    let services = read::services_of(cx, name).map_err(&fail)?;
     let installed = read::installed(cx, name, &services)?;
     let committed = installed.active == Some(intent.to) && intent.to > 0 && intent.failed.is_none();
     let recovered = match &installed.generation {
@@ -82,10 +87,11 @@ pub fn noted(cx: &Context<'_>, intent: Intent, wanted: &Wanted, failure: &Failur
 fn undo(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
     back(cx, intent)?;
     if let Some(attempt) = read::read_generation(cx, &intent.env, intent.to)? {
+        // First what has no name any more: the attempt's record, which leads there, goes with the rest.
+        sweep_trees(cx, &attempt);
         if let Some(failed) = &intent.failed {
             super::prune::after(cx, &attempt.wanted, failed.class != FailureClass::Release);
         }
-        sweep_trees(cx, &attempt);
     }
     close(cx, intent, End::Undone)?;
     Ok(Recovered::Undone(intent.to))

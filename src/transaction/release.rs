@@ -296,7 +296,10 @@ fn tidy(cx: &Context<'_>, generation: &Generation, failure: &Failure) {
     match failure.kind {
         // Somebody waits for the environment.
         FailureKind::Cancelled => {}
-        FailureKind::Class(class) => prune::after(cx, &generation.wanted, class != FailureClass::Release),
+        FailureKind::Class(class) => {
+            prune::after(cx, &generation.wanted, class != FailureClass::Release);
+            recover::sweep_trees(cx, generation);
+        }
     }
 }
 

@@ -73,9 +73,6 @@ impl Files for MemoryFiles {
                 let link = Node::Link(path.join("nginx.conf"));
                 self.writer.put(&layout.nginx_link(&name()), &link)?;
             }
-            Flaw::JournalFirst if path == layout.standing(&name()) => {
-                self.writer.remove(&layout.journal().join(format!("{}.json", name().flat())))?;
-            }
             _ => {}
         }
         self.writer.put(path, node)

@@ -62,8 +62,6 @@ pub enum Flaw {
     BuildsUnsynced,
     /// nginx's permanent link is made before what it leads to.
     LinkFirst,
-    /// The journal is closed before what it says is remembered.
-    JournalFirst,
 }
 
 /// A machine that programs run on.

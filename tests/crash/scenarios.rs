@@ -122,11 +122,11 @@ pub fn second() -> Scenario {
     to("second release", &[Release::good("v1")], Release::good("v2"), &[Some("v1"), Some("v2")], Some("v2"))
 }
 
-pub fn failing() -> Scenario {
+fn failing() -> Scenario {
     to("failing release", &[Release::good("v1")], bad("v2", Behaviour::Fails), &[Some("v1")], Some("v1"))
 }
 
-pub fn pruning() -> Scenario {
+fn pruning() -> Scenario {
     let release = |title: &str| Release { keep: 1, ..Release::good(title) };
     let before = [release("v1"), release("v2")];
     to("release that prunes", &before, release("v3"), &[Some("v2"), Some("v3")], Some("v3"))
