@@ -54,13 +54,13 @@ pub struct Intent {
     #[serde(default)]
     pub at: Option<Timestamp>,
     /// The repository asked for it: what becomes of it is remembered.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asked: bool,
     /// Why it is being undone, from the moment that this is known.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Verdict>,
     /// The environment's record as it was before the order that this carries out; `None`: nobody gave one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Standing>,
 }
 
@@ -93,16 +93,9 @@ impl Intent {
     }
 
     /// Makes it durable that the transaction is undone, and why: whoever ends it goes back, whatever is active.
-    pub fn failing(self, cx: &Context<'_>, wanted: &Wanted, failure: &Failure) -> Result<Self, (Self, HostError)> {
-        let failed = Verdict::of(cx, wanted, failure);
-        if failed.is_none() {
-            return Ok(self);
-        }
-        let next = Self { failed, ..self };
-        match next.write(cx) {
-            Ok(()) => Ok(next),
-            Err(error) => Err((next, error)),
-        }
+    pub fn failing(&mut self, cx: &Context<'_>, wanted: &Wanted, failure: &Failure) -> Result<(), HostError> {
+        self.failed = Verdict::of(cx, wanted, failure);
+        if self.failed.is_some() { self.write(cx) } else { Ok(()) }
     }
 
     fn write(&self, cx: &Context<'_>) -> Result<(), HostError> {

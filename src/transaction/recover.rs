@@ -76,12 +76,12 @@ fn finish(
 }
 
 /// The intent with its failure; where the disk does not take it, the failure still counts for as long as we live.
-pub fn noted(cx: &Context<'_>, intent: Intent, wanted: &Wanted, failure: &Failure) -> Intent {
-    intent.failing(cx, wanted, failure).unwrap_or_else(|(intent, error)| {
+pub fn noted(cx: &Context<'_>, mut intent: Intent, wanted: &Wanted, failure: &Failure) -> Intent {
+    if let Err(error) = intent.failing(cx, wanted, failure) {
         let text = format!("why it failed is not in the journal: {}", super::chain(&error));
         cx.report.event(&Event::Note { text: &text });
-        intent
-    })
+    }
+    intent
 }
 
 fn undo(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
