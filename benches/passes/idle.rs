@@ -64,6 +64,9 @@ struct Host<'a> {
     last: PathBuf,
 }
 
+/// What somebody does to a file.
+type Tamper = fn(&Path);
+
 impl Host<'_> {
     fn pass(&self) -> Line<'_> {
         vec![PROGRAM, "--root", self.bench.root.to_str().unwrap(), "--quiet", "reconcile"]
@@ -96,10 +99,10 @@ impl Host<'_> {
     /// What is changed behind our back must not be idle: bytes, a mode, a link, in the last environment.
     fn notices(&self, paths: &[String]) {
         let last = |end: &str| paths.iter().rfind(|path| path.ends_with(end)).map(PathBuf::from).unwrap();
-        let tampered: [(&str, &dyn Fn(&Path)); 3] = [
-            ("/nginx.conf", &|path| fs::write(path, "#\n").unwrap()),
-            ("/env.conf", &|path| fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap()),
-            ("/current", &|path| {
+        let tampered: [(&str, Tamper); 3] = [
+            ("/nginx.conf", |path| fs::write(path, "#\n").unwrap()),
+            ("/env.conf", |path| fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap()),
+            ("/current", |path| {
                 fs::remove_file(path).unwrap();
                 std::os::unix::fs::symlink("/tmp", path).unwrap();
             }),

@@ -1,6 +1,6 @@
 //! A person agrees to a rewritten deploy branch, for one environment.
 
-use super::{Given, OrderError, read_last_pass};
+use super::{Given, Left, OrderError, read_last_pass};
 use crate::desired::Wanted;
 use crate::manifest::Policy;
 use crate::model::{CommitId, EnvName};
@@ -20,6 +20,11 @@ pub fn accepted(
     if serving.env.policy == Policy::Dev {
         return Err(OrderError::Refused(format!("{name} follows a rewritten branch by itself")));
     }
+    // What the last pass refused: the deploy repository's tip, or that of the branch that the environment follows.
+    if let Some(commit) = refused(cx, name, words) {
+        let said = format!("{} is accepted; the next pass goes there", commit.short());
+        return Ok((Accepted { by: given.by.clone(), at: cx.host.clock().now(), commit }, said));
+    }
     let clone = Objects::open(&cx.layout.deploy_clone());
     let clone =
         clone.map_err(|error| OrderError::Refused(format!("{}; portreeve reconcile reads it", chain(&error))))?;
@@ -38,6 +43,14 @@ pub fn accepted(
     }
     let said = format!("{to} is accepted in place of {from}; the next pass goes there");
     Ok((Accepted { by: given.by.clone(), at: cx.host.clock().now(), commit }, said))
+}
+
+/// The commit that the last pass said how to accept, where that is meant.
+fn refused(cx: &Context<'_>, name: &EnvName, words: &str) -> Option<CommitId> {
+    let Some(Left::Diverged(said)) = read_last_pass(cx).environments.remove(name)?.left else { return None };
+    let command = format!("portreeve accept {name} ");
+    let commit = CommitId::parse(said.lines().find_map(|line| line.strip_prefix(&command))?).ok()?;
+    (words.len() >= 7 && commit.as_str().starts_with(&words.to_ascii_lowercase())).then_some(commit)
 }
 
 /// The commit of the clone with this id, or the one that begins so.

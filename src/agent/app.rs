@@ -147,8 +147,8 @@ fn front(layout: &Layout) -> Result<Box<dyn Front + Sync>, AppError> {
 
 fn git(settings: &AgentSettings, surroundings: &Surroundings) -> Result<Git, AppError> {
     let git = Git::find(&surroundings.path).ok_or(AppError::Missing("git"))?;
-    let limits =
-        GitLimits { fetch: settings.git.deadline.duration().max(Duration::from_secs(10)), ..GitLimits::default() };
+    let (deadline, unsaid) = (settings.git.deadline.duration(), GitLimits::default());
+    let limits = GitLimits { look: unsaid.look.min(deadline), fetch: deadline, ..unsaid };
     let ssh = Ssh { key: settings.git.key.clone(), known_hosts: settings.git.known_hosts.clone() };
     Ok(git.with_limits(limits).with_ssh(&ssh))
 }

@@ -82,7 +82,8 @@ pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp,
     let next = read_last_pass(cx).after(report, looked, whole);
     let bytes = serde_json::to_vec(&next).unwrap_or_default();
     let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
-    cx.host.files().put(&cx.layout.last_pass(), &node).map_err(Failure::on_host(Phase::Recover))
+    cx.host.files().put(&cx.layout.last_pass(), &node).map_err(Failure::on_host(Phase::Recover))?;
+    super::troubles::remember(cx, &next).map_err(Failure::on_host(Phase::Recover))
 }
 
 /// An idle pass saw the same again, at the time that is returned. Only `status` wants to know, so that a failure here is no
@@ -163,10 +164,13 @@ mod tests {
             action: Action::Nothing,
             repairs: Vec::new(),
             respected: Vec::new(),
+            moved: None,
             warm: None,
         };
         let plan = Plan { tip: None, environments: vec![plan("bakery/dev"), plan("bakery/pro")] };
-        let survey = Survey { plan, commit: None, manifests: None, trouble: None, ports: Vec::new(), notify: None };
+        let (commit, manifests, trouble, notify) = (None, None, None, None);
+        let (ports, followed, refs) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let survey = Survey { plan, commit, manifests, trouble, ports, followed, refs, notify };
         let outcomes = BTreeMap::from([(name("bakery/dev"), dev), (name("bakery/pro"), pro)]);
         PassReport { survey, outcomes, looked: Timestamp::UNIX_EPOCH }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::explain::{Answered, Explanation, Facts, explain};
-use super::{App, LastPass, moving, read_last_pass, read_standing, schedule};
+use super::{App, LastPass, Troubles, moving, read_last_pass, read_standing, read_troubles, schedule};
 use crate::host::{HostError, Request, Target};
 use crate::model::{EnvName, Service, SlotId, ago};
 use crate::observed::Installed;
@@ -68,9 +68,10 @@ pub fn look(app: &App, only: &[EnvName]) -> Result<Vec<Explanation>, Failure> {
     let cx = app.context(&Quiet);
     let services = cx.host.services().services().map_err(&on_host)?;
     let last = read_last_pass(&cx);
+    let troubles = read_troubles(&cx);
     let tip = tip(&cx, &last);
     let names = known(&cx).map_err(&on_host)?.into_iter().filter(|name| only.is_empty() || only.contains(name));
-    let all = names.map(|name| one(app, &cx, &last, tip.as_ref(), &services, &name));
+    let all = names.map(|name| one(app, &cx, (&last, &troubles), tip.as_ref(), &services, &name));
     Ok(all.flatten().collect())
 }
 
@@ -82,7 +83,7 @@ fn tip(cx: &Context<'_>, last: &LastPass) -> Option<CommitInfo> {
 fn one(
     app: &App,
     cx: &Context<'_>,
-    last: &LastPass,
+    (last, troubles): (&LastPass, &Troubles),
     tip: Option<&CommitInfo>,
     services: &BTreeMap<SlotId, Service>,
     name: &EnvName,
@@ -109,6 +110,7 @@ fn one(
         installed: &installed,
         standing: standing.as_ref().map_err(|failure| failure.cause.as_str()),
         last,
+        since: last.environments.get(name).and_then(|seen| troubles.since(name, seen.left.as_ref()?)),
         branch: &app.settings.branch,
         tip,
         moving: moving.as_ref(),

@@ -1,9 +1,11 @@
 //! The agent: the pass from the repository to the host, orders that people give, and the loop that repeats the pass.
 
 mod accept;
+mod adopt;
 mod app;
 mod chronicle;
 pub mod explain;
+mod floor;
 mod idle;
 mod last;
 mod look;
@@ -17,9 +19,12 @@ mod standing;
 mod survey;
 mod tell;
 mod trees;
+mod troubles;
 mod turn;
 mod want;
 
+pub use crate::transaction::{standing as read_standing, write_standing};
+pub use adopt::{AdoptError, Adopted, adopt};
 pub use app::{App, AppError, Surroundings};
 pub use chronicle::past;
 pub use last::{LastPass, Seen, read_last_pass};
@@ -29,7 +34,8 @@ pub use orders::{Given, Order, OrderError, Target, carry_out};
 pub use outcome::{Left, Outcome, worst};
 pub use pass::{PassReport, Told, pass, pass_telling};
 pub use preview::{Commits, Migrations, Preview, Previews, manifests, preview};
-pub use standing::{host_print, read_standing, settle, standing_here, write_standing};
+pub use standing::{settle, standing_here};
 pub use survey::{Survey, Trouble, deploy_tree, survey};
 pub use tell::{mute, tell};
+pub use troubles::{Troubles, Unread, read_troubles};
 pub use turn::environment;

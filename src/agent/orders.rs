@@ -249,10 +249,6 @@ impl Ordered<'_> {
         }
     }
 
-    fn go_back(&self, kind: HoldKind, to: Digest) -> Result<(), OrderError> {
-        self.write(&self.standing.rolled_back(self.hold(kind), to))
-    }
-
     /// What served, and what was tried since: neither may come back by itself.
     fn excluded(&self, target: &Generation) -> Result<BTreeSet<Digest>, OrderError> {
         let mut excluded: BTreeSet<Digest> = self.standing.quarantine.iter().map(|entry| entry.digest).collect();
@@ -272,7 +268,8 @@ impl Ordered<'_> {
     fn stay(&self, until: Until) -> Result<String, OrderError> {
         let serving = self.serving()?;
         let (pinned, excludes, left) = (serving.number, self.excluded(serving)?, self.left_behind()?);
-        self.go_back(HoldKind::RolledBack { pinned, excludes, until, left }, serving.wanted.digest)?;
+        let hold = self.hold(HoldKind::RolledBack { pinned, excludes, until, left });
+        self.write(&self.standing.rolled_back(hold, serving.wanted.digest))?;
         Ok(format!("{} serves again already; later passes leave it there", serving.wanted.title()))
     }
 

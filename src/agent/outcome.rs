@@ -39,8 +39,8 @@ pub enum Outcome {
     },
     /// Something else failed: recovery, a repair.
     Failed(Box<Failure>),
-    /// It was taken off the host.
-    Removed,
+    /// It was taken off the host, or deleted after its grace: what of it stays, and where.
+    Removed(String),
     /// It was left as it is.
     Left(Left),
 }
@@ -71,7 +71,9 @@ impl Outcome {
     /// The exit code of the contract: 0, 1, 3 or 4.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Unchanged | Self::Repaired | Self::Released { .. } | Self::Removed | Self::Left(Left::Held(_)) => 0,
+            Self::Unchanged | Self::Repaired | Self::Released { .. } | Self::Removed(_) | Self::Left(Left::Held(_)) => {
+                0
+            }
             Self::NotReleased { failure, .. } => match failure.kind {
                 FailureKind::Class(FailureClass::Release) => 3,
                 FailureKind::Class(FailureClass::Host) => 4,

@@ -16,6 +16,7 @@ use crate::transaction::lock::{LockError, Place, lock, shared};
 use crate::transaction::{self, Context, Event, Failure, FailureKind, Going, Phase, Released, Report};
 
 use super::chronicle;
+use super::floor;
 use super::idle::{self, Glance};
 use super::last;
 use super::outcome::{Left, Outcome};
@@ -63,6 +64,7 @@ pub fn pass_telling(
     let mut outcomes = recover_all(app, report)?;
     let looked = cx.host.clock().now();
     let survey = survey_at(app, &cx, only, seen)?;
+    raise_floor(&cx, &survey);
     reserve_ports(&cx, &survey);
     // Where recovery failed, nothing else may begin: the journal still says where to go back to.
     let plans = survey.plan.environments.iter().filter(|plan| !outcomes.contains_key(&plan.name)).collect();
@@ -70,12 +72,21 @@ pub fn pass_telling(
     outcomes.extend(taken);
     let pass = PassReport { survey, outcomes, looked };
     if let Some(inputs) = inputs {
-        idle::remember(app, &cx, &inputs, &pass);
+        idle::remember(&cx, &inputs, &pass);
     }
     if let Err(failure) = last::remember(&cx, &pass, looked, only.is_empty()) {
         report.event(&Event::Note { text: &format!("what this pass saw is not kept for status: {failure}") });
     }
     Ok(pass)
+}
+
+/// Before anything follows from the tip: from now on the environments that follow it don't go back below it.
+fn raise_floor(cx: &Context<'_>, survey: &Survey) {
+    let Some(tip) = &survey.plan.tip else { return };
+    if let Err(error) = floor::raise(cx, &survey.followed, tip) {
+        let text = format!("that deploy commit {} was followed is not kept: {error}", tip.short());
+        cx.report.event(&Event::Note { text: &text });
+    }
 }
 
 /// Ends what killed programs left. What somebody is at work on was not left.
@@ -107,7 +118,10 @@ pub(super) fn carry_out(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed)
     }
     let outcome = act(cx, plan, installed);
     record(cx, plan, &outcome);
-    outcome
+    match (outcome, &plan.moved) {
+        (Outcome::Unchanged, Some(words)) => Outcome::Left(Left::Diverged(words.clone())),
+        (outcome, _) => outcome,
+    }
 }
 
 fn repair(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Result<(), Failure> {
@@ -125,13 +139,24 @@ fn act(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
     match (&plan.action, &plan.wants, &installed.generation) {
         (Action::Release, Some(wanted), _) => release(cx, plan, installed, wanted),
         (Action::Start, _, Some(generation)) => settled(transaction::start(cx, generation), Outcome::Repaired),
-        (Action::Remove, _, _) => settled(transaction::remove(cx, installed), Outcome::Removed),
+        (Action::Remove | Action::Delete, _, _) => {
+            remove(cx, plan, installed).unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)))
+        }
         (Action::Nothing | Action::Release | Action::Start, _, _) => {
             let unchanged = if plan.repairs.is_empty() { Outcome::Unchanged } else { Outcome::Repaired };
             settled(transaction::retire_warm(cx, installed).map(|_| ()), unchanged)
         }
         (action, _, _) => Outcome::Left(left(action)),
     }
+}
+
+/// Takes it off the host, or deletes what the grace has left.
+fn remove(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Result<Outcome, Failure> {
+    if plan.action == Action::Remove {
+        let removed = transaction::remove(cx, installed)?;
+        return Ok(Outcome::Removed(format!("taken off this host; {}", removed.stays())));
+    }
+    Ok(Outcome::Removed(transaction::delete(cx, installed)?.to_string()))
 }
 
 /// Why an environment with this action is left alone.
@@ -145,7 +170,10 @@ pub(super) fn left(action: &Action) -> Left {
         Action::Blocked(words) => Left::Blocked(words.clone()),
         Action::Diverged(words) => Left::Diverged(words.clone()),
         Action::Stale(words) => Left::Stale(words.clone()),
-        Action::Nothing | Action::Release | Action::Start | Action::Remove => Left::Held(String::new()),
+        Action::Removed { words, .. } => Left::Held(words.clone()),
+        Action::Nothing | Action::Release | Action::Start | Action::Remove | Action::Delete => {
+            Left::Held(String::new())
+        }
     }
 }
 
@@ -199,7 +227,7 @@ fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happe
         Outcome::Repaired => {
             event(EventKind::Repaired, plan.repairs.first().map_or_else(|| "started".to_owned(), ToString::to_string))
         }
-        Outcome::Removed => event(EventKind::Removed, "taken off this host; data, media and logs stay".to_owned()),
+        Outcome::Removed(words) => event(EventKind::Removed, words.clone()),
         Outcome::Unchanged | Outcome::Failed(_) | Outcome::Left(_) => return None,
     })
 }

@@ -4,11 +4,9 @@ use crate::desired::Wanted;
 use crate::history::{Event as Happened, EventKind};
 use crate::plan::{Action, EnvPlan};
 use crate::policy::{FailureClass, Hold, HoldKind, Standing};
-use crate::transaction::{Context, Failure, Phase};
+use crate::transaction::{Context, Failure, Phase, host_print, standing as read_standing, write_standing};
 
 use super::chronicle;
-
-pub use crate::transaction::{host_print, standing as read_standing, write_standing};
 
 /// The record without the holds that have ended, made durable before the environment moves: an ended hold must not come back when
 /// what it excluded is wanted again. Its lock is held.

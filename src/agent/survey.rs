@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::host::{Listener, SlotId};
+use crate::host::{HostError, Listener, SlotId};
 use crate::manifest::{self, Environment, Notify, Policy, Repository, Tree};
 use crate::model::{Capability, CommitId, EnvName, PortRange, Service};
+use crate::observed::Installed;
 use crate::plan::{Action, Decision, EnvPlan, Plan, Want, decide};
-use crate::source::{self, Address, CommitInfo, Mirror, Objects, Selection, SourceError, TreeEntry};
+use crate::policy::Standing;
+use crate::source::{self, Address, CommitInfo, Mirror, Objects, Refs, SourceError, TreeEntry};
 use crate::transaction::lock::{Place, shared};
 use crate::transaction::{self, Context, Failure, Phase, chain};
 
+use super::floor::{Floors, diverged};
 use super::want::Resolver;
 use super::{App, read_standing, standing_here};
 
@@ -26,6 +29,10 @@ pub struct Survey {
     pub trouble: Option<Trouble>,
     /// The blocks of ports of this host's environments, where the kernel can be told to keep them.
     pub ports: Vec<PortRange>,
+    /// The environments for which the tip counts: from now on they don't go back below it.
+    pub followed: Vec<EnvName>,
+    /// What was found in the applications' repositories that could be looked at.
+    pub refs: BTreeMap<String, Refs>,
     /// Who is told of a change; `None` while that is not known.
     pub notify: Option<Notify>,
 }
@@ -108,34 +115,49 @@ pub(super) fn survey_at(
     let installed = transaction::installed_names(cx).map_err(Failure::on_host(Phase::Recover))?;
     let (deploy, asked) = ask(app, cx, only, seen, &installed);
     let moment = Moment::now(cx)?;
-    let ((mut wants, ports), trouble) = match asked {
+    let (mut asked, trouble) = match asked {
         Ok(asked) => (asked, None),
-        Err(trouble) => ((Wants::new(), Vec::new()), Some(trouble)),
+        Err(trouble) => (Asked::default(), Some(trouble)),
     };
     for name in installed {
         if let Some(trouble) = &trouble {
-            wants.insert(name, trouble.want());
+            asked.wants.insert(name, trouble.want());
         }
     }
-    wants.retain(|name, _| only.is_empty() || only.contains(name));
-    let environments = wants.into_iter().map(|(name, want)| {
-        let plan = environment(cx, &name, want, &moment, deploy.as_ref());
-        plan.unwrap_or_else(|failure| unreadable(name, failure.cause))
-    });
-    let environments = environments.collect();
+    asked.wants.retain(|name, _| only.is_empty() || only.contains(name));
+    let judge = deploy.as_ref().filter(|_| trouble.is_none());
+    let judge = judge.map(|deploy| Judge { deploy, branch: &app.settings.branch, floors: Floors::read(cx) });
+    let (mut environments, mut followed) = (Vec::new(), Vec::new());
+    for (name, want) in std::mem::take(&mut asked.wants) {
+        let moved = asked.moved.remove(&name);
+        let looked = look(app, cx, (&name, want, moved), judge.as_ref(), &moment);
+        let (plan, follows) = looked.unwrap_or_else(|failure| (unreadable(name.clone(), failure.cause), false));
+        environments.push(plan);
+        followed.extend(follows.then_some(name));
+    }
+    let Asked { ports, refs, .. } = asked;
     let plan = Plan { tip: deploy.as_ref().map(|deploy| deploy.tip.clone()), environments };
     let notify = deploy.as_ref().and_then(|deploy| Some(deploy.repository.as_ref()?.notify.clone()));
     let (commit, manifests) = match deploy {
         Some(deploy) => (deploy.info, Some((deploy.tree, deploy.diagnostics))),
         None => (None, None),
     };
-    Ok(Survey { plan, commit, manifests, trouble, ports, notify })
+    Ok(Survey { plan, commit, manifests, trouble, ports, followed, refs, notify })
 }
 
 /// An environment that can't be looked at keeps no other from being.
 fn unreadable(name: EnvName, cause: String) -> EnvPlan {
     let action = Action::Blocked(cause);
-    EnvPlan { name, serves: None, wants: None, action, repairs: Vec::new(), respected: Vec::new(), warm: None }
+    EnvPlan {
+        name,
+        serves: None,
+        wants: None,
+        action,
+        repairs: Vec::new(),
+        respected: Vec::new(),
+        moved: None,
+        warm: None,
+    }
 }
 
 /// What the repository asks for. Mirrors are written by one program at a time, and nothing else is waited for meanwhile.
@@ -187,10 +209,15 @@ fn manifest_entry(entry: TreeEntry) -> manifest::Entry {
     }
 }
 
-type Wants = BTreeMap<EnvName, Want>;
-
-/// What is wanted, and the blocks of ports of all that is listed.
-type Asked = (Wants, Vec<PortRange>);
+/// What the repository asks.
+#[derive(Default)]
+struct Asked {
+    wants: BTreeMap<EnvName, Want>,
+    /// Tags that are not where they were, in words.
+    moved: BTreeMap<EnvName, String>,
+    ports: Vec<PortRange>,
+    refs: BTreeMap<String, Refs>,
+}
 
 /// What the repository asks of each environment of this host, and of those that are here but no longer listed.
 fn wants(
@@ -199,7 +226,7 @@ fn wants(
     deploy: &Deploy,
     installed: &[EnvName],
     only: &BTreeSet<EnvName>,
-) -> Result<(Wants, Vec<PortRange>), String> {
+) -> Result<Asked, String> {
     let repository = deploy.repository.as_ref();
     let repository = repository
         .ok_or_else(|| "portreeve.toml of the deploy repository can't be used; portreeve check says why".to_owned())?;
@@ -211,7 +238,7 @@ fn wants(
     let sound: Vec<&Environment> =
         listed.iter().filter(|(name, _)| chosen(name)).filter_map(|(_, env)| (*env).ok()).collect();
     let mut resolver = Resolver::new(app, cx, deploy.tip.clone(), &sound);
-    let mut wants = Wants::new();
+    let mut wants = BTreeMap::new();
     for (name, env) in &listed {
         let want = match env {
             Ok(env) if env.removed => Want::Absent { tombstone: true },
@@ -223,15 +250,31 @@ fn wants(
     }
     let kept = cx.host.capabilities().has(Capability::Kernel);
     let ports = listed.iter().filter(|_| kept).filter_map(|(_, env)| (*env).ok()).map(|env| env.ports).collect();
-    let gone: Vec<&EnvName> = installed
-        .iter()
-        .filter(|name| !wants.contains_key(*name) && !listed.iter().any(|(listed, _)| listed == name))
-        .collect();
-    let many = gone.len() > 1 && gone.len() * 2 > installed.len();
-    for name in gone {
-        wants.insert(name.clone(), absent(cx, repository, name, entry.mistakes.is_some(), many));
+    let gone = |name: &&EnvName| !listed.iter().any(|(listed, _)| listed == name);
+    let here = serving(cx, installed).map_err(|error| chain(&error))?;
+    let many = is_most(here.iter().copied().filter(gone).count(), here.len());
+    for name in installed.iter().filter(gone) {
+        let blocked = many && here.contains(&name);
+        wants.insert(name.clone(), absent(cx, repository, name, entry.mistakes.is_some(), blocked));
     }
-    Ok((wants, ports))
+    let (moved, refs) = resolver.done();
+    Ok(Asked { wants, moved, ports, refs })
+}
+
+/// Those that are not off this host already.
+fn serving<'n>(cx: &Context<'_>, installed: &'n [EnvName]) -> Result<Vec<&'n EnvName>, HostError> {
+    let mut serving = Vec::new();
+    for name in installed {
+        if transaction::active(cx, name)? != Some(0) {
+            serving.push(name);
+        }
+    }
+    Ok(serving)
+}
+
+/// More than half of several.
+fn is_most(gone: usize, here: usize) -> bool {
+    gone > 1 && gone * 2 > here
 }
 
 /// An environment that is here and not listed. A parse error is not absence, and half a host is not removed by accident.
@@ -253,17 +296,36 @@ fn absent(cx: &Context<'_>, repository: &Repository, name: &EnvName, mistakes: b
     Want::Absent { tombstone: tombstone || !pro }
 }
 
-fn environment(
+/// Looks at one environment and decides about it. Whether the tip counts for it.
+fn look(
+    app: &App,
     cx: &Context<'_>,
-    name: &EnvName,
-    want: Want,
+    (name, want, moved): (&EnvName, Want, Option<String>),
+    judge: Option<&Judge<'_>>,
     moment: &Moment,
-    deploy: Option<&Deploy>,
-) -> Result<EnvPlan, Failure> {
+) -> Result<(EnvPlan, bool), Failure> {
     let installed = transaction::installed(cx, name, &moment.services)?;
     let wanted = if let Want::Wanted(wanted) = &want { Some(&**wanted) } else { None };
     let standing = standing_here(cx, read_standing(cx, name)?, wanted);
-    let want = descend(want, &installed, &standing, deploy);
+    let Some(judge) = judge else {
+        return Ok((environment(app, cx, Seen { want, moved, installed, standing }, moment)?, false));
+    };
+    let refused = judge.refuses(cx, &want, &installed, &standing)?;
+    let follows = refused.is_none();
+    let want = refused.map_or(want, Want::Diverged);
+    Ok((environment(app, cx, Seen { want, moved, installed, standing }, moment)?, follows))
+}
+
+/// One environment with everything that is decided from.
+struct Seen {
+    want: Want,
+    moved: Option<String>,
+    installed: Installed,
+    standing: Standing,
+}
+
+fn environment(app: &App, cx: &Context<'_>, seen: Seen, moment: &Moment) -> Result<EnvPlan, Failure> {
+    let Seen { want, moved, installed, standing } = seen;
     let foreign = match &want {
         Want::Wanted(wanted) => foreign(cx, &moment.listeners, wanted.env.ports, &wanted.env.user)?,
         _ => None,
@@ -274,25 +336,40 @@ fn environment(
         }
         _ => false,
     };
-    let now = cx.host.clock().now();
-    Ok(decide(Decision { want, installed: &installed, standing: &standing, foreign, renders_differently, now }))
+    let (now, grace) = (cx.host.clock().now(), app.settings.prune.grace.duration());
+    let (installed, standing) = (&installed, &standing);
+    Ok(decide(Decision { want, moved, installed, standing, foreign, renders_differently, grace, now }))
 }
 
-/// Refuses a tip that is no descendant of what is applied here.
-fn descend(
-    want: Want,
-    installed: &crate::observed::Installed,
-    standing: &crate::policy::Standing,
-    deploy: Option<&Deploy>,
-) -> Want {
-    let (Want::Wanted(wanted), Some(deploy)) = (&want, deploy) else { return want };
-    let Some(generation) = &installed.generation else { return want };
-    let applied = &generation.wanted.deploy_commit;
-    let Ok(ancestry) = deploy.objects.ancestry(applied, &deploy.tip) else { return want };
-    let accepted = standing.accepted.as_ref().map(|accepted| &accepted.commit);
-    match source::select(Some(applied), &deploy.tip, ancestry, wanted.env.policy, accepted) {
-        Selection::Refuse(refusal) => Want::Diverged(refusal.to_string()),
-        Selection::Unchanged | Selection::Advance { .. } => want,
+/// Whether this tip counts for an environment.
+struct Judge<'a> {
+    deploy: &'a Deploy,
+    branch: &'a str,
+    floors: Floors,
+}
+
+impl Judge<'_> {
+    /// Why nothing that the tip says counts, also not that the environment is gone: it was not built on what was followed here.
+    ///
+    /// The rule is that of what is applied, so that a rewritten history can't loosen it.
+    fn refuses(
+        &self,
+        cx: &Context<'_>,
+        want: &Want,
+        installed: &Installed,
+        standing: &Standing,
+    ) -> Result<Option<String>, Failure> {
+        let applied = installed.generation.as_ref().map(|generation| generation.wanted.env.policy);
+        let policy = match (want, applied) {
+            (_, Some(policy)) => policy,
+            (Want::Wanted(wanted), None) => wanted.env.policy,
+            (_, None) => return Ok(None),
+        };
+        let Some(floor) = self.floors.of(cx, &installed.name)? else { return Ok(None) };
+        let accepted = standing.accepted.as_ref().map(|accepted| &accepted.commit);
+        let refused = self.deploy.objects.follow(&floor, &self.deploy.tip, policy, accepted).err();
+        let info = self.deploy.info.as_ref();
+        Ok(refused.map(|refusal| diverged(&installed.name, &refusal, self.branch, info)))
     }
 }
 

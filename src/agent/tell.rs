@@ -136,7 +136,7 @@ fn failed_pass(failure: &Failure) -> Sight {
 }
 
 fn environments(pass: &PassReport) -> BTreeMap<EnvName, Option<Sight>> {
-    let here = pass.outcomes.iter().filter(|(_, outcome)| **outcome != Outcome::Removed);
+    let here = pass.outcomes.iter().filter(|(_, outcome)| !matches!(outcome, Outcome::Removed(_)));
     here.map(|(name, outcome)| (name.clone(), sight(&pass.survey, name, outcome))).collect()
 }
 
@@ -146,7 +146,7 @@ fn sight(survey: &Survey, name: &EnvName, outcome: &Outcome) -> Option<Sight> {
     let wanted = plan.and_then(|plan: &EnvPlan| plan.wants.as_ref());
     let content = || wanted.map(|wanted| wanted.digest.to_string());
     let sight = match outcome {
-        Outcome::Unchanged | Outcome::Repaired | Outcome::Released { .. } | Outcome::Removed => Sight::ok(),
+        Outcome::Unchanged | Outcome::Repaired | Outcome::Released { .. } | Outcome::Removed(_) => Sight::ok(),
         Outcome::NotReleased { generation, failure, seen, title, .. } => {
             let saw = if *seen { format!("users saw {title} for a moment; ") } else { String::new() };
             let about = content();

@@ -105,7 +105,7 @@ fn take(cx: &Context<'_>, plan: &EnvPlan, wait: Duration, looked: Timestamp) -> 
         return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
     }
     match plan.action {
-        Action::Nothing if !plan.changes() && plan.warm.is_none() => return Outcome::Unchanged,
+        Action::Nothing if !plan.changes() && plan.warm.is_none() && plan.moved.is_none() => return Outcome::Unchanged,
         Action::Nothing => {}
         _ if !plan.changes() => return Outcome::Left(left(&plan.action)),
         _ => {}
@@ -195,7 +195,7 @@ mod tests {
                 // The first one ends only when the last one has spoken.
                 "bakery/dev" => {
                     let spoken = told.lock().unwrap().recv_timeout(Duration::from_mins(1));
-                    Some(if spoken.is_ok() { Outcome::Unchanged } else { Outcome::Removed })
+                    Some(if spoken.is_ok() { Outcome::Unchanged } else { Outcome::Removed(String::new()) })
                 }
                 "bakery/stage" => tell.send(()).ok().map(|()| Outcome::Repaired),
                 _ => None,

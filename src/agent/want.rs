@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use crate::desired::{Interpreter, Wanted, WantedInput};
 use crate::host::Run;
-use crate::manifest::{Environment, Python};
-use crate::model::{CommitId, Identity};
+use crate::manifest::{Environment, Policy, Python, Rev};
+use crate::model::{CommitId, EnvName, Identity};
 use crate::plan::Want;
-use crate::source::{self, Address, Mirror, Objects, Refs, SourceError, Via};
-use crate::transaction::{Context, GUNICORN, chain, lacks_gunicorn, secret_fingerprint};
+use crate::source::{self, Address, Git, LocalPaths, Mirror, Objects, Refs, Refusal, Resolved, SourceError, Via};
+use crate::transaction::{self, Context, Failure, GUNICORN, chain, lacks_gunicorn, secret_fingerprint};
 
-use super::App;
+use super::floor::diverged;
+use super::{App, floor, read_standing};
 
 /// Requirements files that include each other are followed so deep.
 const INCLUDE_DEPTH: u32 = 5;
@@ -26,6 +27,8 @@ pub struct Resolver<'a> {
     cx: &'a Context<'a>,
     deploy_commit: CommitId,
     refs: BTreeMap<String, Result<Refs, Want>>,
+    /// Tags that are not where they were when they were released, in words.
+    moved: BTreeMap<EnvName, String>,
     mirrors: BTreeMap<String, Rc<Objects>>,
     pythons: BTreeMap<Option<String>, Option<Interpreter>>,
 }
@@ -37,9 +40,22 @@ impl<'a> Resolver<'a> {
         for env in environments {
             names.entry(env.source.clone()).or_default().extend(source::select::wanted_refs(&env.rev));
         }
-        let refs = names.into_iter().filter(|(_, names)| !names.is_empty());
-        let refs = refs.map(|(address, names)| (address.clone(), look(app, &address, &names))).collect();
-        Self { app, cx, deploy_commit, refs, mirrors: BTreeMap::new(), pythons: BTreeMap::new() }
+        names.retain(|_, names| !names.is_empty());
+        let refs = look_at_all(&app.git, app.local, &names);
+        Self {
+            app,
+            cx,
+            deploy_commit,
+            refs,
+            moved: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
+            pythons: BTreeMap::new(),
+        }
+    }
+
+    /// Tags that are not where they were when they were released, in words; and what was found in each repository.
+    pub fn done(self) -> (BTreeMap<EnvName, String>, BTreeMap<String, Refs>) {
+        (self.moved, self.refs.into_iter().filter_map(|(address, refs)| Some((address, refs.ok()?))).collect())
     }
 
     /// What this host wants of `env`.
@@ -71,9 +87,47 @@ impl<'a> Resolver<'a> {
     }
 
     fn commit(&mut self, env: &Environment, address: &Address) -> Result<(CommitId, Rc<Objects>), Want> {
+        let known = Known::of(self.cx, env).map_err(|failure| Want::Unusable(failure.cause))?;
+        let resolved = match (self.resolve(env, address), &known.released) {
+            // The server need not be asked: a tag stays where it was.
+            (Err(Want::Unknown(_)), Some(commit)) if is_pinned(env) => {
+                Resolved { commit: commit.clone(), via: Via::Commit }
+            }
+            (resolved, _) => self.pinned(env, &known, resolved?),
+        };
+        let (commit, objects) = self.fetched(env, address, &resolved)?;
+        if let (Via::Branch(branch), Some(released)) = (&resolved.via, &known.released) {
+            let followed = objects.follow(released, &commit, env.policy, known.accepted.as_ref());
+            followed.map_err(|refusal| rewritten(env, &refusal, branch, &objects))?;
+        }
+        Ok((commit, objects))
+    }
+
+    fn fetched(
+        &mut self,
+        env: &Environment,
+        address: &Address,
+        resolved: &Resolved,
+    ) -> Result<(CommitId, Rc<Objects>), Want> {
+        let mirror = Mirror::new(self.app.layout.source_clone(&env.source), address.clone());
+        if let Some(objects) = self.holding(&env.source, &mirror, &resolved.commit) {
+            return Ok((resolved.commit.clone(), objects));
+        }
+        let wanted = match &resolved.via {
+            Via::Tag(name) => source::Wanted::Tag(name.clone()),
+            Via::Branch(name) => source::Wanted::Branch(name.clone()),
+            Via::Commit => source::Wanted::Commit(resolved.commit.clone()),
+        };
+        let fetched = mirror.fetch(&self.app.git, &[wanted]).map_err(|error| unreachable(&error))?;
+        let objects = Rc::new(mirror.objects().map_err(|error| unreachable(&error))?);
+        self.mirrors.insert(env.source.clone(), Rc::clone(&objects));
+        Ok((fetched.into_iter().next().unwrap_or_else(|| resolved.commit.clone()), objects))
+    }
+
+    fn resolve(&self, env: &Environment, address: &Address) -> Result<Resolved, Want> {
         let none = Ok(Refs::default());
         let refs = self.refs.get(&env.source).unwrap_or(&none).as_ref().map_err(Want::clone)?;
-        let resolved = source::resolve(&env.rev, env.policy, refs).or_else(|_| {
+        source::resolve(&env.rev, env.policy, refs).or_else(|_| {
             // Everything is looked at before an error is shown, for its near names.
             let all = source::look(&self.app.git, address, &[]).map_err(|error| unreachable(&error))?;
             if all.is_empty() {
@@ -81,20 +135,21 @@ impl<'a> Resolver<'a> {
             }
             source::resolve(&env.rev, env.policy, &all)
                 .map_err(|error| Want::Unusable(format!("projects/{}.toml: {error}", env.name)))
-        })?;
-        let mirror = Mirror::new(self.app.layout.source_clone(&env.source), address.clone());
-        if let Some(objects) = self.holding(&env.source, &mirror, &resolved.commit) {
-            return Ok((resolved.commit, objects));
+        })
+    }
+
+    /// A tag that has moved is taken for the commit that was released by its name, and told of.
+    fn pinned(&mut self, env: &Environment, known: &Known, resolved: Resolved) -> Resolved {
+        let (Via::Tag(name), Some(released)) = (&resolved.via, &known.released) else { return resolved };
+        let accepted = known.accepted.as_ref() == Some(&resolved.commit);
+        match source::pin(name, released, &resolved.commit, env.policy, accepted) {
+            Ok(()) => resolved,
+            Err(moved) => {
+                let cure = format!("name a new tag in projects/{}.toml, or rev = \"{}\"", env.name, moved.now);
+                self.moved.insert(env.name.clone(), format!("{moved}\n{cure}"));
+                Resolved { commit: moved.was, via: Via::Commit }
+            }
         }
-        let wanted = match resolved.via {
-            Via::Tag(name) => source::Wanted::Tag(name),
-            Via::Branch(name) => source::Wanted::Branch(name),
-            Via::Commit => source::Wanted::Commit(resolved.commit.clone()),
-        };
-        let fetched = mirror.fetch(&self.app.git, &[wanted]).map_err(|error| unreachable(&error))?;
-        let objects = Rc::new(mirror.objects().map_err(|error| unreachable(&error))?);
-        self.mirrors.insert(env.source.clone(), Rc::clone(&objects));
-        Ok((fetched.into_iter().next().unwrap_or(resolved.commit), objects))
     }
 
     /// The mirror's objects, when the commit is among them.
@@ -119,10 +174,60 @@ impl<'a> Resolver<'a> {
     }
 }
 
-fn look(app: &App, address: &str, names: &[String]) -> Result<Refs, Want> {
-    let address = Address::parse(address, app.local).map_err(|error| Want::Unusable(error.to_string()))?;
+/// What is known of an environment's revision from its time on this host.
+struct Known {
+    /// What was released when the manifest named this very revision of this repository.
+    released: Option<CommitId>,
+    /// What a person agreed to.
+    accepted: Option<CommitId>,
+}
+
+impl Known {
+    fn of(cx: &Context<'_>, env: &Environment) -> Result<Self, Failure> {
+        let accepted = read_standing(cx, &env.name)?.accepted.map(|accepted| accepted.commit);
+        for number in floor::numbers(cx, &env.name)? {
+            let Some(generation) = transaction::read_generation(cx, &env.name, number)? else { continue };
+            let (then, commit) = (&generation.wanted.env, &generation.wanted.commit);
+            let same = then.rev == env.rev && then.source == env.source;
+            if same && !transaction::was_refused(cx, &env.name, number)? {
+                return Ok(Self { released: Some(commit.clone()), accepted });
+            }
+        }
+        Ok(Self { released: None, accepted })
+    }
+}
+
+/// Whether its revision stays put, whatever the server says: pro follows no branch.
+pub fn is_pinned(env: &Environment) -> bool {
+    match env.rev {
+        Rev::Tag(_) | Rev::Commit(_) => true,
+        Rev::Named(_) => env.policy == Policy::Pro,
+        Rev::Branch(_) => false,
+    }
+}
+
+fn rewritten(env: &Environment, refusal: &Refusal, branch: &str, objects: &Objects) -> Want {
+    let info = objects.commit_info(&refusal.tip).ok();
+    Want::Diverged(diverged(&env.name, refusal, &format!("{branch} of {}", env.source), info.as_ref()))
+}
+
+/// One look at each repository, side by side: one that is stalled keeps no other waiting.
+fn look_at_all(
+    git: &Git,
+    local: LocalPaths,
+    names: &BTreeMap<String, Vec<String>>,
+) -> BTreeMap<String, Result<Refs, Want>> {
+    std::thread::scope(|scope| {
+        let looks = names.iter().map(|(address, names)| (address, scope.spawn(|| look(git, local, address, names))));
+        let looks: Vec<_> = looks.collect();
+        looks.into_iter().filter_map(|(address, look)| Some((address.clone(), look.join().ok()?))).collect()
+    })
+}
+
+fn look(git: &Git, local: LocalPaths, address: &str, names: &[String]) -> Result<Refs, Want> {
+    let address = Address::parse(address, local).map_err(|error| Want::Unusable(error.to_string()))?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    source::look(&app.git, &address, &names).map_err(|error| unreachable(&error))
+    source::look(git, &address, &names).map_err(|error| unreachable(&error))
 }
 
 fn address(app: &App, env: &Environment) -> Result<Address, Want> {

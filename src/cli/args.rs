@@ -128,6 +128,9 @@ pub enum Command {
     /// Try a quarantined release again
     #[command(after_help = "Example:\n  portreeve retry bakery/pro")]
     Retry(Environments),
+    /// Take over a file that was there before; says where it keeps the copy
+    #[command(after_help = "Example:\n  portreeve adopt /home/foouser/bakery/pro/current")]
+    Adopt(AdoptArgs),
     /// Agree to a rewritten deploy branch, for one environment
     #[command(after_help = "Example:\n  portreeve accept bakery/pro 3be7710")]
     Accept(AcceptArgs),
@@ -309,6 +312,12 @@ pub struct SuspendArgs {
     /// Why, for those who wonder; pro is not suspended without it
     #[arg(long)]
     pub reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The path that is not ours
+    pub path: PathBuf,
 }
 
 #[derive(Debug, Args)]

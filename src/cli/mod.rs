@@ -1,5 +1,6 @@
 //! What people type and read: one file a command; only here is anything printed.
 
+mod adopt;
 mod agent;
 mod args;
 mod check;
@@ -77,6 +78,7 @@ fn run(cli: &Cli) -> Result<u8, Fault> {
         Command::Restart(args) => order::each(&args.environments, global, &crate::agent::Order::Restart),
         Command::Resume(args) => order::resume(args, global),
         Command::Accept(args) => order::accept(args, global),
+        Command::Adopt(args) => adopt::run(args, global),
         Command::Retry(args) => order::each(&args.environments, global, &crate::agent::Order::Retry),
         Command::Run(args) => run::run(args, global),
         Command::Logs(args) => logs::run(args, global),

@@ -44,7 +44,7 @@ fn print(app: &App, survey: &Survey, previews: &Previews) {
         printer::line(words);
     }
     for plan in &survey.plan.environments {
-        if plan.changes() || plan.action != Action::Nothing {
+        if plan.changes() || plan.action != Action::Nothing || plan.moved.is_some() {
             printer::line("");
             environment(plan);
             if let Some(preview) = previews.releases.get(&plan.name) {
@@ -74,16 +74,20 @@ type Kind = (&'static str, bool, fn(&EnvPlan) -> bool);
 fn totals(plans: &[EnvPlan]) -> String {
     let kinds: [Kind; 7] = [
         ("to release", true, |plan| plan.action == Action::Release),
-        ("to remove", false, |plan| plan.action == Action::Remove),
+        ("to remove", false, |plan| matches!(plan.action, Action::Remove | Action::Delete)),
         ("to start", false, |plan| plan.action == Action::Start),
         ("to repair", false, |plan| plan.action == Action::Nothing && plan.changes()),
         ("unchanged", true, |plan| plan.action == Action::Nothing && !plan.changes()),
-        ("held", false, |plan| matches!(plan.action, Action::Held(_) | Action::Stopped(_) | Action::Suspended(_))),
+        ("held", false, |plan| is_held(&plan.action)),
         ("blocked", true, |plan| is_blocked(&plan.action)),
     ];
     let counted = kinds.iter().map(|(word, always, of)| (word, always, plans.iter().filter(|plan| of(plan)).count()));
     let shown = counted.filter(|(_, always, count)| **always || *count > 0);
     shown.map(|(word, _, count)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
+}
+
+fn is_held(action: &Action) -> bool {
+    matches!(action, Action::Held(_) | Action::Stopped(_) | Action::Suspended(_) | Action::Removed { .. })
 }
 
 /// What a first release asks of the host, and what of it is not here.
@@ -120,16 +124,21 @@ fn environment(plan: &EnvPlan) {
         }
         (Action::Start, _) => printer::line(format!("{}: start {from}, which is not running", plan.name)),
         (Action::Remove, _) => printer::line(format!("{}: take off this host; data, media and logs stay", plan.name)),
-        (Action::Nothing, _) => printer::line(format!("{}: repair", plan.name)),
+        (Action::Delete, _) => printer::line(format!("{}: delete its files; data, media and logs stay", plan.name)),
+        (Action::Removed { words, .. }, _) => printer::line(format!("{}: {words}", plan.name)),
+        (Action::Nothing, _) if plan.changes() => printer::line(format!("{}: repair", plan.name)),
         (Action::Held(words), _) => printer::line(format!("{}: held {words}", plan.name)),
         (Action::Stopped(words), _) => printer::line(format!("{}: stopped {words}", plan.name)),
         (Action::Suspended(words), _) => printer::line(format!("{}: suspended {words}", plan.name)),
         (Action::Quarantined(words), _) => printer::line(format!("{}: quarantined: {words}", plan.name)),
         (Action::Waiting(words), _) => printer::line(format!("{}: waiting: {words}", plan.name)),
         (Action::Blocked(words), _) => printer::line(format!("{}: blocked: {words}", plan.name)),
-        (Action::Diverged(words), _) => printer::line(format!("{}: diverged: {words}", plan.name)),
+        (Action::Diverged(words), _) => diverged(plan, words),
         (Action::Stale(words), _) => printer::line(format!("{}: stale: {words}", plan.name)),
-        (Action::Release, None) => {}
+        (Action::Nothing, _) | (Action::Release, None) => {}
+    }
+    if let Some(words) = &plan.moved {
+        diverged(plan, words);
     }
     if let Some(cure) = cure(plan) {
         printer::line(format!("  you      {cure}"));
@@ -140,6 +149,13 @@ fn environment(plan: &EnvPlan) {
     for words in &plan.respected {
         printer::line(format!("  left     {words}"));
     }
+}
+
+/// The first line says what is so, those below it what to type.
+fn diverged(plan: &EnvPlan, words: &str) {
+    let mut lines = words.lines();
+    printer::line(format!("{}: diverged: {}", plan.name, lines.next().unwrap_or_default()));
+    lines.for_each(|line| printer::line(format!("  you      {line}")));
 }
 
 /// What ends the state that keeps an environment where it is.
@@ -161,6 +177,8 @@ fn as_json(plan: &EnvPlan, host: &Capabilities) -> json::Planned {
         Action::Release => "release",
         Action::Start => "start",
         Action::Remove => "remove",
+        Action::Delete => "delete",
+        Action::Removed { .. } => "removed",
         Action::Held(_) => "held",
         Action::Stopped(_) => "stopped",
         Action::Suspended(_) => "suspended",

@@ -96,7 +96,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Released { .. } => "released",
         Outcome::NotReleased { .. } => "not-released",
         Outcome::Failed(_) => "failed",
-        Outcome::Removed => "removed",
+        Outcome::Removed(_) => "removed",
         Outcome::Left(Left::Held(_)) => "held",
         Outcome::Left(Left::Quarantined(_)) => "quarantined",
         Outcome::Left(Left::Waiting(_)) => "waiting",
@@ -129,7 +129,7 @@ pub fn tell_one(name: &EnvName, outcome: &Outcome, quiet: bool) {
         Outcome::Released { title, took, .. } if !quiet => {
             printer::line(format!("{name}  {title} released after {}", printer::took(*took)));
         }
-        Outcome::Removed => printer::line(format!("{name}  taken off this host; data, media, logs and backups stay")),
+        Outcome::Removed(words) => printer::line(format!("{name}  {words}")),
         // Nothing is wrong where nobody waits for this release.
         Outcome::NotReleased { title, failure, .. } if quiet && failure.kind == FailureKind::Cancelled => {
             printer::note(&format!("{name}: {title} not released: {}", failure.cause));
@@ -163,7 +163,8 @@ fn trouble(name: &EnvName, left: &Left) {
         Left::Overtaken => return busy(name, "others change it while this command looks"),
         Left::Held(words) | Left::Stale(words) => ("left", words),
     };
-    printer::error(&Fault::blocked(format!("{name} is {state}: {words}")).with_help(format!("portreeve why {name}")));
+    let fact = words.lines().next().unwrap_or_default();
+    printer::error(&Fault::blocked(format!("{name} is {state}: {fact}")).with_help(format!("portreeve why {name}")));
 }
 
 fn busy(name: &EnvName, words: &str) {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::args::{Global, StatusArgs};
 use super::{Fault, json, open, printer, reconcile};
 use crate::agent::explain::Explanation;
-use crate::agent::{App, LastPass, NextPass, look, mute, next_pass, read_last_pass};
+use crate::agent::{App, LastPass, NextPass, look, mute, next_pass, read_last_pass, read_troubles};
 use crate::model::ago;
 use crate::transaction::Quiet;
 
@@ -101,10 +101,18 @@ fn repository(app: &App, last: &LastPass, now: Timestamp) -> String {
     let ago = |at: Timestamp| ago(now.duration_since(at));
     let branch = &app.settings.branch;
     let tip = last.tip.as_ref().map(|tip| format!(" {}", tip.short())).unwrap_or_default();
-    let fetched = match (&last.trouble, last.fetched) {
+    let troubles = read_troubles(&app.context(&Quiet));
+    let unread = troubles.repo.as_ref();
+    let known = last.fetched.or_else(|| unread?.fetched);
+    // After a boot, and before the first pass, what was wrong before counts.
+    let before = unread.filter(|_| last.at.is_none()).map(|_| "no pass since the host started".to_owned());
+    let fetched = match (last.trouble.as_ref().or(before.as_ref()), known) {
         (None, Some(at)) => format!("fetched {} ago", ago(at)),
         (Some(trouble), Some(at)) => format!("not read for {}: {}", ago(at), trouble.lines().next().unwrap_or("")),
-        (Some(trouble), None) => format!("can't be read: {}", trouble.lines().next().unwrap_or("")),
+        (Some(trouble), None) => {
+            let age = unread.map(|unread| format!(" for {}", ago(unread.since))).unwrap_or_default();
+            format!("can't be read{age}: {}", trouble.lines().next().unwrap_or(""))
+        }
         (None, None) => "not read since the host started".to_owned(),
     };
     let passes = match last.at.map(|_| next_pass(app, last)) {

@@ -82,6 +82,7 @@ fn settled(app: &App, cx: &Context<'_>, env: &EnvName, commit: &str) -> Result<O
             Err(Fault { code: 3, message: format!("{env} was not released: {cause}"), help: None }
                 .with_help(format!("push a fix, or: portreeve retry {env}")))
         }
+        Action::Diverged(words) => Err(Fault::blocked(format!("{env} was not released: {words}"))),
         _ => Ok(None),
     }
 }

@@ -155,7 +155,7 @@ pub trait Files {
     /// Until what this returns is finished, names that this thread makes or puts become durable together at its end, whatever
     /// their order. A file's or tree's content is durable before its name, as ever.
     fn together(&self) -> Box<dyn Together + '_>;
-    /// Makes everything durable that was written on the file system of `path`'s parent, by whomever (`syncfs(2)`).
+    /// Makes everything durable that was written on `path`'s file system, by whomever (`syncfs(2)`); nothing there is fine.
     fn sync_all(&self, path: &Path) -> Result<()>;
     /// Takes an exclusive lock, waiting at most so long; its text says who holds it: command, pid, since when.
     fn lock(&self, path: &Path, wait: Duration) -> Result<Box<dyn Lock>>;

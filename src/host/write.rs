@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::disk::{About, Disk, Onto};
+use super::disk::{About, Disk, Onto, Open};
 use super::ground::Ground;
 use super::handle::{give, make_directory_in, open_directory, sys};
 use super::later::Gathering;
@@ -86,12 +86,6 @@ impl<D: Disk> Writer<D> {
         self.ground.gather()
     }
 
-    /// See [`Files::sync_all`](super::Files::sync_all).
-    pub fn sync_all(&self, path: &Path) -> Result<()> {
-        let spot = self.ground.spot(path)?;
-        sys("sync", path, || spot.disk().sync_all(spot.directory()))
-    }
-
     /// See [`Files::put`](super::Files::put).
     pub fn put(&self, path: &Path, node: &Node) -> Result<()> {
         stage::put(&self.ground, &self.staging, path, node)
@@ -127,6 +121,16 @@ impl<D: Disk> Writer<D> {
     /// See [`Files::remove_tree`](super::Files::remove_tree).
     pub fn remove_tree(&self, path: &Path) -> Result<()> {
         tree::remove(&self.ground, path)
+    }
+
+    /// See [`Files::sync_all`](super::Files::sync_all).
+    pub fn sync_all(&self, path: &Path) -> Result<()> {
+        let Some(spot) = self.ground.find(path)? else { return Ok(()) };
+        match rustix::io::retry_on_intr(|| spot.disk().open(spot.directory(), Path::new(spot.name()), Open::Any)) {
+            Ok(handle) => sys("sync", path, || spot.disk().sync_all(&handle)),
+            Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(HostError::at("open", path)(errno.into())),
+        }
     }
 
     /// See [`Files::raise_flag`](super::Files::raise_flag).

@@ -131,6 +131,16 @@ impl Layout {
         self.state().join("sources").join(format!("{}.git", Digest::of(address.as_bytes()).short(16)))
     }
 
+    /// The newest deploy commits that were followed.
+    pub fn floors(&self) -> PathBuf {
+        self.state().join("floors.json")
+    }
+
+    /// What is wrong since when, over reboots.
+    pub fn troubles(&self) -> PathBuf {
+        self.state().join("troubles.json")
+    }
+
     /// The journal: a record for each environment with a transaction under way.
     pub fn journal(&self) -> PathBuf {
         self.state().join("journal")
@@ -170,6 +180,11 @@ impl Layout {
     /// What the last pass saw.
     pub fn last_pass(&self) -> PathBuf {
         self.runtime.join("last-pass.json")
+    }
+
+    /// When tags were last looked at.
+    pub fn tags_looked(&self) -> PathBuf {
+        self.runtime.join("tags-looked")
     }
 
     /// When a pass last saw that again.
@@ -247,6 +262,16 @@ impl Layout {
     /// Generation `number` of `name`.
     pub fn generation(&self, name: &EnvName, number: GenerationNumber) -> PathBuf {
         self.env_generations(name).join(number.to_string())
+    }
+
+    /// Beside the generations of `name`: it was taken off this host, and since when.
+    pub fn removed_note(&self, name: &EnvName) -> PathBuf {
+        self.env_generations(name).join("removed.json")
+    }
+
+    /// Copies of what was there before us, kept for its owner.
+    pub fn adopted(&self) -> PathBuf {
+        self.config().join("adopted")
     }
 
     /// Beside a generation: it was tried and never held.

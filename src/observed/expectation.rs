@@ -65,6 +65,13 @@ pub enum Difference {
     Kind,
 }
 
+impl Difference {
+    /// Whether nothing is there at all.
+    pub fn is_missing(&self) -> bool {
+        *self == Self::Missing
+    }
+}
+
 impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.expected.path.display();

@@ -3,6 +3,11 @@
 mod expectation;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 pub use expectation::{Difference, Drift, Expectation, Owners, Part, expectations};
 
@@ -30,6 +35,44 @@ pub struct Installed {
     pub raised: BTreeSet<Slot>,
     /// Slots that an operator masked.
     pub masked: BTreeSet<Slot>,
+    /// Since when it is off this host, once it is.
+    pub removed: Option<Removed>,
+}
+
+/// The note of a removal, beside the generations: from then on the grace is counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// Version of this record.
+    pub format: u32,
+    /// When its processes had stopped and its vhost was gone.
+    pub since: Timestamp,
+    /// What stays for ever: data, media, backups, logs, secrets.
+    pub kept: Vec<PathBuf>,
+}
+
+impl Removed {
+    /// The version that this program writes.
+    pub const FORMAT: u32 = 1;
+
+    /// When its files go; `None`: never, as far as this calendar goes.
+    pub fn ends(&self, grace: Duration) -> Option<Timestamp> {
+        self.since.checked_add(grace).ok()
+    }
+
+    /// Where that is which stays.
+    pub fn stays(&self) -> String {
+        stays(&self.kept)
+    }
+}
+
+/// What stays for ever of what was removed, and where it is.
+pub fn stays(kept: &[PathBuf]) -> String {
+    let paths: Vec<String> = kept.iter().map(|path| path.display().to_string()).collect();
+    if paths.is_empty() {
+        "data, media, backups and logs stay".to_owned()
+    } else {
+        format!("{} stay", paths.join(", "))
+    }
 }
 
 impl Installed {
@@ -37,7 +80,7 @@ impl Installed {
     pub fn nothing(name: EnvName) -> Self {
         let (slots, services) = (BTreeMap::new(), BTreeMap::new());
         let (drift, raised, masked) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        Self { name, active: None, generation: None, slots, newest: 0, drift, services, raised, masked }
+        Self { name, active: None, generation: None, slots, newest: 0, drift, services, raised, masked, removed: None }
     }
 
     /// The slot that serves, if any does.

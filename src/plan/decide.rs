@@ -1,5 +1,7 @@
 //! The rules, in the order in which they win.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{Action, EnvPlan, Serving, Want};
@@ -13,6 +15,8 @@ use crate::policy::{Ruling, Standing};
 pub struct Decision<'a> {
     /// What the repository asks for.
     pub want: Want,
+    /// Its tag is not where it was when it was released, in words.
+    pub moved: Option<String>,
     /// What is on the host.
     pub installed: &'a Installed,
     /// Holds and quarantine.
@@ -21,13 +25,15 @@ pub struct Decision<'a> {
     pub foreign: Option<String>,
     /// This version of the program makes other files of the same content.
     pub renders_differently: bool,
+    /// How long what was removed can come back.
+    pub grace: Duration,
     /// The wall clock.
     pub now: Timestamp,
 }
 
 /// Decides about one environment.
 pub fn decide(decision: Decision<'_>) -> EnvPlan {
-    let Decision { want, installed, standing, foreign, renders_differently, now } = decision;
+    let Decision { want, moved, installed, standing, foreign, renders_differently, grace, now } = decision;
     let serves = installed.generation.as_ref().map(|generation| Serving {
         title: generation.wanted.title(),
         generation: generation.number,
@@ -35,7 +41,7 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
     });
     let (respected, repairs) = intents_and_drift(installed);
     let (name, warm) = (installed.name.clone(), installed.warm_slot());
-    let mut plan = EnvPlan { name, serves, wants: None, action: Action::Nothing, repairs, respected, warm };
+    let mut plan = EnvPlan { name, serves, wants: None, action: Action::Nothing, repairs, respected, moved, warm };
     if let Some(words) = stopped_or_suspended(standing, now) {
         plan.action = words;
         plan.repairs.clear();
@@ -47,8 +53,12 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
             }
             plan.wants = Some(wanted);
         }
-        other if plan.action == Action::Nothing => plan.action = without_wish(other, installed),
+        other if plan.action == Action::Nothing => plan.action = without_wish(other, installed, grace, now),
         _ => {}
+    }
+    if matches!(plan.action, Action::Remove | Action::Delete) {
+        // What somebody changed is to be left, not put right first.
+        plan.repairs.clear();
     }
     if !matches!(plan.action, Action::Blocked(_) | Action::Release) {
         plan.start_if_down(installed);
@@ -60,8 +70,9 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
 impl EnvPlan {
     /// Whatever keeps an environment from moving does not keep it from serving.
     fn start_if_down(&mut self, installed: &Installed) {
-        let moves = matches!(self.action, Action::Stopped(_) | Action::Suspended(_) | Action::Remove);
-        if moves || installed.serves() {
+        let may_be_down =
+            matches!(self.action, Action::Stopped(_) | Action::Suspended(_) | Action::Remove | Action::Delete);
+        if may_be_down || installed.serves() {
             return;
         }
         self.action = Action::Start;
@@ -142,11 +153,12 @@ fn wanted_action(
     }
 }
 
-fn without_wish(want: Want, installed: &Installed) -> Action {
+fn without_wish(want: Want, installed: &Installed, grace: Duration, now: Timestamp) -> Action {
     match want {
         Want::Absent { .. } if installed.active.is_none() => Action::Nothing,
-        // It serves nothing: a removal, or a first release, that did not come to its end.
-        Want::Absent { .. } if installed.active == Some(0) => Action::Remove,
+        // It serves nothing: what was removed, or a first release that did not come to its end.
+        Want::Absent { .. } if installed.active == Some(0) => gone(installed, grace, now),
+        Want::Absent { tombstone: true } if grace.is_zero() => Action::Delete,
         Want::Absent { tombstone: true } => Action::Remove,
         Want::Absent { tombstone: false } => Action::Blocked(
             "it is no longer in the repository, and pro goes only with `removed = true` in its file".to_owned(),
@@ -158,16 +170,37 @@ fn without_wish(want: Want, installed: &Installed) -> Action {
     }
 }
 
+/// The grace counts from the note that ends a removal; before it, whatever was removed is removed again.
+fn gone(installed: &Installed, grace: Duration, now: Timestamp) -> Action {
+    let Some(removed) = &installed.removed else {
+        return if grace.is_zero() { Action::Delete } else { Action::Remove };
+    };
+    let until = removed.ends(grace);
+    if until.is_some_and(|until| until <= now) {
+        return Action::Delete;
+    }
+    let when = until.map_or_else(String::new, |until| format!("; its files go {}", until.strftime("%d %b %H:%M UTC")));
+    let since = removed.since.strftime("%d %b %H:%M UTC");
+    Action::Removed { words: format!("removed {since}{when}; {}", removed.stays()), until }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::EnvName;
+    use crate::observed::Removed;
+
+    const DAY: Duration = Duration::from_hours(24);
 
     fn action(want: Want, active: Option<u64>) -> Action {
         let installed = Installed { active, ..Installed::nothing(EnvName::parse("bakery/dev").unwrap()) };
         let standing = &Standing::default();
-        let (foreign, renders_differently, now) = (None, false, Timestamp::UNIX_EPOCH);
-        decide(Decision { want, installed: &installed, standing, foreign, renders_differently, now }).action
+        act(want, &installed, standing, DAY, Timestamp::UNIX_EPOCH)
+    }
+
+    fn act(want: Want, installed: &Installed, standing: &Standing, grace: Duration, now: Timestamp) -> Action {
+        let (moved, foreign, renders_differently) = (None, None, false);
+        decide(Decision { want, moved, installed, standing, foreign, renders_differently, grace, now }).action
     }
 
     /// Its record is gone with its generation, so nothing says any more whether it needed a tombstone.
@@ -178,5 +211,33 @@ mod tests {
         assert_eq!(gone(None), Action::Nothing);
         assert!(matches!(gone(Some(7)), Action::Blocked(_)));
         assert_eq!(action(Want::Unknown("no network".to_owned()), Some(0)), Action::Stale("no network".to_owned()));
+    }
+
+    /// By whatever a clock says: nothing goes before its grace is over, and a clock that was set back only delays it.
+    #[test]
+    fn what_was_removed_goes_when_its_grace_is_over() {
+        let since = Timestamp::from_second(1_000_000).unwrap();
+        let removed = Some(Removed { format: 1, since, kept: vec!["/home/foouser/bakery/dev/data".into()] });
+        let installed =
+            Installed { active: Some(0), removed, ..Installed::nothing(EnvName::parse("bakery/dev").unwrap()) };
+        let gone = || Want::Absent { tombstone: false };
+        let after = |seconds: i64, grace| {
+            let now = Timestamp::from_second(1_000_000 + seconds).unwrap();
+            act(gone(), &installed, &Standing::default(), grace, now)
+        };
+        for seconds in [-400_000_000, -1, 0, 86_399] {
+            let Action::Removed { words, until } = after(seconds, DAY) else { panic!("{seconds}") };
+            assert_eq!(until, since.checked_add(DAY).ok());
+            assert!(words.contains("/home/foouser/bakery/dev/data stay"), "{words}");
+        }
+        assert_eq!(after(86_400, DAY), Action::Delete);
+        assert_eq!(after(0, Duration::ZERO), Action::Delete);
+        let serving = Installed { active: Some(7), ..installed.clone() };
+        let now = |grace| act(Want::Absent { tombstone: true }, &serving, &Standing::default(), grace, since);
+        assert_eq!((now(DAY), now(Duration::ZERO)), (Action::Remove, Action::Delete));
+        assert!(matches!(
+            act(Want::Diverged("rewritten".to_owned()), &serving, &Standing::default(), Duration::ZERO, since),
+            Action::Diverged(_)
+        ));
     }
 }

@@ -47,6 +47,8 @@ pub struct EnvPlan {
     pub repairs: Vec<Drift>,
     /// What an operator did that is respected, not repaired.
     pub respected: Vec<String>,
+    /// Its tag is on another commit than the one that was released by that name, in words. The other is not followed.
+    pub moved: Option<String>,
     /// The slot that stays up after a release, until its time has come.
     pub warm: Option<Slot>,
 }
@@ -71,8 +73,17 @@ pub enum Action {
     Release,
     /// Start the slot that should be running.
     Start,
-    /// Take it off this host.
+    /// Take it off this host: no processes, no vhost. All else stays for a grace, so that it can come back.
     Remove,
+    /// Its grace is over, or there is none: delete what is ours.
+    Delete,
+    /// Leave it: it is off this host, and its grace lasts.
+    Removed {
+        /// When, and what stays.
+        words: String,
+        /// When the grace ends.
+        until: Option<jiff::Timestamp>,
+    },
     /// Leave it: an operator said so.
     Held(String),
     /// Leave it stopped: an operator said so.
@@ -103,6 +114,7 @@ pub struct Plan {
 impl EnvPlan {
     /// Whether a pass would change anything.
     pub fn changes(&self) -> bool {
-        matches!(self.action, Action::Release | Action::Start | Action::Remove) || !self.repairs.is_empty()
+        matches!(self.action, Action::Release | Action::Start | Action::Remove | Action::Delete)
+            || !self.repairs.is_empty()
     }
 }

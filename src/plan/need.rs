@@ -141,7 +141,8 @@ mod tests {
         let name = EnvName::parse("bakery/pro").unwrap();
         let (want, installed) = (Want::Wanted(Box::new(wanted(&name))), Installed::nothing(name));
         let (standing, now) = (&Standing::default(), jiff::Timestamp::UNIX_EPOCH);
-        decide(Decision { want, installed: &installed, standing, foreign: None, renders_differently: false, now })
+        let (moved, foreign, renders_differently, grace) = (None, None, false, std::time::Duration::ZERO);
+        decide(Decision { want, moved, installed: &installed, standing, foreign, renders_differently, grace, now })
     }
 
     /// What a host can't do leaves a row that says so; every other row is root's. Whatever the host lacks, all of it or some.

@@ -37,6 +37,8 @@ pub struct AgentSettings {
     pub nginx: Nginx,
     /// `[python]`
     pub python: Python,
+    /// `[prune]`
+    pub prune: Prune,
 }
 
 /// The two service managers, as the file names them.
@@ -73,6 +75,13 @@ pub struct Python {
     pub wheelhouse: Option<PathBuf>,
 }
 
+/// `[prune]`: what becomes of environments that are no longer this host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prune {
+    /// Between the end of their processes and the deletion of their files; data, media, backups and logs always stay.
+    pub grace: Span,
+}
+
 impl AgentSettings {
     /// The settings for `repo` with everything else as if unsaid.
     pub fn new(repo: impl Into<String>) -> Self {
@@ -87,6 +96,7 @@ impl AgentSettings {
             git: Git { key: None, known_hosts: None, deadline: Span::secs(60) },
             nginx: Nginx { port: 80 },
             python: Python { wheelhouse: None },
+            prune: Prune { grace: Span::secs(24 * 3600) },
         }
     }
 

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::mistake::{Mistake, SettingsError, nearest};
-use super::{AgentSettings, Git, Manager, Nginx, Python};
+use super::{AgentSettings, Git, Manager, Nginx, Prune, Python};
 use crate::agent::schedule::Schedule;
 use crate::model::Span;
 
@@ -71,6 +71,7 @@ impl<'t> Reader<'t> {
             git: self.git(&mut top, unsaid.git),
             nginx: self.nginx(&mut top, unsaid.nginx),
             python: self.python(&mut top),
+            prune: self.prune(&mut top, unsaid.prune),
         };
         self.finish(&top);
         settings
@@ -109,6 +110,13 @@ impl<'t> Reader<'t> {
         let wheelhouse = self.text(&mut table, "wheelhouse", absolute);
         self.finish(&table);
         Python { wheelhouse }
+    }
+
+    fn prune(&mut self, top: &mut Table<'t>, unsaid: Prune) -> Prune {
+        let Some(mut table) = self.table(top, "prune") else { return unsaid };
+        let grace = self.text(&mut table, "grace", Span::parse).unwrap_or(unsaid.grace);
+        self.finish(&table);
+        Prune { grace }
     }
 
     fn text<T, E: Display>(

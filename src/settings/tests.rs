@@ -37,11 +37,14 @@ fn everything_can_be_said() {
         port = 8480
         [python]
         wheelhouse = "/srv/wheels"
+        [prune]
+        grace = "0s"
         "#,
     )
     .unwrap();
     assert_eq!(settings.manager, Some(Manager::Supervisor));
     assert_eq!((settings.nginx.port, settings.git.deadline), (8480, Span::secs(120)));
+    assert_eq!(settings.prune.grace, Span::secs(0));
     assert_eq!(parse(&settings.to_toml()).unwrap(), settings);
 }
 
@@ -74,7 +77,7 @@ fn all_mistakes_at_once_in_order_with_their_places() {
             "agent.toml:6:1: unknown key `dedline` in [git]; did you mean `deadline`?",
             "agent.toml:7:7: `key`: a path here begins with `/`",
             "agent.toml:9:8: `port`: a port is a number from 1 to 65535",
-            "agent.toml:10:2: unknown key `colour`; known here: repo, branch, host, schedule, jitter, manager, allow_local_git, git, nginx, python",
+            "agent.toml:10:2: unknown key `colour`; known here: repo, branch, host, schedule, jitter, manager, allow_local_git, git, nginx, python, prune",
         ]
     );
 }

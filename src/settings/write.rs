@@ -63,4 +63,13 @@ fn rest(out: &mut String, s: &AgentSettings) {
     let wheels = s.python.wheelhouse.as_deref();
     let shown = path(wheels, "/srv/wheelhouse");
     line(out, wheels.is_some(), "wheelhouse", shown, "install from these wheels only; unsaid: ask the package index");
+    out.push_str("\n[prune]\n");
+    let said = s.prune != unsaid.prune;
+    line(
+        out,
+        said,
+        "grace",
+        quoted(s.prune.grace),
+        "a removed environment can come back for so long; data always stays",
+    );
 }

@@ -32,7 +32,7 @@ pub use git::{Git, GitLimits, Ssh};
 pub use objects::{CommitInfo, Objects, TreeEntry};
 pub use refs::{NotRefs, Refs};
 pub use repository::{Mirror, Wanted, look, tip};
-pub use select::{Ancestry, Refusal, Resolved, RevError, Selection, TagMoved, Via, resolve, select};
+pub use select::{Ancestry, Refusal, Resolved, RevError, TagMoved, Via, follow, pin, resolve};
 
 /// Shorthand for what a repository may refuse.
 pub type Result<T> = std::result::Result<T, SourceError>;

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, ObjectType, Oid, Repository, Sort};
 
+use crate::manifest::Policy;
 use crate::model::CommitId;
 
-use super::{Ancestry, Result, SourceError};
+use super::select::{Ancestry, Refusal, follow};
+use super::{Result, SourceError};
 
 /// The objects of a bare repository.
 pub struct Objects {
@@ -124,9 +126,26 @@ impl Objects {
             return Ok(Ancestry::Unknown);
         }
         self.require(tip)?;
-        let descends = self.repository.graph_descendant_of(oid(tip), oid(floor));
-        let descends = descends.map_err(unreadable("history", &self.path))?;
-        Ok(if descends { Ancestry::Descendant } else { Ancestry::Diverged })
+        let descends = |commit: &CommitId, from: &CommitId| {
+            self.repository.graph_descendant_of(oid(commit), oid(from)).map_err(unreadable("history", &self.path))
+        };
+        Ok(match () {
+            () if descends(tip, floor)? => Ancestry::Descendant,
+            () if descends(floor, tip)? => Ancestry::Behind,
+            () => Ancestry::Diverged,
+        })
+    }
+
+    /// [`follow`] by what is here. What can't be read is not known.
+    pub fn follow(
+        &self,
+        floor: &CommitId,
+        tip: &CommitId,
+        policy: Policy,
+        accepted: Option<&CommitId>,
+    ) -> std::result::Result<(), Refusal> {
+        let ancestry = |floor: &CommitId, tip: &CommitId| self.ancestry(floor, tip).unwrap_or(Ancestry::Unknown);
+        follow(ancestry, floor, tip, policy, accepted)
     }
 
     /// Who wrote a commit, when, and what it is about.

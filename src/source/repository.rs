@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(mirror.fetch(&git(), &main).unwrap(), std::slice::from_ref(&new));
         let objects = mirror.objects().unwrap();
         assert_eq!(objects.ancestry(&old, &new).unwrap(), Ancestry::Diverged);
-        assert_eq!(objects.ancestry(&old, &back).unwrap(), Ancestry::Diverged);
+        assert_eq!(objects.ancestry(&old, &back).unwrap(), Ancestry::Behind);
         assert_eq!(objects.ancestry(&old, &old).unwrap(), Ancestry::Same);
         let lost = CommitId::parse(&"7".repeat(40)).unwrap();
         assert_eq!(objects.ancestry(&lost, &new).unwrap(), Ancestry::Unknown);

@@ -5,68 +5,69 @@ use crate::model::CommitId;
 
 use super::refs::{PEELED, Refs, branch_ref, tag_ref};
 
-/// How a tip stands to the commit that was applied last.
+/// How a tip stands to the newest commit that was followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ancestry {
     /// It is that commit.
     Same,
     /// It was built on that commit.
     Descendant,
-    /// It was not: history was rewritten, or goes back.
+    /// It is older: that commit was built on it.
+    Behind,
+    /// Neither: history was rewritten.
     Diverged,
     /// That commit is no longer to be had, so nothing can be shown.
     Unknown,
 }
 
-/// What to do with a tip.
+/// A tip that the policy doesn't follow by itself. What is applied stays, in state `diverged`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selection {
-    /// It is applied already.
-    Unchanged,
-    /// Go there.
-    Advance {
-        /// The commit applied before; `None` for the first.
-        from: Option<CommitId>,
-        /// The tip.
-        to: CommitId,
-    },
-    /// Stay, in state `diverged`.
-    Refuse(Refusal),
-}
-
-/// A tip that the policy doesn't follow by itself.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{} does not contain {}, which is applied here: the branch was rewritten",
-    .tip.short(),
-    .applied.short()
-)]
 pub struct Refusal {
-    /// What stays applied.
-    pub applied: CommitId,
-    /// What the branch now leads to.
+    /// What was followed last.
+    pub floor: CommitId,
+    /// Where the branch leads now.
     pub tip: CommitId,
+    /// How it stands to the floor.
+    pub ancestry: Ancestry,
 }
 
-/// Decides about a tip: `applied` is the commit of the environment's generation, the floor below which it doesn't go back,
-/// and `accepted` the one commit that a person let through (`portreeve accept ENV COMMIT`).
-pub fn select(
-    applied: Option<&CommitId>,
-    tip: &CommitId,
-    ancestry: Ancestry,
-    policy: Policy,
-    accepted: Option<&CommitId>,
-) -> Selection {
-    let advance = || Selection::Advance { from: applied.cloned(), to: tip.clone() };
-    let Some(floor) = applied else { return advance() };
-    match ancestry {
-        _ if floor == tip => Selection::Unchanged,
-        Ancestry::Descendant => advance(),
-        _ if policy == Policy::Dev || accepted == Some(tip) => advance(),
-        Ancestry::Same | Ancestry::Diverged | Ancestry::Unknown => {
-            Selection::Refuse(Refusal { applied: floor.clone(), tip: tip.clone() })
+impl Refusal {
+    /// What is so, in one line: `branch` is what was rewritten, `who` made the tip, and when.
+    pub fn words(&self, branch: &str, who: &str) -> String {
+        let (floor, tip) = (self.floor.short(), self.tip.short());
+        match self.ancestry {
+            Ancestry::Behind => format!("{branch} went back to {tip} ({who}), older than {floor} (applied)"),
+            Ancestry::Unknown => format!(
+                "{branch} no longer has {floor} (applied), so whether {tip} ({who}) was built on it can't be known"
+            ),
+            Ancestry::Same | Ancestry::Descendant | Ancestry::Diverged => {
+                format!("{branch} was rewritten; {floor} (applied) is no ancestor of {tip} ({who})")
+            }
         }
     }
+}
+
+/// Whether to go from `floor`, the newest commit that was followed, to `tip`, where the branch leads now. What can't be shown to
+/// descend from the floor does not. `ancestry` says how its second argument stands to its first.
+///
+/// `policy` is that of what is applied: a rewritten history does not choose the rule that it is judged by. A person agrees
+/// (`portreeve accept ENV COMMIT`) to a commit and to what is built on it, until that was followed: from then on the floor is on
+/// it, and going back to it is going back.
+pub fn follow(
+    ancestry: impl Fn(&CommitId, &CommitId) -> Ancestry,
+    floor: &CommitId,
+    tip: &CommitId,
+    policy: Policy,
+    accepted: Option<&CommitId>,
+) -> Result<(), Refusal> {
+    let is_on = |commit: &CommitId, base: &CommitId| {
+        commit == base || matches!(ancestry(base, commit), Ancestry::Same | Ancestry::Descendant)
+    };
+    let agreed = || accepted.is_some_and(|accepted| is_on(tip, accepted) && !is_on(floor, accepted));
+    if policy == Policy::Dev || is_on(tip, floor) || agreed() {
+        return Ok(());
+    }
+    Err(Refusal { floor: floor.clone(), tip: tip.clone(), ancestry: ancestry(floor, tip) })
 }
 
 /// What a revision turned out to be.
@@ -169,14 +170,9 @@ fn unnamed(name: &str, refs: &Refs) -> RevError {
     if abbreviated { RevError::Abbreviated(name.to_owned()) } else { unknown("tag or branch", name, refs) }
 }
 
-/// A tag that was put on another commit after it was released. It is reported and never followed by itself.
+/// A tag that was put on another commit after it was released. It is reported and, but for dev, never followed by itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "tag {name} moved from {} to {}; {} stays: name a new tag, or the commit, to release the other",
-    .was.short(),
-    .now.short(),
-    .was.short()
-)]
+#[error("tag {name} moved from {} to {}; {} stays", .was.short(), .now.short(), .was.short())]
 pub struct TagMoved {
     /// The tag.
     pub name: String,
@@ -186,10 +182,12 @@ pub struct TagMoved {
     pub now: CommitId,
 }
 
-/// Compares a tag with the commit recorded when it was first released. A tag that has gone is no move.
-pub fn tag_moved(name: &str, was: &CommitId, refs: &Refs) -> Option<TagMoved> {
-    let now = refs.tag(name).filter(|now| *now != was)?;
-    Some(TagMoved { name: name.to_owned(), was: was.clone(), now: now.clone() })
+/// What a tag on commit `now` is taken for where `was` was released by its name. Only dev follows, or a person who agreed.
+pub fn pin(name: &str, was: &CommitId, now: &CommitId, policy: Policy, accepted: bool) -> Result<(), TagMoved> {
+    if was == now || accepted || policy == Policy::Dev {
+        return Ok(());
+    }
+    Err(TagMoved { name: name.to_owned(), was: was.clone(), now: now.clone() })
 }
 
 #[cfg(test)]
@@ -204,36 +202,128 @@ mod tests {
         list.iter().map(|(name, digit)| ((*name).to_owned(), commit(digit))).collect()
     }
 
-    const ANCESTRIES: [Ancestry; 3] = [Ancestry::Descendant, Ancestry::Diverged, Ancestry::Unknown];
+    const ANCESTRIES: [Ancestry; 5] =
+        [Ancestry::Same, Ancestry::Descendant, Ancestry::Behind, Ancestry::Diverged, Ancestry::Unknown];
     const POLICIES: [Policy; 3] = [Policy::Pro, Policy::Stage, Policy::Dev];
 
     #[test]
-    fn the_first_tip_is_taken_and_the_same_one_is_not() {
-        for policy in POLICIES {
-            let first = select(None, &commit("2"), Ancestry::Unknown, policy, None);
-            assert_eq!(first, Selection::Advance { from: None, to: commit("2") });
-            let same = select(Some(&commit("2")), &commit("2"), Ancestry::Same, policy, None);
-            assert_eq!(same, Selection::Unchanged);
-        }
-    }
-
-    #[test]
-    fn only_dev_follows_a_rewritten_branch() {
+    fn only_dev_goes_by_itself_where_descent_cannot_be_shown() {
+        let (floor, tip) = (&commit("1"), &commit("2"));
         for policy in POLICIES {
             for ancestry in ANCESTRIES {
-                let selection = select(Some(&commit("1")), &commit("2"), ancestry, policy, None);
-                let follows = ancestry == Ancestry::Descendant || policy == Policy::Dev;
-                assert_eq!(matches!(selection, Selection::Advance { .. }), follows, "{policy:?} {ancestry:?}");
-                assert_eq!(matches!(selection, Selection::Refuse(_)), !follows, "{policy:?} {ancestry:?}");
+                let follows = follow(|_, _| ancestry, floor, tip, policy, None).is_ok();
+                let descends = matches!(ancestry, Ancestry::Same | Ancestry::Descendant);
+                assert_eq!(follows, descends || policy == Policy::Dev, "{policy:?} {ancestry:?}");
+                // Nothing has to be known of a commit that is followed already.
+                follow(|_, _| ancestry, floor, floor, policy, None).unwrap();
             }
         }
     }
 
+    /// Commits that grow from each other, and may be lost: all that `follow` can know of a repository.
+    #[derive(Default)]
+    struct World {
+        parents: Vec<Option<usize>>,
+        lost: Vec<bool>,
+    }
+
+    impl World {
+        fn commit(&mut self, parent: Option<usize>) -> usize {
+            self.parents.push(parent);
+            self.lost.push(false);
+            self.parents.len() - 1
+        }
+
+        fn is_on(&self, commit: usize, base: usize) -> bool {
+            std::iter::successors(Some(commit), |at| self.parents[*at]).any(|at| at == base)
+        }
+
+        fn id(number: usize) -> CommitId {
+            CommitId::parse(&format!("{number:040x}")).unwrap()
+        }
+
+        fn ancestry(&self, floor: &CommitId, tip: &CommitId) -> Ancestry {
+            let number = |commit: &CommitId| usize::from_str_radix(commit.as_str(), 16).unwrap();
+            let (floor, tip) = (number(floor), number(tip));
+            match () {
+                () if self.lost[floor] || self.lost[tip] => Ancestry::Unknown,
+                () if self.is_on(tip, floor) => Ancestry::Descendant,
+                () if self.is_on(floor, tip) => Ancestry::Behind,
+                () => Ancestry::Diverged,
+            }
+        }
+    }
+
+    /// What may happen to a branch and to our cache of it, at random.
     #[test]
-    fn a_person_accepts_one_commit_and_no_other() {
-        let go = |tip| select(Some(&commit("1")), &commit(tip), Ancestry::Diverged, Policy::Pro, Some(&commit("2")));
-        assert!(matches!(go("2"), Selection::Advance { .. }));
-        assert!(matches!(go("3"), Selection::Refuse(_)));
+    fn pro_never_goes_back_nor_aside_but_where_a_person_sent_it() {
+        let mut state = 7_u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        let (mut steps, mut refusals, mut agreements) = (0, 0, 0);
+        for _ in 0..400 {
+            let mut world = World::default();
+            let mut tip = world.commit(None);
+            let (mut floor, mut accepted) = (tip, None);
+            for _ in 0..40 {
+                match random(8) {
+                    0..3 => tip = world.commit(Some(tip)),
+                    3 => tip = random(world.parents.len()),
+                    4 => tip = world.commit(None),
+                    5 => tip = world.commit(Some(random(tip + 1))),
+                    6 => accepted = Some(tip),
+                    // The cache is lost: what is fetched again is the branch as it is now.
+                    _ => world.lost = (0..world.parents.len()).map(|commit| !world.is_on(tip, commit)).collect(),
+                }
+                // What is fetched is here, with all that it was built on.
+                for commit in 0..world.parents.len() {
+                    world.lost[commit] &= !world.is_on(tip, commit);
+                }
+                let agreed = accepted.map(World::id);
+                let (from, to) = (World::id(floor), World::id(tip));
+                let followed = follow(|a, b| world.ancestry(a, b), &from, &to, Policy::Pro, agreed.as_ref());
+                let sent = accepted.is_some_and(|accepted| world.is_on(tip, accepted));
+                steps += 1;
+                let descends = world.is_on(tip, floor);
+                // Nothing but an unrelated tip is refused, and nothing but a person's word makes up for it.
+                assert!(followed.is_ok() || !descends, "{floor} -> {tip}");
+                assert!(followed.is_err() || descends || sent, "{floor} -> {tip}");
+                refusals += usize::from(followed.is_err());
+                if followed.is_ok() {
+                    agreements += usize::from(!descends);
+                    floor = tip;
+                }
+            }
+        }
+        println!("{steps} steps, {refusals} refused, {agreements} by agreement");
+        assert!(refusals > 1_000 && agreements > 100);
+    }
+
+    /// Agreement ends when it was followed: what was agreed to is old by then.
+    #[test]
+    fn there_is_no_way_back_to_what_was_agreed_to() {
+        let mut world = World::default();
+        let old = world.commit(None);
+        let agreed = world.commit(None);
+        let later = world.commit(Some(agreed));
+        let go = |floor, tip| {
+            let accepted = Some(World::id(agreed));
+            follow(|a, b| world.ancestry(a, b), &World::id(floor), &World::id(tip), Policy::Pro, accepted.as_ref())
+                .is_ok()
+        };
+        assert!(go(old, agreed) && go(old, later) && go(agreed, later));
+        assert!(!go(later, agreed) && !go(later, old) && !go(agreed, old));
+    }
+
+    #[test]
+    fn a_refusal_names_both_commits() {
+        for ancestry in [Ancestry::Behind, Ancestry::Diverged, Ancestry::Unknown] {
+            let refusal = Refusal { floor: commit("1"), tip: commit("2"), ancestry };
+            let words = refusal.words("main", "Marco, 02:31 UTC");
+            assert!(words.contains("1111111 (applied)") && words.contains("2222222 (Marco, 02:31 UTC)"), "{words}");
+        }
     }
 
     #[test]
@@ -274,11 +364,14 @@ mod tests {
     }
 
     #[test]
-    fn a_moved_tag_is_noticed() {
-        let refs = refs(&[("refs/tags/v1", "2")]);
-        let moved = tag_moved("v1", &commit("1"), &refs).unwrap();
-        assert_eq!((&moved.was, &moved.now), (&commit("1"), &commit("2")));
-        assert_eq!(tag_moved("v1", &commit("2"), &refs), None);
-        assert_eq!(tag_moved("v2", &commit("1"), &refs), None);
+    fn a_moved_tag_is_noticed_and_only_dev_or_a_person_follows_it() {
+        let (was, now) = (&commit("1"), &commit("2"));
+        for policy in POLICIES {
+            pin("v1", was, was, policy, false).unwrap();
+            pin("v1", was, now, policy, true).unwrap();
+            assert_eq!(pin("v1", was, now, policy, false).is_ok(), policy == Policy::Dev);
+        }
+        let moved = pin("v1.4.2", was, now, Policy::Pro, false).unwrap_err();
+        assert_eq!(moved.to_string(), "tag v1.4.2 moved from 1111111 to 2222222; 1111111 stays");
     }
 }

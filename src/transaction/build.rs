@@ -76,7 +76,7 @@ impl<'a> Build<'a> {
             let _already_failing = self.clear(&venv);
             return Err(failure);
         }
-        // pip syncs nothing: after a power cut the mark must not stand over empty files.
+        // pip syncs nothing, and after a power cut the mark would vouch for what is not there.
         files.sync_all(&venv).map_err(&fail)?;
         files.put(&complete, &Node::File { bytes: Vec::new(), mode: 0o644, owner: self.owners.root }).map_err(&fail)?;
         Ok(true)

@@ -93,9 +93,15 @@ impl Intent {
     }
 
     /// Makes it durable that the transaction is undone, and why: whoever ends it goes back, whatever is active.
-    pub fn failing(&mut self, cx: &Context<'_>, wanted: &Wanted, failure: &Failure) -> Result<(), HostError> {
-        self.failed = Verdict::of(cx, wanted, failure);
-        if self.failed.is_some() { self.write(cx) } else { Ok(()) }
+    /// The record as it is meant to be, also where the disk does not take it.
+    pub fn failing(self, cx: &Context<'_>, wanted: &Wanted, failure: &Failure) -> (Self, Result<(), HostError>) {
+        let failed = Verdict::of(cx, wanted, failure);
+        if failed.is_none() {
+            return (self, Ok(()));
+        }
+        let next = Self { failed, ..self };
+        let written = next.write(cx);
+        (next, written)
     }
 
     fn write(&self, cx: &Context<'_>) -> Result<(), HostError> {

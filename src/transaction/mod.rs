@@ -11,6 +11,7 @@ mod context;
 mod failure;
 mod foresee;
 mod ground;
+mod host_print;
 mod installer;
 mod journal;
 pub mod lock;
@@ -37,14 +38,17 @@ pub use context::{Context, Entry, Facts, Trees};
 pub use failure::{Failure, FailureKind, Phase, chain};
 pub use foresee::{Foreseen, foresee};
 pub use ground::secret_fingerprint;
+pub use host_print::host_print;
 pub use installer::{Installer, Tool};
 pub use journal::{Intent, JournalError};
 pub use migrate::{Applied, Migration, permit_return, recorded};
-pub use read::{expected, installed, installed_names, listing, read_generation, services_of, standing, was_refused};
+pub use read::{
+    active, expected, installed, installed_names, listing, read_generation, services_of, standing, was_refused,
+};
 pub use recover::{Recovered, committed, recover, tidy};
 pub use release::{Going, Ordered, Released, fits, go, go_by_order};
-pub use remove::remove;
+pub use remove::{Deleted, delete, remove};
 pub use repair::{renders_differently, repair, start};
 pub use report::{About, Event, Quiet, Report};
 pub use retire::retire_warm;
-pub use verdict::{host_print, write_standing};
+pub use verdict::write_standing;

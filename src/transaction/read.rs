@@ -7,7 +7,7 @@ use super::{Context, Failure, Phase};
 use crate::desired::{Generation, Listing};
 use crate::host::{Files, HostError};
 use crate::model::{Digest, EnvName, Found, GenerationNumber, Service, Slot, SlotId};
-use crate::observed::{Drift, Expectation, Installed, expectations};
+use crate::observed::{Drift, Expectation, Installed, Removed, expectations};
 use crate::policy::{FailureClass, Standing};
 
 /// No file of ours is larger.
@@ -17,6 +17,11 @@ const LIMIT: u64 = 8 * 1024 * 1024;
 pub fn installed_names(cx: &Context<'_>) -> Result<Vec<EnvName>, HostError> {
     let names = cx.host.files().list(&cx.layout.active())?;
     Ok(names.iter().filter_map(|name| EnvName::parse_flat(name).ok()).collect())
+}
+
+/// Where an environment's commit point leads; `None`: nothing of it is here. 0: absent.
+pub fn active(cx: &Context<'_>, name: &EnvName) -> Result<Option<GenerationNumber>, HostError> {
+    number_behind(cx.host.files(), &cx.layout.active_link(name))
 }
 
 /// What the service manager says of one environment's slots: to ask for all would cost more with each other environment.
@@ -35,7 +40,7 @@ pub fn services_of(cx: &Context<'_>, name: &EnvName) -> Result<BTreeMap<SlotId, 
 pub fn installed(cx: &Context<'_>, name: &EnvName, services: &BTreeMap<SlotId, Service>) -> Result<Installed, Failure> {
     let fail = Failure::on_host(Phase::Recover);
     let files = cx.host.files();
-    let active = number_behind(files, &cx.layout.active_link(name)).map_err(&fail)?;
+    let active = active(cx, name).map_err(&fail)?;
     let mut installed = Installed { active, ..Installed::nothing(name.clone()) };
     installed.newest = newest(files, &cx.layout.env_generations(name)).map_err(&fail)?;
     for slot in Slot::BOTH {
@@ -48,6 +53,9 @@ pub fn installed(cx: &Context<'_>, name: &EnvName, services: &BTreeMap<SlotId, S
     }
     installed.raised = raised(cx, name).map_err(&fail)?;
     installed.masked = masked(cx, &installed).map_err(&fail)?;
+    if active == Some(0) {
+        installed.removed = removed(cx, name)?;
+    }
     if let Some(number) = active.filter(|&number| number > 0) {
         installed.generation = read_generation(cx, name, number)?;
     }
@@ -55,6 +63,13 @@ pub fn installed(cx: &Context<'_>, name: &EnvName, services: &BTreeMap<SlotId, S
         installed.drift = drift(cx, generation)?;
     }
     Ok(installed)
+}
+
+/// The note that ended a removal; one that can't be read is none, and the removal is ended again.
+fn removed(cx: &Context<'_>, name: &EnvName) -> Result<Option<Removed>, Failure> {
+    let bytes = cx.host.files().read(&cx.layout.removed_note(name), LIMIT).map_err(Failure::on_host(Phase::Recover))?;
+    let note = bytes.and_then(|bytes| serde_json::from_slice::<Removed>(&bytes).ok());
+    Ok(note.filter(|note| note.format <= Removed::FORMAT))
 }
 
 fn raised(cx: &Context<'_>, name: &EnvName) -> Result<BTreeSet<Slot>, HostError> {

@@ -76,8 +76,9 @@ fn finish(
 }
 
 /// The intent with its failure; where the disk does not take it, the failure still counts for as long as we live.
-pub fn noted(cx: &Context<'_>, mut intent: Intent, wanted: &Wanted, failure: &Failure) -> Intent {
-    if let Err(error) = intent.failing(cx, wanted, failure) {
+pub fn noted(cx: &Context<'_>, intent: Intent, wanted: &Wanted, failure: &Failure) -> Intent {
+    let (intent, written) = intent.failing(cx, wanted, failure);
+    if let Err(error) = written {
         let text = format!("why it failed is not in the journal: {}", super::chain(&error));
         cx.report.event(&Event::Note { text: &text });
     }

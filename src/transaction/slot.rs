@@ -20,8 +20,9 @@ pub fn point(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     let fail = Failure::on_host(Phase::Start);
     let (name, slot, files) = (&generation.name, generation.slot, cx.host.files());
     let target = format!("../../generations/{}/{}", name.flat(), generation.number);
-    let together = files.together();
+    // It vouches for the unit, so that it is there first: a unit without it would be somebody else's.
     files.put(&cx.layout.slot_link(name, slot), &Node::Link(target.into())).map_err(&fail)?;
+    let together = files.together();
     write_unit(cx, generation)?;
     together.finish().map_err(&fail)?;
     cx.host.services().refresh(&[id(name, slot)]).map_err(&fail)

@@ -2,7 +2,7 @@
 
 use super::{Context, Failure, Phase, render};
 use crate::desired::Generation;
-use crate::model::{EnvName, Found, GenerationNumber, Node, Slot};
+use crate::model::{EnvName, Found, GenerationNumber, Manager, Node, Slot};
 use crate::observed::Owners;
 use crate::resource;
 
@@ -19,6 +19,8 @@ pub fn generation(cx: &Context<'_>, generation: &Generation, owners: Owners) -> 
 pub fn absent(cx: &Context<'_>, name: &EnvName, owners: Owners) -> Result<(), Failure> {
     let fail = Failure::on_host(Phase::Build);
     let files = cx.host.files();
+    // Whatever was removed comes back: another removal has a grace of its own.
+    files.remove(&cx.layout.removed_note(name)).map_err(&fail)?;
     let zero = cx.layout.generation(name, 0);
     if files.look(&zero).map_err(&fail)? == Found::Absent {
         let nodes = resource::absent_files()
@@ -51,8 +53,25 @@ pub fn permanent_links(cx: &Context<'_>, generation: &Generation) -> Result<(), 
     for (path, target) in links {
         match files.look(&path).map_err(&fail)? {
             Found::Link(found) if found == target => {}
-            Found::Absent | Found::Link(_) => files.put(&path, &Node::Link(target)).map_err(&fail)?,
+            Found::Absent => files.put(&path, &Node::Link(target)).map_err(&fail)?,
             _ => return Err(not_ours(&path)),
+        }
+    }
+    units_are_ours(cx, name)
+}
+
+/// A slot has its link before it has its unit, so a unit without one is somebody else's.
+fn units_are_ours(cx: &Context<'_>, name: &EnvName) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Build);
+    let (layout, files) = (cx.layout, cx.host.files());
+    for slot in Slot::BOTH {
+        let unit = match cx.facts.manager {
+            Manager::Systemd => layout.unit_file(name, slot),
+            Manager::Supervisor => layout.program_file(name, slot),
+        };
+        let ours = files.look(&layout.slot_link(name, slot)).map_err(&fail)? != Found::Absent;
+        if !ours && matches!(files.look(&unit).map_err(&fail)?, Found::File { .. }) {
+            return Err(not_ours(&unit));
         }
     }
     Ok(())
@@ -62,7 +81,7 @@ pub fn permanent_links(cx: &Context<'_>, generation: &Generation) -> Result<(), 
 fn not_ours(path: &std::path::Path) -> Failure {
     let cause = format!("{} is there already and is not ours", path.display());
     Failure::new(crate::policy::FailureClass::Host, Phase::Build, cause)
-        .with_help(format!("move {} away", path.display()))
+        .with_help(format!("portreeve adopt {}, which keeps a copy; or move it away", path.display()))
 }
 
 /// The next number, and the slot that is free.

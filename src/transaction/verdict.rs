@@ -3,14 +3,12 @@
 //! The journal carries a failure from the moment it is known, and is closed only when the environment's record says the same.
 //! So a program that is killed in between leaves both to the next one, and no failed content is ever tried again by accident.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Failure, FailureKind, Intent, Phase, read};
+use super::{Context, Failure, FailureKind, Intent, Phase, host_print, read};
 use crate::desired::Wanted;
 use crate::host::HostError;
-use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node};
+use crate::model::{Digest, EnvName, Identity, Node};
 use crate::policy::{self, FailureClass, Standing};
 
 /// Why a transaction is being undone.
@@ -23,10 +21,13 @@ pub struct Verdict {
     /// Why.
     pub cause: String,
     /// The line of its log that says most.
+    #[serde(default)]
     pub evidence: Option<String>,
     /// What to do about it, where that is known.
+    #[serde(default)]
     pub help: Option<String>,
     /// What the host was like, where that is its fault.
+    #[serde(default)]
     pub host: Option<Digest>,
     /// When.
     pub at: jiff::Timestamp,
@@ -45,11 +46,6 @@ impl Verdict {
             host: (class == FailureClass::Host).then(|| host_print(cx, wanted)),
             at: cx.host.clock().now(),
         })
-    }
-
-    fn failure(self, digest: Digest, generation: Option<GenerationNumber>) -> policy::Failure {
-        let Self { class, phase, cause, evidence, help, host, .. } = self;
-        policy::Failure { class, phase, digest, generation, cause, evidence, help, host }
     }
 }
 
@@ -72,7 +68,10 @@ pub fn remember(cx: &Context<'_>, intent: &Intent, end: End) -> Result<(), Failu
     let next = match (end, &intent.failed) {
         (End::Kept, _) => standing.after_success(digest),
         (End::Undone, Some(verdict)) if !counts(&standing, digest, verdict) => {
-            standing.after_failure(verdict.clone().failure(digest, Some(intent.to)), verdict.at)
+            let Verdict { class, phase, cause, evidence, help, host, at } = verdict.clone();
+            let generation = Some(intent.to);
+            let failure = policy::Failure { class, phase, digest, generation, cause, evidence, help, host };
+            standing.after_failure(failure, at)
         }
         (End::Undone, _) => return Ok(()),
     };
@@ -103,29 +102,4 @@ pub fn write_standing(cx: &Context<'_>, name: &EnvName, standing: &Standing) -> 
     }
     files.make_directory(&cx.layout.policy(), 0o700, Identity::ROOT)?;
     files.put(&path, &Node::File { bytes: standing.to_bytes(), mode: 0o600, owner: Identity::ROOT })
-}
-
-/// Of what the host is like, as far as releases fail by it: room on its disks, users, the web server and its configuration.
-pub fn host_print(cx: &Context<'_>, wanted: &Wanted) -> Digest {
-    let files = cx.host.files();
-    let layout = cx.layout;
-    let places = [layout.state(), layout.config(), cx.paths(wanted).home()];
-    let room = places.iter().map(|place| match files.free_space(place) {
-        Ok(free) => format!("{} {:?}", step(free.bytes), free.inodes.map(step)),
-        Err(error) => super::chain(&error),
-    });
-    let mut stamped = vec![PathBuf::from("/etc/passwd"), PathBuf::from("/etc/group"), layout.nginx_conf()];
-    for directory in [layout.nginx_sites(), layout.nginx_conf_d()] {
-        let names = files.list(&directory).unwrap_or_default().into_iter();
-        stamped.extend(names.map(|name| directory.join(name)));
-    }
-    let stamps = stamped.iter().map(|path| format!("{} {}", path.display(), files.stamp(path).unwrap_or_default()));
-    let front = format!("{:?}", cx.host.front().running().ok());
-    let all: Vec<String> = room.chain(stamps).chain([front]).collect();
-    Digest::of(all.join("\n").as_bytes())
-}
-
-/// Free room in steps of a factor of 1.4: what others write meanwhile is no change, and what makes a release fit mostly is.
-fn step(free: u64) -> u32 {
-    u128::from(free.max(1)).pow(2).ilog2()
 }

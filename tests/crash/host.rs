@@ -234,7 +234,7 @@ impl Rest {
 
     /// What the application's settings come to.
     fn effective(&self) -> String {
-        let secret = self.layout.config().join("secrets").join(self.name()).join("SECRET_KEY");
+        let secret = self.layout.config().join("secrets").join(crate::site::name().flat()).join("SECRET_KEY");
         let key = self.machine.look(|state| state.storage.read(&secret)).unwrap_or_default();
         serde_json::json!({
             "debug": false,
@@ -244,9 +244,5 @@ impl Rest {
             "redirects": false,
         })
         .to_string()
-    }
-
-    fn name(&self) -> String {
-        crate::site::name().flat()
     }
 }

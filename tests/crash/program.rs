@@ -47,8 +47,9 @@ fn act(stage: &Stage, wish: &Wish) -> Result<Outcome, Failure> {
         }
         _ => false,
     };
-    let (foreign, now) = (None, stage.host.clock().now());
-    let decision = Decision { want, installed: &installed, standing: &standing, foreign, renders_differently, now };
+    let (moved, foreign, grace, now) = (None, None, std::time::Duration::ZERO, stage.host.clock().now());
+    let (installed, standing) = (&installed, &standing);
+    let decision = Decision { want, moved, installed, standing, foreign, renders_differently, grace, now };
     Ok(environment(&cx, &decide(decision), now))
 }
 

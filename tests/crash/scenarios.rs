@@ -15,7 +15,7 @@ use crate::sweep::Scenario;
 /// A good end; of a bad release also that it was refused for its own fault.
 fn settled(outcome: Outcome) -> Result<(), String> {
     match outcome {
-        Outcome::Released { .. } | Outcome::Removed | Outcome::Repaired | Outcome::Unchanged => Ok(()),
+        Outcome::Released { .. } | Outcome::Removed(_) | Outcome::Repaired | Outcome::Unchanged => Ok(()),
         Outcome::NotReleased { failure, .. } if failure.kind == FailureKind::Class(FailureClass::Release) => Ok(()),
         Outcome::Failed(failure) | Outcome::NotReleased { failure, .. } => {
             Err(format!("{failure}; {}", failure.help.clone().unwrap_or_default()))
@@ -38,6 +38,7 @@ pub fn after(releases: &[Release]) -> State {
     state
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "one of several judges")]
 fn nothing(_: &State, _: &Wish) -> Judgement<()> {
     Ok(())
 }
@@ -163,8 +164,11 @@ fn failing_first() -> Scenario {
     to("failing first release", &[], bad("v1", Behaviour::Fails), &[None], None)
 }
 
-/// All of them, by name.
-pub const ALL: [(&str, fn() -> Scenario); 11] = [
+/// A name and what makes it.
+pub type Named = (&'static str, fn() -> Scenario);
+
+/// All of them.
+pub const ALL: [Named; 11] = [
     ("first release", first),
     ("second release", second),
     ("release that prunes", pruning),

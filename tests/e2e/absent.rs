@@ -17,7 +17,7 @@ const UNITS: &str = "/etc/systemd/system";
 /// Until there is a generation to start.
 const BUILDING: [Point; 8] = [
     Point::first("nothing but the intent", "renameat", "/etc/sysusers.d"),
-    Point::first("before the release's tree", "renameat2", "/home/foouser/bakery/pro/releases"),
+    Point::first("before the release's tree", "renameat", "/home/foouser/bakery/pro/releases"),
     Point::first("before the virtual environment is complete", "renameat", "/home/foouser/bakery/pro/venvs"),
     Point::first("before it is absent", "renameat2", GENERATIONS),
     Point::first("before absence is active", "renameat", ACTIVE),
@@ -37,12 +37,17 @@ const STARTING: [Point; 6] = [
 ];
 
 /// The way back to nothing.
-const REMOVING: [Point; 6] = [
+const REMOVING: [Point; 11] = [
     Point::first("before the rename to absence", "renameat", ACTIVE),
     Point::first("before the vhost's link goes", "unlinkat", NGINX),
     Point::first("before logrotate's link goes", "unlinkat", LOGROTATE),
     Point::first("before tmpfiles' link goes", "unlinkat", TMPFILES),
     Point::first("before the unit goes", "unlinkat", UNITS),
+    Point::first("before the release goes", "renameat2", "/home/foouser/bakery/pro/releases"),
+    Point::first("before the virtual environment goes", "renameat2", "/home/foouser/bakery/pro/venvs"),
+    Point::first("before its number is kept", "renameat", GENERATIONS),
+    Point::first("before its generation goes", "renameat2", GENERATIONS),
+    Point::first("before absence goes", "renameat2", GENERATIONS),
     Point::first("before the last link goes", "unlinkat", ACTIVE),
 ];
 
@@ -97,6 +102,7 @@ fn a_first_release_killed_at_any_point_harms_nobody() {
 #[test]
 fn the_last_environment_goes_and_may_come_back() {
     let world = World::new("last");
+    world.host.sh("printf '[prune]\\ngrace = \"0s\"\\n' >>/etc/portreeve/agent.toml");
     world.reconcile().ok();
     let number = one_generation(&world);
     world.host.sh("systemctl is-active -q portreeve-bakery_pro@a");

@@ -140,7 +140,7 @@ fn a_suspension_ends_by_itself_and_needs_a_reason_on_pro() {
     assert!(pass.stdout.contains("suspended") && world.serving() == "v1", "{pass}");
 
     world.portreeve(&["suspend", "bakery/pro", "--for", "4s", "--reason", "almost done"]).ok();
-    until_within(Duration::from_secs(60), "it ends by itself", || told(&world, "state") != "suspended");
+    until_within(Duration::from_mins(1), "it ends by itself", || told(&world, "state") != "suspended");
     world.reconcile().ok();
     assert_eq!((world.serving().as_str(), told(&world, "state")), ("v2", "ok".into()));
     let history = world.portreeve(&["history", "bakery/pro"]).ok();
@@ -174,7 +174,7 @@ fn attempts(world: &World) -> u64 {
 }
 
 #[track_caller]
-fn is_refused(world: &World, pass: CmdResult) {
+fn is_refused(world: &World, pass: &CmdResult) {
     assert_eq!(pass.code, 3, "{pass}");
     assert!(pass.stderr.contains("help: portreeve why bakery/pro"), "{pass}");
     assert_eq!((told(world, "state"), told(world, "class")), ("quarantined".into(), "release".into()));
@@ -183,7 +183,7 @@ fn is_refused(world: &World, pass: CmdResult) {
 #[test]
 fn what_failed_is_tried_again_for_a_person_and_for_a_corrected_secret() {
     let world = serving_v1("retry");
-    is_refused(&world, world.release("v2", NEEDS_A_CACHE));
+    is_refused(&world, &world.release("v2", NEEDS_A_CACHE));
     let tried = attempts(&world);
     world.host.sh("touch /srv/cache");
     world.push_deploy(&[("README.md", Some("an unrelated commit\n"))]);
@@ -199,7 +199,7 @@ fn what_failed_is_tried_again_for_a_person_and_for_a_corrected_secret() {
     assert_eq!(world.serving(), "v2");
     assert!(world.portreeve(&["retry", "bakery/pro"]).ok().stdout.contains("nothing is quarantined"));
 
-    is_refused(&world, world.release("v3", NEEDS_THE_KEY));
+    is_refused(&world, &world.release("v3", NEEDS_THE_KEY));
     world.reconcile().exits(4);
     world.host.sh("printf 'corrected-%060d' 0 | tr 0 k >/etc/portreeve/secrets/bakery_pro/SECRET_KEY");
     world.reconcile().ok();
@@ -212,7 +212,7 @@ fn a_first_release_that_failed_is_tried_again_for_a_person() {
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
     world.push_app("v1", NEEDS_A_CACHE, "v1");
     world.push_deploy(&[]);
-    is_refused(&world, world.reconcile());
+    is_refused(&world, &world.reconcile());
     let why = world.portreeve(&["why", "bakery/pro"]).ok();
     assert!(why.stdout.starts_with("bakery/pro: nothing of it serves yet\n"), "{why}");
     world.portreeve(&["rollback", "bakery/pro"]).exits(4);

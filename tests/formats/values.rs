@@ -182,6 +182,9 @@ pub fn intent() -> Intent {
         slot_before: Some(41),
         digest: Some(digest("two")),
         at: Some(at("2026-11-21T02:41:07Z")),
+        asked: false,
+        failed: None,
+        before: None,
     }
 }
 

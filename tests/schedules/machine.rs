@@ -123,6 +123,9 @@ impl Files for Machine {
     ) -> Result<()> {
         self.files().make_tree(path, mode, owner, nodes)
     }
+    fn sweep(&self, directory: &Path) -> Result<()> {
+        self.files().sweep(directory)
+    }
     fn remove_tree(&self, path: &Path) -> Result<()> {
         self.files().remove_tree(path)
     }

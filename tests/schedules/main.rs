@@ -125,7 +125,8 @@ impl World {
         let standing = read_standing(&cx, &name())?;
         let (want, now) = (Want::Wanted(Box::new(wanted(rev))), self.machine.now());
         let (foreign, renders_differently) = (None, false);
-        let decision = Decision { want, installed: &installed, standing: &standing, foreign, renders_differently, now };
+        let (moved, grace, installed, standing) = (None, Duration::ZERO, &installed, &standing);
+        let decision = Decision { want, moved, installed, standing, foreign, renders_differently, grace, now };
         Ok(decide(decision))
     }
 

@@ -24,6 +24,8 @@ pub struct Facts<'a> {
     pub standing: Result<&'a Standing, &'a str>,
     /// What the last pass saw.
     pub last: &'a LastPass,
+    /// Since when it has been blocked, diverged or stale, as far as it is known.
+    pub since: Option<Timestamp>,
     /// The deploy repository's branch.
     pub branch: &'a str,
     /// The deploy repository's tip, as far as it is known here.
@@ -195,7 +197,7 @@ pub fn explain(facts: &Facts<'_>) -> Explanation {
         state: said.state,
         class: said.class,
         needs_you: said.needs_you,
-        detail: said.detail,
+        detail: words::aged(facts, &rule, said.detail),
         serves: serving.map(|generation| generation.wanted.title()),
         release: serving.map(|generation| generation.wanted.release.clone()),
         generation: serving.map(|generation| generation.number),

@@ -37,6 +37,8 @@ pub enum Rule<'a> {
     Pending,
     /// The next pass puts this right.
     Drifted(Vec<String>),
+    /// It is off this host, and its grace lasts; in the last pass's words.
+    Removed(&'a str),
     /// Nothing is to be done.
     Fine,
 }
@@ -130,7 +132,10 @@ fn remembered<'a>(facts: &Facts<'_>, standing: &'a Standing) -> Option<Rule<'a>>
     standing.retry.as_ref().filter(waits).map(Rule::Waiting).or(failed)
 }
 
-fn at_rest<'a>(facts: &Facts<'_>) -> Rule<'a> {
+fn at_rest<'a>(facts: &Facts<'a>) -> Rule<'a> {
+    if let (Some(_), Some(Left::Held(words))) = (&facts.installed.removed, left(facts)) {
+        return Rule::Removed(words);
+    }
     let serving = facts.serving().map(|generation| generation.wanted.digest);
     let wanted = facts.seen().filter(|seen| seen.current).and_then(|seen| seen.digest);
     if wanted.is_some() && wanted != serving {

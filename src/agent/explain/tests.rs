@@ -141,6 +141,7 @@ impl Night {
             installed: &self.installed,
             standing: self.standing.as_ref().map_err(String::as_str),
             last: &self.last,
+            since: None,
             branch: "main",
             tip: Some(&tip),
             moving: self.moving.as_ref(),
@@ -358,15 +359,20 @@ fn the_network_failed_and_needs_nobody() {
 
 #[test]
 fn the_branch_was_rewritten_until_somebody_agrees() {
-    let mut night = Night::unknown(Left::Diverged("refused".to_owned()));
+    let mut night = Night::unknown(Left::Diverged(
+        "main was rewritten; 7777777 (applied) is no ancestor of 8888888 (Anna, 02:39 UTC)
+git log --oneline 7777777...8888888
+portreeve accept bakery/pro 8888888"
+            .to_owned(),
+    ));
     night.installed.generation.as_mut().unwrap().wanted.deploy_commit = commit('7');
     let said =
-        "diverged! | main was rewritten: 8888888 does not contain 7777777, which is applied | users are not affected
+        "diverged! | main was rewritten; 7777777 (applied) is no ancestor of 8888888 (Anna, 02:39 UTC) | users are not affected
         changed rev v1.4.2 -> v1.5.0
         rule diverged: main was rewritten; 7777777 (applied) is no ancestor of 8888888 (Anna, 02:39 UTC)
         next refused at every pass; what serves, serves on
         you git log --oneline 7777777...8888888
-        you portreeve accept bakery/pro 8888888, or push a commit on top of 7777777";
+        you portreeve accept bakery/pro 8888888";
     is(&night, said);
     let agreed = |digit| Accepted { commit: commit(digit), by: "anna".into(), at: now() };
     let other = night.standing(|it| it.accepted(agreed('6')));

@@ -59,6 +59,7 @@ pub fn said(facts: &Facts<'_>, rule: &Rule<'_>) -> Said {
         Rule::Stale(words) => stale(facts, words),
         Rule::Pending => pending(facts),
         Rule::Drifted(drift) => drifted(facts, drift),
+        Rule::Removed(words) => removed(words),
         Rule::Fine => fine(facts),
     }
 }
@@ -158,26 +159,28 @@ fn down(facts: &Facts<'_>) -> Said {
     .needs_you()
 }
 
+/// The pass says what is so in its first line, and below it what to type.
 fn diverged(facts: &Facts<'_>, words: &str) -> Said {
-    let name = &facts.installed.name;
-    let applied = facts.serving().map(|generation| &generation.wanted.deploy_commit);
-    let (Some(applied), Some(deploy)) = (applied, facts.deploy()) else {
-        let said = Said::new(State::Diverged, format!("diverged: {words}"), "refused at every pass").in_short(words);
-        return said.you([format!("portreeve accept {name} COMMIT")]).needs_you();
-    };
-    let (from, to, branch) = (applied.short(), deploy.commit.short(), facts.branch);
-    let whose = match (&deploy.author, deploy.time) {
-        (Some(author), Some(time)) => format!(" ({author}, {})", moment(time, facts.now)),
-        _ => String::new(),
-    };
-    let rule = format!("diverged: {branch} was rewritten; {from} (applied) is no ancestor of {to}{whose}");
-    Said::new(State::Diverged, rule, "refused at every pass; what serves, serves on")
-        .in_short(format!("{branch} was rewritten: {to} does not contain {from}, which is applied"))
-        .you([
-            format!("git log --oneline {from}...{to}"),
-            format!("portreeve accept {name} {to}, or push a commit on top of {from}"),
-        ])
-        .needs_you()
+    let (fact, you) = words.split_once('\n').unwrap_or((words, ""));
+    let said = Said::new(State::Diverged, format!("diverged: {fact}"), "refused at every pass; what serves, serves on");
+    let unsaid = || vec![format!("portreeve accept {} COMMIT", facts.installed.name)];
+    let you: Vec<String> = you.lines().map(str::to_owned).collect();
+    Said { you: if you.is_empty() { unsaid() } else { you }, ..said.in_short(fact).needs_you() }
+}
+
+fn removed(words: &str) -> Said {
+    let you = ["name it in this host's file again, and it starts at once".to_owned()];
+    Said::new(State::Stopped, words, "nothing more than that").in_short(words).you(you)
+}
+
+/// With how long it has been so, where that is not known by other records.
+pub fn aged(facts: &Facts<'_>, rule: &Rule<'_>, detail: String) -> String {
+    match (rule, facts.since) {
+        (Rule::Diverged(_) | Rule::Blocked(_) | Rule::Stale(_), Some(since)) => {
+            format!("for {}: {detail}", ago(facts.now.duration_since(since)))
+        }
+        _ => detail,
+    }
 }
 
 fn held(facts: &Facts<'_>, hold: &Hold) -> Said {

@@ -7,13 +7,15 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::agent::Left;
 use crate::desired::Listed;
 use crate::model::{CommitId, Digest, EnvName, Identity};
 
 /// The format that this program writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What was true when the pass began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +34,12 @@ pub struct Head {
     pub interpreters: Digest,
     /// Which slots run, and which are masked.
     pub services: Digest,
-    /// What became of each environment; words of those that an operator holds.
-    pub environments: Vec<(EnvName, Option<String>)>,
+    /// Repositories of which tags are released, and where those were: looked at now and then.
+    pub tags: Vec<Look>,
+    /// From when on there is something to do, whatever else happens.
+    pub due: Option<Timestamp>,
+    /// What became of each environment, and why those that are left as they are were.
+    pub environments: Vec<(EnvName, Option<Left>)>,
     /// How many checks follow.
     pub checks: usize,
 }
@@ -224,6 +230,8 @@ mod tests {
             pythons: vec![],
             interpreters: nothing,
             services: nothing,
+            tags: vec![],
+            due: None,
             environments: vec![(EnvName::parse("bakery/pro").unwrap(), None)],
             checks: 0,
         }
@@ -281,6 +289,6 @@ mod tests {
     #[test]
     fn the_record_keeps_its_shape_or_gets_another_number() {
         let record = write(&head(), &checks()).unwrap();
-        assert_eq!((FORMAT, Digest::of(&record).short(16).as_str()), (1, "8520dbf7032fb0fb"));
+        assert_eq!((FORMAT, Digest::of(&record).short(16).as_str()), (2, "f2d19bd4a01e2b15"));
     }
 }

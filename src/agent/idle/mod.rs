@@ -10,22 +10,26 @@ mod inputs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::outcome::{Left, Outcome};
+use super::want::is_pinned;
 use super::{App, PassReport, Survey};
 use crate::desired::{Listed, Listing};
 use crate::host::Files;
-use crate::manifest::{Environment, Policy, Rev};
+use crate::manifest::Environment;
 use crate::model::{CommitId, Digest, EnvName, Found, Identity, Node, Slot, SlotId};
 use crate::plan::{Action, EnvPlan, Plan};
-use crate::source::{self, Address, Git, LocalPaths};
+use crate::source::{self, Address, Git, LocalPaths, Refs};
 use crate::transaction::{self, Context, Failure};
 
 use cache::{Check, Checks, Due, Head, Look, State};
 
 /// No record is larger; that of a thousand environments has 2 MB.
 const LIMIT: u64 = 64 * 1024 * 1024;
+
+/// Between two looks at tags.
+const BETWEEN_TAGS: SignedDuration = SignedDuration::from_hours(1);
 
 /// What a glance found.
 pub enum Glance {
@@ -57,9 +61,12 @@ pub fn glance(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Glance {
     let (inputs, holds, tip, same) = std::thread::scope(|scope| {
         let tip = scope.spawn(|| remote.tip());
         let looks: Vec<_> = head.looks.iter().map(|look| scope.spawn(move || remote.is_same(look))).collect();
+        let tags = tags_to_look_at(cx, &head);
+        let tags: Vec<_> = tags.iter().map(|look| scope.spawn(move || !remote.has_moved(look))).collect();
         let inputs = inputs::inputs(app, cx).ok();
-        let holds = inputs == Some(head.inputs) && is_as_it_was(cx, &head, checks);
-        let same = looks.into_iter().all(|look| look.join().unwrap_or(false));
+        let due = head.due.is_some_and(|due| due <= cx.host.clock().now());
+        let holds = !due && inputs == Some(head.inputs) && is_as_it_was(cx, &head, checks);
+        let same = looks.into_iter().chain(tags).all(|look| look.join().unwrap_or(false));
         (inputs, holds, tip.join().ok(), same)
     });
     if holds && same && matches!(&tip, Some(Ok(tip)) if *tip == head.tip) {
@@ -69,8 +76,31 @@ pub fn glance(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Glance {
     }
 }
 
+/// The tags that are due for a look: once an hour, because they stay where they are, and because what was released by their
+/// names serves on wherever they go. A clock that was set back makes them due.
+fn tags_to_look_at<'h>(cx: &Context<'_>, head: &'h Head) -> &'h [Look] {
+    if head.tags.is_empty() {
+        return &[];
+    }
+    let now = cx.host.clock().now();
+    let looked = cx.host.files().read(&cx.layout.tags_looked(), 64).ok().flatten();
+    let looked = looked.and_then(|bytes| String::from_utf8(bytes).ok()?.parse::<Timestamp>().ok());
+    let age = looked.map(|looked| now.duration_since(looked));
+    if age.is_some_and(|age| !age.is_negative() && age < BETWEEN_TAGS) {
+        return &[];
+    }
+    looked_at_tags(cx, now);
+    &head.tags
+}
+
+fn looked_at_tags(cx: &Context<'_>, now: Timestamp) {
+    let node = Node::File { bytes: now.to_string().into_bytes(), mode: 0o600, owner: Identity::ROOT };
+    // Without it they are looked at again at the next tick.
+    cx.host.files().put(&cx.layout.tags_looked(), &node).ok();
+}
+
 fn report(head: Head, looked: Timestamp) -> PassReport {
-    let outcome = |held: Option<String>| held.map_or(Outcome::Unchanged, |words| Outcome::Left(Left::Held(words)));
+    let outcome = |left: Option<Left>| left.map_or(Outcome::Unchanged, Outcome::Left);
     PassReport {
         survey: Survey {
             plan: Plan { tip: Some(head.tip), environments: Vec::new() },
@@ -78,9 +108,11 @@ fn report(head: Head, looked: Timestamp) -> PassReport {
             manifests: None,
             trouble: None,
             ports: Vec::new(),
+            followed: Vec::new(),
+            refs: BTreeMap::new(),
             notify: None,
         },
-        outcomes: head.environments.into_iter().map(|(name, held)| (name, outcome(held))).collect(),
+        outcomes: head.environments.into_iter().map(|(name, left)| (name, outcome(left))).collect(),
         looked,
     }
 }
@@ -106,12 +138,23 @@ impl<'a> Remote<'a> {
         self.refs(&look.address, &look.names) == Some(look.refs)
     }
 
+    /// A server that can't be asked says nothing of its tags.
+    fn has_moved(&self, look: &Look) -> bool {
+        self.refs(&look.address, &look.names).is_some_and(|refs| refs != look.refs)
+    }
+
     fn refs(&self, address: &str, names: &[String]) -> Option<Digest> {
         let address = Address::parse(address, self.local).ok()?;
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let refs = source::look(self.git, &address, &names).ok()?;
-        Some(Digest::of(format!("{refs:?}").as_bytes()))
+        let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+        let refs = source::look(self.git, &address, &asked).ok()?;
+        Some(digest(&refs, names))
     }
+}
+
+/// Of what these names stand for.
+fn digest(refs: &Refs, names: &[String]) -> Digest {
+    let found: Vec<_> = names.iter().map(|name| refs.get(name)).collect();
+    Digest::of(format!("{found:?}").as_bytes())
 }
 
 /// Whether no transaction is open, and interpreters, slots and files are those of the record.
@@ -137,11 +180,11 @@ fn at_rest(cx: &Context<'_>) -> bool {
 }
 
 /// Remembers a pass that left nothing to do, or forgets the one before. Never fails a pass: the record is a cache.
-pub fn remember(app: &App, cx: &Context<'_>, inputs: &Digest, pass: &PassReport) {
+pub fn remember(cx: &Context<'_>, inputs: &Digest, pass: &PassReport) {
     let files = cx.host.files();
     let path = cx.layout.pass_cache();
     let before = files.read(&path, LIMIT).unwrap_or_default();
-    let record = record(app, cx, *inputs, pass);
+    let record = record(cx, *inputs, pass);
     // A pass with nothing to do writes nothing, whatever made it a whole one.
     if record == before {
         return;
@@ -156,7 +199,7 @@ pub fn remember(app: &App, cx: &Context<'_>, inputs: &Digest, pass: &PassReport)
     }
 }
 
-fn record(app: &App, cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>> {
+fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>> {
     let survey = &pass.survey;
     let errors = survey.manifests.as_ref().is_some_and(|(_, found)| found.errors().next().is_some());
     let quiet = survey.trouble.is_none() && !errors && at_rest(cx);
@@ -179,11 +222,18 @@ fn record(app: &App, cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Opt
         }
     }
     checks.sort_unstable();
+    let (branches, tags) = looks(&wanted);
+    let tags = tags.into_iter().filter_map(|look| look.seen(survey)).collect::<Vec<_>>();
+    if !tags.is_empty() {
+        looked_at_tags(cx, cx.host.clock().now());
+    }
     let head = Head {
         format: cache::FORMAT,
         inputs,
         tip,
-        looks: looks(app, &wanted)?,
+        looks: branches.into_iter().map(|look| look.seen(survey)).collect::<Option<_>>()?,
+        tags,
+        due: survey.plan.environments.iter().filter_map(due).min(),
         interpreters: inputs::interpreters(cx, &pythons).ok()?,
         pythons,
         services: inputs::services(&services),
@@ -194,14 +244,17 @@ fn record(app: &App, cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Opt
 }
 
 /// An environment that needs nothing until an input changes. What waits for a time to come is not settled.
-fn settled(plan: &EnvPlan, outcome: &Outcome) -> Option<(EnvName, Option<String>)> {
-    let steady = matches!(plan.action, Action::Nothing | Action::Held(_) | Action::Stopped(_));
+fn settled(plan: &EnvPlan, outcome: &Outcome) -> Option<(EnvName, Option<Left>)> {
+    let steady = matches!(plan.action, Action::Nothing | Action::Held(_) | Action::Stopped(_) | Action::Removed { .. });
     if !steady || !plan.repairs.is_empty() || !plan.respected.is_empty() {
         return None;
     }
     match outcome {
         Outcome::Unchanged => Some((plan.name.clone(), None)),
-        Outcome::Left(Left::Held(words)) => Some((plan.name.clone(), Some(words.clone()))),
+        Outcome::Left(left @ Left::Held(_)) => Some((plan.name.clone(), Some(left.clone()))),
+        Outcome::Left(left @ Left::Diverged(_)) if plan.moved.is_some() => {
+            Some((plan.name.clone(), Some(left.clone())))
+        }
         _ => None,
     }
 }
@@ -213,21 +266,46 @@ fn pythons(wanted: &[&Environment]) -> Vec<String> {
     wanted.iter().map(name).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// One look for each repository of which a branch is followed; a commit or a tag costs none.
-fn looks(app: &App, wanted: &[&Environment]) -> Option<Vec<Look>> {
+/// When the grace of an environment that was removed is over.
+fn due(plan: &EnvPlan) -> Option<Timestamp> {
+    match plan.action {
+        Action::Removed { until, .. } => until,
+        _ => None,
+    }
+}
+
+/// Refs of one repository that are to be looked at.
+struct ToLook {
+    address: String,
+    names: Vec<String>,
+}
+
+impl ToLook {
+    /// With what the pass saw of them.
+    fn seen(self, survey: &Survey) -> Option<Look> {
+        let refs = digest(survey.refs.get(&self.address)?, &self.names);
+        Some(Look { address: self.address, refs, names: self.names })
+    }
+}
+
+/// One look for each repository: at the branches that are followed, at every tick, and at the tags that were released, now and
+/// then. A commit costs none.
+fn looks(wanted: &[&Environment]) -> (Vec<ToLook>, Vec<ToLook>) {
+    let (pinned, following): (Vec<&Environment>, Vec<&Environment>) =
+        wanted.iter().copied().partition(|env| is_pinned(env));
+    (by_repository(&following), by_repository(&pinned))
+}
+
+fn by_repository(wanted: &[&Environment]) -> Vec<ToLook> {
     let mut names: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for env in wanted {
-        let follows = env.policy != Policy::Pro && matches!(env.rev, Rev::Branch(_) | Rev::Named(_));
-        if follows {
-            names.entry(&env.source).or_default().extend(source::select::wanted_refs(&env.rev));
+        let refs = source::select::wanted_refs(&env.rev);
+        if !refs.is_empty() {
+            names.entry(&env.source).or_default().extend(refs);
         }
     }
-    let remote = Remote::of(app);
-    let look = |(address, names): (&str, BTreeSet<String>)| {
-        let names: Vec<String> = names.into_iter().collect();
-        Some(Look { address: address.to_owned(), refs: remote.refs(address, &names)?, names })
-    };
-    names.into_iter().map(look).collect()
+    let looks = names.into_iter();
+    looks.map(|(address, names)| ToLook { address: address.to_owned(), names: names.into_iter().collect() }).collect()
 }
 
 /// Where an environment is.

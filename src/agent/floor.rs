@@ -1,0 +1,99 @@
+//! The commits of the deploy repository below which environments never go back.
+//!
+//! Each generation holds the deploy commit that it was made for, which survives everything but the loss of what serves. But
+//! many a commit changes nothing for an environment: which of those were followed is recorded beside, one file for the host,
+//! that is written when the tip has moved. Without the record the generations' word counts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::desired::Why;
+use crate::model::{CommitId, EnvName, Identity, Node};
+use crate::source::{CommitInfo, Refusal};
+use crate::transaction::lock::{Place, shared};
+use crate::transaction::{self, Context, Failure, Phase};
+
+/// A record of a thousand environments has 60 KB.
+const LIMIT: u64 = 4 * 1024 * 1024;
+
+/// The newest deploy commits that were followed: `/var/lib/portreeve/floors.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Floors {
+    format: u32,
+    environments: BTreeMap<EnvName, CommitId>,
+}
+
+impl Default for Floors {
+    fn default() -> Self {
+        Self { format: Self::FORMAT, environments: BTreeMap::new() }
+    }
+}
+
+impl Floors {
+    /// The version that this program writes.
+    const FORMAT: u32 = 1;
+
+    /// The record; one that is lost, damaged or newer is none.
+    pub fn read(cx: &Context<'_>) -> Self {
+        let bytes = cx.host.files().read(&cx.layout.floors(), LIMIT).ok().flatten();
+        let record = bytes.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        record.filter(|record| record.format <= Self::FORMAT).unwrap_or_default()
+    }
+
+    /// The floor of an environment; `None`: it was never here.
+    pub fn of(&self, cx: &Context<'_>, name: &EnvName) -> Result<Option<CommitId>, Failure> {
+        match self.environments.get(name) {
+            Some(floor) => Ok(Some(floor.clone())),
+            None => from_generations(cx, name),
+        }
+    }
+}
+
+/// The deploy commit of the newest generation that a push made: a rollback's or restart's is an older one's.
+fn from_generations(cx: &Context<'_>, name: &EnvName) -> Result<Option<CommitId>, Failure> {
+    let mut oldest = None;
+    for number in numbers(cx, name)? {
+        let Some(generation) = transaction::read_generation(cx, name, number)? else { continue };
+        let commit = generation.wanted.deploy_commit;
+        if generation.why == Why::Push {
+            return Ok(Some(commit));
+        }
+        oldest = oldest.or(Some(commit));
+    }
+    Ok(oldest)
+}
+
+/// The numbers of an environment's generations, newest first.
+pub(super) fn numbers(cx: &Context<'_>, name: &EnvName) -> Result<Vec<u64>, Failure> {
+    let names = cx.host.files().list(&cx.layout.env_generations(name)).map_err(Failure::on_host(Phase::Recover))?;
+    let mut numbers: Vec<u64> =
+        names.iter().filter_map(|name| name.parse().ok()).filter(|&number| number > 0).collect();
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(numbers)
+}
+
+/// Raises the floor of those that followed `tip`. Nothing is written when it was the same.
+pub(super) fn raise(cx: &Context<'_>, followed: &[EnvName], tip: &CommitId) -> Result<(), Failure> {
+    let _record = shared(cx, Place::Mirrors)?;
+    let before = Floors::read(cx);
+    let mut after = before.clone();
+    after.environments.extend(followed.iter().map(|name| (name.clone(), tip.clone())));
+    if after == before {
+        return Ok(());
+    }
+    let bytes = serde_json::to_vec(&after).unwrap_or_default();
+    let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
+    cx.host.files().put(&cx.layout.floors(), &node).map_err(Failure::on_host(Phase::Recover))
+}
+
+/// What was refused, and below it what to type.
+pub(super) fn diverged(name: &EnvName, refusal: &Refusal, branch: &str, info: Option<&CommitInfo>) -> String {
+    let who = info.map_or_else(
+        || "unknown".to_owned(),
+        |info| format!("{}, {}", info.author.escape_debug(), info.time.strftime("%d %b %H:%M UTC")),
+    );
+    let (floor, tip) = (refusal.floor.short(), refusal.tip.short());
+    let fact = refusal.words(branch, &who);
+    format!("{fact}\ngit log --oneline {floor}...{tip}\nportreeve accept {name} {}", refusal.tip)
+}
