@@ -54,13 +54,13 @@ pub struct Intent {
     #[serde(default)]
     pub at: Option<Timestamp>,
     /// The repository asked for it: what becomes of it is remembered.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asked: bool,
     /// Why it is being undone, from the moment that this is known.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Verdict>,
     /// The environment's record as it was before the order that this carries out; `None`: nobody gave one.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Standing>,
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::sweep::Home;
-use super::{Context, Failure, Phase, commit, ground, read, slot};
+use super::{Context, Failure, Phase, commit, ground, read, recover, slot};
 use crate::desired::{Generation, Listed, Listing};
 use crate::host::HostError;
 use crate::model::{EnvLayout, EnvName, Found, GenerationNumber, Identity, Manager, Node, Slot};
@@ -103,6 +103,8 @@ fn built(cx: &Context<'_>, generations: &BTreeMap<GenerationNumber, Generation>)
     for generation in generations.values() {
         let home = Home::of(cx, &generation.wanted)?;
         home.sweep(cx, &BTreeSet::new())?;
+        // What an earlier deletion was killed over has no name any more, and would keep its directory.
+        recover::sweep_trees(cx, generation);
         for directory in [home.paths.releases(), home.paths.venvs()] {
             if files.list(&directory).map_err(&fail)?.is_empty() {
                 files.remove_tree(&directory).map_err(&fail)?;

@@ -38,7 +38,7 @@ pub fn after(releases: &[Release]) -> State {
     state
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "a scenario's own question, where it has none")]
+#[expect(clippy::unnecessary_wraps, reason = "one of several judges")]
 fn nothing(_: &State, _: &Wish) -> Judgement<()> {
     Ok(())
 }
@@ -164,8 +164,11 @@ fn failing_first() -> Scenario {
     to("failing first release", &[], bad("v1", Behaviour::Fails), &[None], None)
 }
 
-/// All of them, by name.
-pub const ALL: [(&str, fn() -> Scenario); 11] = [
+/// A name and what makes it.
+pub type Named = (&'static str, fn() -> Scenario);
+
+/// All of them.
+pub const ALL: [Named; 11] = [
     ("first release", first),
     ("second release", second),
     ("release that prunes", pruning),

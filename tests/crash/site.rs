@@ -160,7 +160,7 @@ pub fn facts() -> Facts {
         http_port: 80,
         launcher: vec!["/usr/bin/portreeve".to_owned()],
         installer: Installer { tool: Tool::Pip, wheelhouse: None, env: BTreeMap::new() },
-        build_deadline: Duration::from_secs(60),
+        build_deadline: Duration::from_mins(1),
     }
 }
 

@@ -204,9 +204,9 @@ impl Storage {
         let mut here = ROOT;
         for component in path.components() {
             let Component::Normal(name) = component else { continue };
-            here = match self.child(here, name) {
-                Ok(id) => id,
-                Err(_) => {
+            here = match self.child(here, name).ok() {
+                Some(id) => id,
+                None => {
                     let id = self.make(Body::Directory(BTreeMap::new()), 0o755, device);
                     self.name(here, name, Some(id));
                     id

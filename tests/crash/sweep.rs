@@ -17,13 +17,16 @@ use crate::program::{Wish, pass, recover};
 use crate::site::{Stage, layout};
 use crate::storage::Id;
 
+/// What a program does. An error is in words that a person would see.
+pub type Work = Box<dyn Fn(&Stage) -> Result<(), String> + Sync>;
+
 /// A program's work on a machine, and what may be true after it.
 pub struct Scenario {
     pub name: &'static str,
     /// The machine before.
     pub before: State,
-    /// The work. An error is in words that a person would see.
-    pub work: Box<dyn Fn(&Stage) -> Result<(), String> + Sync>,
+    /// The work.
+    pub work: Work,
     /// What the deploy repository asks for.
     pub wish: Wish,
     /// What may serve while nothing has put things right: titles, `None` for nothing.
@@ -66,7 +69,7 @@ impl Tally {
 const ALL_COMBINATIONS: usize = 4;
 
 /// An hour goes by until somebody looks again.
-const LATER: Duration = Duration::from_secs(3600);
+const LATER: Duration = Duration::from_hours(1);
 
 /// What a machine may look like after a kill, and after a power cut.
 fn images(point: &State, losses: Losses) -> Vec<(String, State)> {
@@ -139,14 +142,14 @@ impl<'a> Judge<'a> {
         verdict
     }
 
-    fn one_of(allowed: &[Option<&str>], found: &Option<String>) -> Judgement<()> {
-        let fits = allowed.iter().any(|title| *title == found.as_deref());
-        if fits { Ok(()) } else { Err(format!("{found:?} serves, not one of {allowed:?}")) }
+    fn one_of(allowed: &[Option<&str>], found: Option<&str>) -> Judgement<()> {
+        if allowed.contains(&found) { Ok(()) } else { Err(format!("{found:?} serves, not one of {allowed:?}")) }
     }
 
     /// The machine as it was found, and then what passes make of it.
     fn state(&self, state: &State) -> Judgement<()> {
-        Self::one_of(&self.scenario.meanwhile, &serving(state)?).map_err(|why| format!("before recovery: {why}"))?;
+        Self::one_of(&self.scenario.meanwhile, serving(state)?.as_deref())
+            .map_err(|why| format!("before recovery: {why}"))?;
         self.converges(state)
     }
 
@@ -169,7 +172,7 @@ impl<'a> Judge<'a> {
     }
 
     fn rests(&self, state: &State) -> Judgement<()> {
-        Self::one_of(&self.scenario.finally, &at_rest(state)?)?;
+        Self::one_of(&self.scenario.finally, at_rest(state)?.as_deref())?;
         (self.scenario.also)(state, &self.scenario.wish)
     }
 }
@@ -271,7 +274,7 @@ fn refused(judge: &Judge<'_>, refusal: Refusal) -> Judgement<()> {
     let what = stage.host.machine.refused.borrow().clone().unwrap_or_default();
     let told = |why: String| format!("{}: {} at {what}: {why} ({done:?})", scenario.name, refusal.errno);
     let mut state = stage.state();
-    Judge::one_of(&scenario.meanwhile, &serving(&state).map_err(told)?).map_err(told)?;
+    Judge::one_of(&scenario.meanwhile, serving(&state).map_err(told)?.as_deref()).map_err(told)?;
     if let Err(words) = &done {
         let names_it = words.contains(layout().root().path().to_string_lossy().as_ref());
         if !names_it {
@@ -297,7 +300,9 @@ fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Tally + Sync) -> Tally
             })
             .collect();
         let mut all = Tally::default();
-        threads.into_iter().for_each(|thread| all.add(thread.join().expect("no panic")));
+        for thread in threads {
+            all.add(thread.join().expect("no panic"));
+        }
         all
     })
 }
