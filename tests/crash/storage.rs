@@ -204,13 +204,12 @@ impl Storage {
         let mut here = ROOT;
         for component in path.components() {
             let Component::Normal(name) = component else { continue };
-            here = match self.child(here, name).ok() {
-                Some(id) => id,
-                None => {
-                    let id = self.make(Body::Directory(BTreeMap::new()), 0o755, device);
-                    self.name(here, name, Some(id));
-                    id
-                }
+            here = if let Ok(id) = self.child(here, name) {
+                id
+            } else {
+                let id = self.make(Body::Directory(BTreeMap::new()), 0o755, device);
+                self.name(here, name, Some(id));
+                id
             };
         }
         here
