@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::App;
-use crate::model::{EnvName, GenerationNumber, Identity, Layout, Node};
+use crate::model::{EnvName, GenerationNumber, Identity, Node};
 use crate::policy::Phase;
 use crate::transaction::{Context, Event, Intent, Report, lock};
 
@@ -84,7 +84,7 @@ impl<'a> Witness<'a> {
 
     /// Only `status` and `why` want to know, so that a failure here is no matter.
     fn note(&self, env: &EnvName, noted: Noted) {
-        let path = path(&self.app.layout, env);
+        let path = self.app.layout.moving(env);
         if let (Some(parent), Ok(bytes)) = (path.parent(), serde_json::to_vec(&noted)) {
             let files = self.app.host.files();
             let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
@@ -101,16 +101,12 @@ impl Report for Witness<'_> {
     }
 }
 
-fn path(layout: &Layout, env: &EnvName) -> std::path::PathBuf {
-    layout.runtime().join("moving").join(format!("{}.json", env.flat()))
-}
-
 /// The release of `env` that a process is at, if one is: a journal that is open while somebody holds the lock. One that nobody
 /// holds is a dead process's, and the next pass ends it.
 pub fn moving(cx: &Context<'_>, env: &EnvName) -> Option<Moving> {
     let by = lock::at_work(cx, env)?;
     let Intent { to: generation, at: since, .. } = Intent::find(cx, env).ok().flatten()?;
-    let noted = cx.host.files().read(&path(cx.layout, env), LIMIT).ok().flatten();
+    let noted = cx.host.files().read(&cx.layout.moving(env), LIMIT).ok().flatten();
     let noted = noted.and_then(|bytes| serde_json::from_slice::<Noted>(&bytes).ok());
     let noted = noted.filter(|noted| noted.generation == generation);
     let (to, phase) = noted.map_or((None, None), |noted| (Some(noted.to), noted.phase));

@@ -182,6 +182,11 @@ impl Layout {
         self.runtime.join("last-pass.json")
     }
 
+    /// How far a release of the environment is, while its lock is held.
+    pub fn moving(&self, name: &EnvName) -> PathBuf {
+        self.runtime.join("moving").join(format!("{}.json", name.flat()))
+    }
+
     /// When tags were last looked at.
     pub fn tags_looked(&self) -> PathBuf {
         self.runtime.join("tags-looked")

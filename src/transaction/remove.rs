@@ -233,6 +233,7 @@ impl Deletion<'_> {
         if files.list(&slots)?.is_empty() {
             files.remove_tree(&slots)?;
         }
+        files.remove(&layout.moving(name))?;
         files.remove(&layout.web_socket(name))?;
         files.remove(&layout.active_link(name))?;
         files.remove(&layout.removed_note(name))

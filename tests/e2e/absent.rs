@@ -17,7 +17,7 @@ const UNITS: &str = "/etc/systemd/system";
 /// Until there is a generation to start.
 const BUILDING: [Point; 8] = [
     Point::first("nothing but the intent", "renameat", "/etc/sysusers.d"),
-    Point::first("before the release's tree", "renameat", "/home/foouser/bakery/pro/releases"),
+    Point::first("before the release's tree", "renameat2", "/home/foouser/bakery/pro/releases"),
     Point::first("before the virtual environment is complete", "renameat", "/home/foouser/bakery/pro/venvs"),
     Point::first("before it is absent", "renameat2", GENERATIONS),
     Point::first("before absence is active", "renameat", ACTIVE),

@@ -5,10 +5,11 @@ use std::os::unix::fs::symlink;
 use crate::cmd::CmdResult;
 use crate::world::World;
 
-/// Everything of the host that a mistake must not touch, as one text.
+/// Everything of the host that a mistake must not touch, as one text. Since when something is wrong is written down, so that
+/// the staging directory, where every file is made, has another time.
 fn state(world: &World) -> String {
     world.host.sh("cd /; find etc home/foouser var/lib/portreeve/attempts ! -path '*/__pycache__*' ! -path '*/data/*' \
-             -printf '%p %y %m %U %l %T@\\n' | sort
+             ! -path etc/portreeve/staging              -printf '%p %y %m %U %l %T@\\n' | sort
         systemctl show --property=MainPID portreeve-bakery_pro@a.service portreeve-bakery_pro@b.service
         cat /proc/sys/net/ipv4/ip_local_reserved_ports")
 }

@@ -192,7 +192,9 @@ fn across_passes(world: &World) {
     assert!(dev_serves(world, "v2") && !processes_at_the_gate(world).is_empty());
     let status = world.portreeve(&["status"]).ok();
     let row = status.stdout.lines().find(|line| line.starts_with("bakery/dev")).unwrap_or_default();
-    assert!(row.contains("releasing") && row.contains("by portreeve agent (pid "), "{status}");
+    assert!(row.contains("releasing") && row.contains("now at build"), "{status}");
+    let why = world.portreeve(&["why", "bakery/dev"]).ok();
+    assert!(why.stdout.contains("by portreeve agent (pid "), "{why}");
 }
 
 #[track_caller]
