@@ -5,6 +5,7 @@
 //! that going back can refuse before anything is touched.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -154,7 +155,16 @@ fn correct(
 pub fn applied(cx: &Context<'_>, name: &EnvName, number: GenerationNumber) -> Result<Option<Applied>, Failure> {
     let path = cx.layout.migrated_note(name, number);
     let bytes = cx.host.files().read(&path, 1024 * 1024).map_err(Failure::on_host(Phase::Migrate))?;
-    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    bytes.map(|bytes| parse(&path, &bytes)).transpose()
+}
+
+/// One that can't be read may tell of a migration that nobody could live with, so it counts as one.
+fn parse(path: &Path, bytes: &[u8]) -> Result<Applied, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let cause = format!("{}: what was migrated can't be read: {error}", path.display());
+        Failure::new(FailureClass::Host, Phase::Migrate, cause)
+            .with_help("compare the database's migrations with the release's by hand; then move the file away")
+    })
 }
 
 /// A first release has no one before it to harm.
@@ -241,4 +251,20 @@ fn unlivable(name: &EnvName, to: &Generation, harmful: &Migration, applied: &App
         .map(|before| format!("to reverse it: portreeve run {name} manage.py migrate {} {before}", harmful.app));
     let help: Vec<String> = [reverse, dump].into_iter().flatten().collect();
     if help.is_empty() { failure } else { failure.with_help(help.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_record_of_migrations_is_not_taken_for_none() {
+        let path = Path::new("/etc/portreeve/generations/bakery_pro/43.migrated");
+        let whole = serde_json::to_vec(&Applied { migrations: Vec::new(), dump: None }).unwrap();
+        assert_eq!(parse(path, &whole).unwrap().dump, None);
+        for length in 0..whole.len() {
+            let refused = parse(path, &whole[..length]).unwrap_err();
+            assert!(refused.cause.starts_with("/etc/portreeve/generations/bakery_pro/43.migrated: "), "{refused}");
+        }
+    }
 }
