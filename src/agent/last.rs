@@ -122,6 +122,7 @@ impl LastPass {
         let seen = news.map(|plan| {
             let left = match report.outcomes.get(&plan.name) {
                 Some(Outcome::Left(left)) => Some(left.clone()),
+                Some(Outcome::Removed(words)) => Some(Left::Held(words.clone())),
                 _ => None,
             };
             (plan.name.clone(), Seen::of(plan, left, self.environments.get(&plan.name)))

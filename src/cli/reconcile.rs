@@ -163,8 +163,10 @@ fn trouble(name: &EnvName, left: &Left) {
         Left::Overtaken => return busy(name, "others change it while this command looks"),
         Left::Held(words) | Left::Stale(words) => ("left", words),
     };
-    let fact = words.lines().next().unwrap_or_default();
+    // The first line says what is so; those below it, where there are any, what to type.
+    let (fact, cure) = words.split_once('\n').unwrap_or((words, ""));
     printer::error(&Fault::blocked(format!("{name} is {state}: {fact}")).with_help(format!("portreeve why {name}")));
+    cure.lines().for_each(printer::help);
 }
 
 fn busy(name: &EnvName, words: &str) {

@@ -209,7 +209,7 @@ fn dump(cx: &Context<'_>, build: &Build<'_>, generation: &Generation) -> Result<
     let (source, target) = (database.to_string_lossy().into_owned(), dump.to_string_lossy().into_owned());
     let exit = build.python(&BTreeMap::new(), &["-c", DUMP, &source, &target])?;
     succeed(exit, Phase::Migrate, "the database could not be dumped")?;
-    cx.host.files().sync_all(&dump).map_err(Failure::on_host(Phase::Migrate))?;
+    cx.host.files().sync_all(&paths.backup_dir()).map_err(Failure::on_host(Phase::Migrate))?;
     Ok(Some(target))
 }
 

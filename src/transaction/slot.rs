@@ -11,7 +11,7 @@ use crate::model::{EnvName, GenerationNumber, Manager, Node, Slot};
 use crate::policy::FailureClass;
 
 /// Lines of a slot's log that a failure shows.
-const TAIL: usize = 20;
+const TAIL: usize = 60;
 /// Characters of a body that a failure shows.
 const BODY: usize = 200;
 

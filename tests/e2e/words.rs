@@ -37,7 +37,7 @@ fn second(world: &World) {
         ["  --- projects/bakery/pro.toml", "  -rev = \"v1\"", "  +rev = \"v2\"", "  +EMAIL_HOST_PASSWORD = …"];
     let source = ["  source   ", ", 1 commit", "  venv     reused"];
     let migrate = ["  migrate  1 new file, shop/migrations/0002_note.py; dump first"];
-    let files = ["  files    ", "unit, ", "settings_local.py", "; vhost, ", "unchanged"];
+    let files = ["  files    ", "unit, ", "settings, ", "; vhost, ", "unchanged"];
     let switch = ["  switch   slot a -> b; generation 1 stays for rollback", "1 to release, 0 unchanged, 0 blocked"];
     says(&plan.stdout, &["deploy commit ", " -> ", "bakery/pro: release v1 -> v2"]);
     says(&plan.stdout, &[&manifest[..], &source, &migrate, &files, &switch].concat());
