@@ -76,11 +76,13 @@ fn what_is_no_longer_listed_stops_and_comes_back_at_once_within_its_grace() {
     world.host.exec_ok(&["nginx", "-t", "-q"]);
     assert!(world.host.has(&format!("{DEV_HOME}/releases")) && world.host.has(UNIT), "its grace lasts");
     let status = world.portreeve(&["status", "--exit-code"]).ok();
-    assert!(status.stdout.contains("stopped") && status.stdout.contains("its files go"), "{status}");
+    assert!(status.stdout.contains("stopped") && status.stdout.contains(&format!("{DEV_HOME}/data")), "{status}");
     for _ in 0..2 {
         let idle = world.reconcile().ok();
         assert!(idle.stdout.contains("bakery/dev  removed ") && !idle.stdout.contains("deleted"), "{idle}");
     }
+    let status = world.portreeve(&["status", "--exit-code"]).ok();
+    assert!(status.stdout.contains("stopped") && status.stdout.contains("its files go"), "{status}");
     assert!(world.host.has("/run/portreeve/pass"), "waiting costs no whole passes");
 
     hosts(&world, &["pro", "stage", "dev"]);

@@ -84,7 +84,10 @@ fn down<'a>(facts: &Facts<'_>) -> Option<Rule<'a>> {
 /// What a person has agreed to since the last pass is no obstacle any more.
 fn diverged<'a>(facts: &Facts<'a>, standing: &Standing) -> Option<Rule<'a>> {
     let Some(Left::Diverged(words)) = left(facts) else { return None };
-    let agreed = standing.accepted.as_ref().is_some_and(|accepted| Some(&accepted.commit) == facts.last.tip.as_ref());
+    // What was agreed to before that pass did not help then.
+    let agreed = standing.accepted.as_ref().is_some_and(|accepted| {
+        Some(&accepted.commit) == facts.last.tip.as_ref() && facts.last.at.is_none_or(|at| at <= accepted.at)
+    });
     (!agreed).then_some(Rule::Diverged(words))
 }
 
