@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::traces::{until, until_within};
+use crate::traces::until_within;
 use crate::world::World;
 
 /// A pass a minute, none of it by chance.
