@@ -19,6 +19,8 @@ use super::{HostError, Result};
 
 /// A link can't be locked; it lives for two system calls, and after this it is nobody's.
 const LINK_LIFE: Duration = Duration::from_mins(1);
+/// Between its making and its lock a file is nobody's for an instant, and other threads and processes sweep as well.
+const UNLOCKED: Duration = Duration::from_secs(2);
 
 /// What a temporary name is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +128,9 @@ fn is_abandoned<D: Disk>(disk: &D, directory: &D::Handle, name: &OsStr, path: &P
     let Some(about) = about_in(disk, directory, name, path)? else { return Ok(false) };
     if !matches!(about.kind, Kind::Directory | Kind::File) {
         return Ok(age(about.changed) > LINK_LIFE);
+    }
+    if age(about.changed) < UNLOCKED {
+        return Ok(false);
     }
     match rustix::io::retry_on_intr(|| disk.open(directory, Path::new(name), Open::Any)) {
         Ok(handle) => Ok(matches!(disk.try_lock(&handle), Ok(true))),

@@ -316,6 +316,16 @@ fn a_tree_that_fails_leaves_nothing() {
     assert_eq!(place.names(""), [""; 0]);
 }
 
+/// Waits until a file without a lock is nobody's any more.
+fn old_enough(path: &Path) {
+    use std::os::unix::fs::MetadataExt as _;
+    let changed = fs::symlink_metadata(path).unwrap().ctime();
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    while now() < u64::try_from(changed).unwrap() + 3 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn what_a_killed_run_left_is_swept_and_what_a_live_one_makes_is_not() {
     let place = place();
@@ -328,6 +338,7 @@ fn what_a_killed_run_left_is_swept_and_what_a_live_one_makes_is_not() {
     place.directory("g/.42.new-1-1", 0o755, Identity::ROOT);
     let live = fs::File::open(place.at("g/.42.new-1-1")).unwrap();
     live.lock().unwrap();
+    old_enough(&place.at("g/.42.new-1-1"));
 
     place.tree("g/42", vec![]).unwrap();
     assert_eq!(place.names("g"), [".42.new-1-1", ".43.new-1-0", "42"]);
@@ -336,6 +347,10 @@ fn what_a_killed_run_left_is_swept_and_what_a_live_one_makes_is_not() {
 
     place.directory("etc/portreeve/staging", 0o700, Identity::ROOT);
     fs::write(place.at("etc/portreeve/staging/.x.new-5-5"), "").unwrap();
+    place.files.sweep(&place.at("g")).unwrap();
+    let young = place.names("etc/portreeve/staging");
+    assert_eq!(young, [".x.new-5-5"], "whoever made it may be about to lock it");
+    old_enough(&place.at("etc/portreeve/staging/.x.new-5-5"));
     place.files.sweep(&place.at("g")).unwrap();
     assert_eq!(place.names("g"), ["42"]);
     assert_eq!(place.names("etc/portreeve/staging"), [""; 0]);
