@@ -60,6 +60,7 @@ fn releases(site: &mut Site) {
         let begun = Instant::now();
         site.pass();
         let total = begun.elapsed();
+        assert!(!site.watch.phase(Phase::Start).is_zero(), "the watch saw nothing");
         let boot = site.watch.phase(Phase::Start) + site.watch.phase(Phase::Health);
         let migrate = site.watch.phase(Phase::Migrate);
         let commands = site.watch.programs(Some(Phase::Migrate));

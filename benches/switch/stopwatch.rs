@@ -47,7 +47,9 @@ impl Stopwatch {
 
 impl Report for Stopwatch {
     fn event(&self, event: &Event<'_>) {
-        if let Event::Done { phase, took, .. } = event {
+        if let Event::Of { event, .. } = event {
+            self.event(event);
+        } else if let Event::Done { phase, took, .. } = event {
             self.0.lock().unwrap().phases.push((*phase, Instant::now().checked_sub(*took).unwrap(), *took));
         }
     }

@@ -1,8 +1,11 @@
 //! Where everything of one environment lives.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{EnvName, Layout, ReleaseId, UserName};
+
+/// What entry.py looks for in a release's tree.
+const RELEASE_NOTES: &str = ".portreeve";
 
 /// The directories of one environment, `/home/USER/PROJECT/ENV` and beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +45,12 @@ impl EnvLayout {
     /// One built tree.
     pub fn release(&self, id: &ReleaseId) -> PathBuf {
         self.releases().join(id.as_str())
+    }
+
+    /// Within a release's tree, what its commands write for it alone, and its application owns: the manifest of its static
+    /// files. `entry.py` names it too.
+    pub fn notes_of_release() -> &'static Path {
+        Path::new(RELEASE_NOTES)
     }
 
     /// Virtual environments, shared by releases.

@@ -11,29 +11,8 @@ use crate::emit::{EmitError, Grammar, NOTICE};
 use crate::manifest::{Django, Literal};
 use crate::model::Domain;
 
-/// By its path: a `settings_local` in the project's own tree comes first on Python's path, and is not ours.
-/// Django logs errors nowhere once `DEBUG` is off, unless the project says where.
-const ENTRY_TAIL: &str = r#"
-if "LOGGING" not in globals():
-    LOGGING = {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"portreeve": {"format": "%(levelname)s %(name)s: %(message)s"}},
-        "handlers": {"portreeve": {"class": "logging.StreamHandler", "formatter": "portreeve"}},
-        "root": {"handlers": ["portreeve"], "level": "WARNING"},
-    }
-
-
-def _ours():
-    from pathlib import Path
-    from runpy import run_path
-
-    found = run_path(str(Path(__file__).with_name("settings_local.py")))
-    return {name: value for name, value in found.items() if name.isupper()}
-
-
-globals().update(_ours())
-"#;
+/// What comes behind the project's own settings.
+const ENTRY_TAIL: &str = include_str!("entry.py");
 
 /// The settings module of the environment's processes; holds no secret.
 pub(super) fn entry(django: &Django) -> Result<String, EmitError> {

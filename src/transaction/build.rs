@@ -191,8 +191,9 @@ impl<'a> Build<'a> {
     }
 }
 
-/// Gives the application the directories that `compilemessages` writes into, and adds `settings_local.py` beside the settings
-/// for projects that import it by themselves. It holds no values: those are found through the slot of the process.
+/// Gives the application the directories that its commands write into (`compilemessages`, `collectstatic`), and adds
+/// `settings_local.py` beside the settings for projects that import it by themselves. It holds no values: those are found
+/// through the slot of the process.
 fn furnish<'a>(
     nodes: Box<dyn Iterator<Item = Entry> + 'a>,
     wanted: &Wanted,
@@ -205,7 +206,9 @@ fn furnish<'a>(
     let owner = Identity { gid: owners.app.gid, ..owners.root };
     let (mut parent_seen, mut stub_seen) = (false, false);
     let watched = stub.clone();
-    let mut nodes = nodes.map(move |entry| entry.map(|(path, node)| hand_over(path, node, owners.app)));
+    let notes = (EnvLayout::notes_of_release().to_owned(), Node::Directory { mode: 0o750, owner: owners.app });
+    let nodes = nodes.map(move |entry| entry.map(|(path, node)| hand_over(path, node, owners.app)));
+    let mut nodes = std::iter::once(Ok(notes)).chain(nodes);
     let mut added = false;
     Box::new(std::iter::from_fn(move || {
         if let Some(entry) = nodes.next() {

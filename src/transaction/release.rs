@@ -173,7 +173,6 @@ fn phase<T>(
     }
     cx.report.event(&Event::Working { phase, what: "" });
     let begin = cx.host.clock().monotonic();
-    cx.report.event(&Event::Working { phase, what: "" });
     let result = work()?;
     let took = cx.host.clock().monotonic().saturating_sub(begin);
     cx.report.event(&Event::Done { phase, what: &say(&result), took });

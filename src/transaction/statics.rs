@@ -41,16 +41,22 @@ struct Manifest {
     paths: BTreeMap<String, String>,
 }
 
-/// Writes down what a generation asks for, after `collectstatic`: the next one writes the manifest anew.
+/// Writes down what a generation asks for, after `collectstatic`.
 pub fn remember(cx: &Context<'_>, generation: &Generation, paths: &EnvLayout) -> Result<(), Failure> {
     let fail = Failure::on_host(Phase::Build);
-    // The application's own file: one that can't be read only means that nothing is collected.
-    let bytes = cx.host.files().read(&paths.static_files().join(MANIFEST), LIMIT).ok().flatten();
-    let manifest: Option<Manifest> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let own = paths.release(&generation.wanted.release).join(EnvLayout::notes_of_release());
+    // With a settings module that the project sets by itself, its storage knows nothing of ours.
+    let manifest = [own, paths.static_files()].iter().find_map(|place| manifest(cx, place));
     let names = manifest.map(|manifest| manifest.paths.into_iter().flat_map(<[String; 2]>::from).collect());
     let bytes = serde_json::to_vec(&Note { at: generation.at, names }).unwrap_or_default();
     let path = cx.layout.static_note(&generation.name, generation.number);
     cx.host.files().put(&path, &Node::File { bytes, mode: 0o600, owner: Identity::ROOT }).map_err(&fail)
+}
+
+/// The application's own file: one that can't be read only means that nothing is collected.
+fn manifest(cx: &Context<'_>, place: &Path) -> Option<Manifest> {
+    let bytes = cx.host.files().read(&place.join(MANIFEST), LIMIT).ok()??;
+    serde_json::from_slice(&bytes).ok()
 }
 
 /// Removes old files that nobody asks for any more, and the notes that nobody needs.

@@ -1,7 +1,7 @@
 //! What stays on a host after many releases, good and bad, and that nothing else does.
 
 use crate::crash::{Point, pass_dies_at};
-use crate::edits::{HEALTH_500, NO_SUCH_PACKAGE};
+use crate::edits::{HASHED, HEALTH_500, NO_SUCH_PACKAGE};
 use crate::oracle::{converges, one_generation};
 use crate::world::{Edits, World};
 
@@ -20,16 +20,6 @@ deadline = "8s"
 passes = 1
 bake = "0s"
 "#;
-
-/// Static files get names with a hash of their content.
-const HASHED: (&str, Option<&str>) = (
-    "bakery/settings.py",
-    Some(concat!(
-        include_str!("../bakery/bakery/settings.py"),
-        "\nSTORAGES = {'default': {'BACKEND': 'django.core.files.storage.FileSystemStorage'}, 'staticfiles': \
-         {'BACKEND': 'django.contrib.staticfiles.storage.ManifestStaticFilesStorage'}}\n"
-    )),
-);
 
 /// A virtual environment of its own.
 const OTHER_PACKAGES: (&str, Option<&str>) = ("requirements.txt", Some("Django>=5.2,<5.3\ngunicorn==27.0.1\nwheel\n"));

@@ -44,6 +44,12 @@ pub struct Broken {
     pub cause: &'static str,
 }
 
+/// Static files get names with a hash of their content.
+pub const HASHED: (&str, Option<&str>) = settings!(
+    "STORAGES = {'default': {'BACKEND': 'django.core.files.storage.FileSystemStorage'}, 'staticfiles': \
+     {'BACKEND': 'django.contrib.staticfiles.storage.ManifestStaticFilesStorage'}}\n"
+);
+
 /// Releases that fail on their way, each in another place.
 pub const BROKEN: &[Broken] = &[
     Broken { name: "import-error", edits: IMPORT_ERROR, cause: "No module named 'breda'" },

@@ -1,6 +1,7 @@
 //! Two slots at once: each keeps its own code, settings and unit, and comes back by itself, whoever dies and when.
 
 use crate::crash::{Point, pass_dies_at};
+use crate::edits::HASHED;
 use crate::oracle::{comes_back, converges, one_generation};
 use crate::traces::until;
 use crate::world::World;
@@ -10,6 +11,7 @@ const MIDDLEWARE: &str = r#"
 import os
 
 from django.conf import settings
+from django.contrib.staticfiles.storage import staticfiles_storage
 
 from bakery import RELEASE
 
@@ -19,6 +21,7 @@ def release(get_response):
         response = get_response(request)
         response["X-Release"] = RELEASE
         response["X-Settings"] = f"{settings.OVEN} {os.environ['OVEN']} {os.getpid()}"
+        response["X-Style"] = staticfiles_storage.url("shop/bakery.css")
         return response
 
     return middleware
@@ -26,7 +29,9 @@ def release(get_response):
 
 /// Wants `version` with settings, variables and a number of workers of its own.
 fn want(world: &World, version: &str, workers: u32) {
-    world.push_app(version, &[("bakery/middleware.py", Some(MIDDLEWARE))], version);
+    let style = format!("/* {version} */\n");
+    let files = [("bakery/middleware.py", Some(MIDDLEWARE)), HASHED, ("shop/static/shop/bakery.css", Some(&*style))];
+    world.push_app(version, &files, version);
     let text = world.deploy.read("projects/bakery/pro.toml");
     let text = text.split("\n[web.gunicorn]").next().expect("a text").trim_end();
     let own = format!(
@@ -52,7 +57,15 @@ fn asks(world: &World, slot: &str) -> Option<Answer> {
         setting: words.next()?,
         variable: words.next()?,
         worker: words.next()?,
+        style: style_at(world, &header("x-style")?)?,
     })
+}
+
+/// What nginx serves at the link to a style sheet says whose it is.
+fn style_at(world: &World, url: &str) -> Option<String> {
+    let url = format!("http://localhost{url}");
+    let sheet = world.host.exec(&["curl", "-s", "--max-time", "10", "-H", "Host: bakery.example", &url]).stdout;
+    Some(sheet.strip_prefix("/* ")?.split(' ').next()?.to_owned())
 }
 
 #[derive(Debug)]
@@ -61,11 +74,13 @@ struct Answer {
     setting: String,
     variable: String,
     worker: String,
+    /// The version whose style sheet it links to.
+    style: String,
 }
 
 impl Answer {
     fn is_all(&self, version: &str) -> bool {
-        [&self.release, &self.setting, &self.variable].into_iter().all(|value| value == version)
+        [&self.release, &self.setting, &self.variable, &self.style].into_iter().all(|value| value == version)
     }
 }
 

@@ -1,6 +1,6 @@
 # rendered by portreeve; changes here are undone by its next pass
 from bakery.settings import *  # noqa: F401,F403
-
+# Django logs errors nowhere once DEBUG is off, unless the project says where.
 if "LOGGING" not in globals():
     LOGGING = {
         "version": 1,
@@ -11,6 +11,7 @@ if "LOGGING" not in globals():
     }
 
 
+# By its path: a settings_local in the project's own tree comes first on Python's path, and is not ours.
 def _ours():
     from pathlib import Path
     from runpy import run_path
@@ -20,3 +21,42 @@ def _ours():
 
 
 globals().update(_ours())
+
+
+# Hashed names of static files: a manifest that releases share would give a worker of the old one the names of the new one.
+_static = globals().get("STORAGES", {}).get("staticfiles", {}).get("BACKEND") or globals().get("STATICFILES_STORAGE")
+if "STORAGES" in globals() and "staticfiles" in STORAGES:
+    STORAGES = {**STORAGES, "staticfiles": {**STORAGES["staticfiles"], "BACKEND": f"{__name__}.StaticFilesStorage"}}
+elif _static:
+    STATICFILES_STORAGE = f"{__name__}.StaticFilesStorage"
+
+
+# Only when Django asks for it: while settings are being read, no storage may be imported.
+def __getattr__(name):
+    if name != "StaticFilesStorage":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from django.utils.module_loading import import_string
+
+    return _with_manifest_of_its_own(import_string(_static))
+
+
+def _with_manifest_of_its_own(project):
+    from inspect import Parameter, signature
+    from pathlib import Path
+
+    from django import VERSION
+    from django.contrib.staticfiles.storage import ManifestFilesMixin
+    from django.core.files.storage import FileSystemStorage
+
+    place = Path(__file__).with_name("release") / ".portreeve"
+    takes = signature(project.__init__).parameters.values()
+    takes = any(it.name == "manifest_storage" or it.kind is Parameter.VAR_KEYWORD for it in takes)
+    if VERSION < (4,) or not takes or not issubclass(project, ManifestFilesMixin) or not place.is_dir():
+        return project
+
+    class StaticFilesStorage(project):
+        def __init__(self, *args, **options):
+            options.setdefault("manifest_storage", FileSystemStorage(location=place))
+            super().__init__(*args, **options)
+
+    return StaticFilesStorage
