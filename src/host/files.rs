@@ -26,17 +26,18 @@ use crate::model::{Digest, Identity, Layout};
 /// No file of ours is larger.
 const LARGEST: usize = 8 * 1024 * 1024;
 
-/// The real files. Clones share the handles of root and runtime directory, and nothing else is kept.
+/// The real files. Clones share the handles of root and runtime directory and what is locked, and nothing else is kept.
 #[derive(Debug, Clone)]
 pub struct RealFiles {
     writer: Writer,
     clock: RealClock,
+    locks: Arc<lock::Here>,
 }
 
 impl RealFiles {
     /// Files below `ground`, staged in `layout`'s staging directory.
     pub fn new(ground: Arc<Ground>, layout: &Layout, clock: RealClock) -> Self {
-        Self { writer: Writer::new(ground, layout), clock }
+        Self { writer: Writer::new(ground, layout), clock, locks: Arc::default() }
     }
 
     /// What may be done to owners.
@@ -181,8 +182,8 @@ impl Files for RealFiles {
         self.writer.sync_all(path)
     }
 
-    fn lock(&self, path: &Path, wait: Duration) -> Result<Box<dyn Lock>> {
-        lock::take(self.writer.ground(), &self.clock as &dyn Clock, path, wait)
+    fn lock_one_of(&self, paths: &[&Path], wait: Duration) -> Result<Box<dyn Lock>> {
+        lock::take(&self.locks, self.writer.ground(), &self.clock as &dyn Clock, paths, wait)
     }
 
     fn holder(&self, path: &Path) -> Result<Option<String>> {

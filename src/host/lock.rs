@@ -1,9 +1,11 @@
 //! Locks that the kernel drops with their process.
 
+use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
@@ -12,7 +14,7 @@ use super::ground::{Ground, Spot};
 use super::handle::sys;
 use super::{Clock, HostError, Lock, Result};
 
-/// How often a waiter tries again.
+/// How often a waiter tries again what another process holds.
 const STEP: Duration = Duration::from_millis(50);
 
 /// Of what a holder says of itself, the bytes that are shown.
@@ -21,10 +23,29 @@ const HOLDER_BYTES: u64 = 1024;
 /// Of a holder's command line, what is told to others: the command and its environment, not a whole reason.
 const COMMAND_CHARS: usize = 60;
 
+/// What threads of this process hold: among themselves they are woken, and poll nothing.
+#[derive(Debug, Default)]
+pub(super) struct Here {
+    held: Mutex<HashSet<PathBuf>>,
+    freed: Condvar,
+}
+
+/// A path that a thread has taken before the others of its process.
+#[derive(Debug)]
+struct Claim {
+    path: PathBuf,
+    here: Arc<Here>,
+    /// Whether its end is news. That of a claim which found another process there is none: two waiters would wake each other
+    /// for ever.
+    news: bool,
+}
+
 /// A lock that is held.
 #[derive(Debug)]
 struct Held {
     file: File,
+    /// Dropped after the file: the next thread finds it free.
+    _claim: Claim,
 }
 
 impl Lock for Held {}
@@ -36,28 +57,84 @@ impl Drop for Held {
     }
 }
 
-/// Takes the lock at `path` (its directories are made), waiting at most so long; a cancelled clock ends the wait.
-pub(super) fn take(ground: &Ground, clock: &dyn Clock, path: &Path, wait: Duration) -> Result<Box<dyn Lock>> {
-    let spot = ground.make_parents(path)?.ours()?;
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.here.held().remove(&self.path);
+        if self.news {
+            self.here.freed.notify_all();
+        }
+    }
+}
+
+impl Here {
+    fn held(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn claim(self: &Arc<Self>, path: &Path) -> Option<Claim> {
+        let free = self.held().insert(path.to_owned());
+        free.then(|| Claim { path: path.to_owned(), here: Arc::clone(self), news: false })
+    }
+
+    /// Waits until one of these may be free again, at most so long.
+    fn wait(&self, paths: &[&Path], most: Duration) {
+        let held = self.held();
+        let all_held = |held: &mut HashSet<PathBuf>| paths.iter().all(|&path| held.contains(path));
+        let waited = if paths.iter().all(|&path| held.contains(path)) {
+            self.freed.wait_timeout_while(held, most, all_held)
+        } else {
+            // Another process has it, and tells nobody when it lets go.
+            self.freed.wait_timeout(held, most)
+        };
+        drop(waited);
+    }
+}
+
+/// Takes the first free lock of `paths` (their directories are made), waiting at most so long; a cancelled clock ends the wait.
+pub(super) fn take(
+    here: &Arc<Here>,
+    ground: &Ground,
+    clock: &dyn Clock,
+    paths: &[&Path],
+    wait: Duration,
+) -> Result<Box<dyn Lock>> {
     let begun = clock.monotonic();
     loop {
-        let mut file = open(&spot, path)?;
-        match file.try_lock() {
-            Ok(()) if is_still_there(&file, &spot)? => {
-                write_holder(&mut file, &ourselves(clock.now())).map_err(HostError::at("write", path))?;
-                return Ok(Box::new(Held { file }));
+        for path in paths {
+            let Some(claim) = here.claim(path) else { continue };
+            if let Some(file) = flock(ground, path)? {
+                return held(file, claim, clock);
             }
-            // Somebody removed the file while we opened it: the next one is another lock.
-            Ok(()) => continue,
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(TryLockError::Error(e)) => return Err(HostError::at("lock", path)(e)),
         }
         let waited = clock.monotonic().saturating_sub(begun);
         if waited >= wait || clock.cancelled() {
-            return Err(HostError::Locked { path: path.to_owned(), holder: read_holder(&mut file) });
+            let path = paths.first().copied().unwrap_or(Path::new("/"));
+            let spot = ground.make_parents(path)?.ours()?;
+            return Err(HostError::Locked { path: path.to_owned(), holder: read_holder(&mut open(&spot, path)?) });
         }
-        clock.sleep(STEP.min(wait.saturating_sub(waited)));
+        here.wait(paths, STEP.min(wait.saturating_sub(waited)));
+    }
+}
+
+fn held(mut file: File, mut claim: Claim, clock: &dyn Clock) -> Result<Box<dyn Lock>> {
+    claim.news = true;
+    write_holder(&mut file, &ourselves(clock.now())).map_err(HostError::at("write", &claim.path))?;
+    Ok(Box::new(Held { file, _claim: claim }))
+}
+
+/// The lock, unless another process has it.
+fn flock(ground: &Ground, path: &Path) -> Result<Option<File>> {
+    let spot = ground.make_parents(path)?.ours()?;
+    loop {
+        let file = open(&spot, path)?;
+        match file.try_lock() {
+            Ok(()) if is_still_there(&file, &spot)? => return Ok(Some(file)),
+            // Somebody removed the file while we opened it: the next one is another lock.
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(e)) => return Err(HostError::at("lock", path)(e)),
+        }
     }
 }
 

@@ -158,7 +158,11 @@ pub trait Files {
     /// Makes everything durable that was written on `path`'s file system, by whomever (`syncfs(2)`); nothing there is fine.
     fn sync_all(&self, path: &Path) -> Result<()>;
     /// Takes an exclusive lock, waiting at most so long; its text says who holds it: command, pid, since when.
-    fn lock(&self, path: &Path, wait: Duration) -> Result<Box<dyn Lock>>;
+    fn lock(&self, path: &Path, wait: Duration) -> Result<Box<dyn Lock>> {
+        self.lock_one_of(&[path], wait)
+    }
+    /// The same with the first of several that is free; refused, it names the first one's holder.
+    fn lock_one_of(&self, paths: &[&Path], wait: Duration) -> Result<Box<dyn Lock>>;
     /// Who holds the lock at `path`, if anybody does. Somebody dead does not.
     fn holder(&self, path: &Path) -> Result<Option<String>>;
 }

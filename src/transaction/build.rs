@@ -206,9 +206,9 @@ fn furnish<'a>(
     let owner = Identity { gid: owners.app.gid, ..owners.root };
     let (mut parent_seen, mut stub_seen) = (false, false);
     let watched = stub.clone();
-    let notes = (EnvLayout::notes_of_release().to_owned(), Node::Directory { mode: 0o750, owner: owners.app });
+    let own = (EnvLayout::notes_of_release().to_owned(), Node::Directory { mode: 0o750, owner: owners.app });
     let nodes = nodes.map(move |entry| entry.map(|(path, node)| hand_over(path, node, owners.app)));
-    let mut nodes = std::iter::once(Ok(notes)).chain(nodes);
+    let mut nodes = std::iter::once(Ok(own)).chain(nodes);
     let mut added = false;
     Box::new(std::iter::from_fn(move || {
         if let Some(entry) = nodes.next() {

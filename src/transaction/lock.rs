@@ -5,6 +5,7 @@
 //! wants a running release of an environment to give way stands in its doorway (a lock of its own) until he has the
 //! environment's lock: the release looks there at each of its safe points. When he dies, so does his wish.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Context, Event, Failure, Phase};
@@ -70,7 +71,7 @@ impl From<LockError> for Failure {
 }
 
 impl Place<'_> {
-    fn path(self, cx: &Context<'_>) -> std::path::PathBuf {
+    fn path(self, cx: &Context<'_>) -> PathBuf {
         let name = match self {
             Self::Environment(name) => name.flat(),
             Self::Doorway(name) => format!("{}.next", name.flat()),
@@ -132,18 +133,17 @@ fn lock_telling(
 /// at once still serves. A build of another environment keeps no pro waiting, however long it takes.
 pub fn build(cx: &Context<'_>, pro: bool) -> Result<Box<dyn Lock>, Failure> {
     let places = cx.host.kernel().processors().max(2);
+    let places: Vec<PathBuf> = (0..places).map(|number| Place::Build { pro, number }.path(cx)).collect();
+    let places: Vec<&Path> = places.iter().map(PathBuf::as_path).collect();
     loop {
-        for number in 0..places {
-            match cx.host.files().lock(&Place::Build { pro, number }.path(cx), Duration::ZERO) {
-                Err(HostError::Locked { .. }) => {}
-                taken => return taken.map_err(Failure::on_host(Phase::Build)),
+        match cx.host.files().lock_one_of(&places, MOMENT) {
+            Err(HostError::Locked { .. }) if cx.host.clock().cancelled() => {
+                return Err(Failure::cancelled(Phase::Build));
             }
-        }
-        if cx.host.clock().cancelled() {
-            return Err(Failure::cancelled(Phase::Build));
+            Err(HostError::Locked { .. }) => {}
+            taken => return taken.map_err(Failure::on_host(Phase::Build)),
         }
         cx.report.event(&Event::Working { phase: Phase::Build, what: "waiting for other builds" });
-        cx.host.clock().sleep(MOMENT);
     }
 }
 

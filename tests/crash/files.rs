@@ -120,7 +120,7 @@ impl Files for MemoryFiles {
         self.writer.sync_all(path)
     }
 
-    fn lock(&self, _: &Path, _: Duration) -> Result<Box<dyn Lock>> {
+    fn lock_one_of(&self, _: &[&Path], _: Duration) -> Result<Box<dyn Lock>> {
         Ok(Box::new(Held))
     }
 

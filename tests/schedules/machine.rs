@@ -143,10 +143,10 @@ impl Files for Machine {
     fn free_space(&self, _: &Path) -> Result<FreeSpace> {
         Ok(FreeSpace { bytes: 1 << 40, inodes: None })
     }
-    fn lock(&self, path: &Path, wait: Duration) -> Result<Box<dyn Lock>> {
+    fn lock_one_of(&self, paths: &[&Path], wait: Duration) -> Result<Box<dyn Lock>> {
         let until = self.monotonic() + wait;
         loop {
-            match self.files().lock(path, Duration::ZERO) {
+            match self.files().lock_one_of(paths, Duration::ZERO) {
                 Err(HostError::Locked { .. }) if self.monotonic() < until => self.sleep(STEP),
                 taken => return taken,
             }
