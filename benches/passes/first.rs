@@ -24,7 +24,6 @@ pub fn print(counts: &[usize]) {
         let directories: Vec<_> = (0..RUNS).map(|_| tempfile::tempdir().unwrap()).collect();
         let runs = directories.iter().map(|directory| one(directory.path(), count));
         let (mut passes, mut floors): (Vec<f64>, Vec<f64>) = runs.unzip();
-        eprintln!("{passes:.0?} {floors:.0?}");
         passes.sort_by(f64::total_cmp);
         floors.sort_by(f64::total_cmp);
         let ratio = passes[0] / floors[0];

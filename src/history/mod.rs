@@ -196,6 +196,9 @@ impl History {
     fn begin(path: &Path, now: Timestamp, why: Option<String>, remains: Remains<'_>) -> Result<(Self, Option<String>)> {
         let mut connection = Connection::open(path).map_err(failed(path))?;
         connection.busy_timeout(BUSY).map_err(failed(path))?;
+        // A power cut may take the last lines, never the file (sqlite.org/pragma.html#pragma_synchronous); what holds and what
+        // is refused stands elsewhere.
+        connection.pragma_update(None, "synchronous", "normal").map_err(failed(path))?;
         let mut begun = None;
         if schema(path, &connection)? < SCHEMA {
             begun = create(&mut connection, now, why, remains).map_err(failed(path))?;

@@ -11,6 +11,11 @@ use super::disk::Disk;
 use super::handle::{sync, sys};
 use super::{Result, Together};
 
+/// Up to here files and directories are synced one by one; more of them by one `syncfs(2)`, which writes all data and names of
+/// its file system, ours among them, before it returns, and since Linux 5.8 reports what could not be written. A venv has
+/// thousands of files: one wait instead of one for each. For a few files it would wait for everybody else's data.
+pub(super) const SYNCED_ONE_BY_ONE: usize = 8;
+
 /// Directories by device and inode, with a handle and the path for messages.
 type Waiting<H> = BTreeMap<(u64, u64), (H, PathBuf)>;
 
@@ -62,7 +67,19 @@ pub struct Gathering<'a, D: Disk> {
 impl<D: Disk> Gathering<'_, D> {
     fn settle(&self) -> Result<()> {
         let waiting = self.later.all().remove(&current()).unwrap_or_default();
-        waiting.into_values().try_for_each(|(handle, path)| sync(self.disk, &handle, &path))
+        let mut devices = BTreeMap::<u64, Vec<(D::Handle, PathBuf)>>::new();
+        for ((device, _), directory) in waiting {
+            devices.entry(device).or_default().push(directory);
+        }
+        devices.values().try_for_each(|directories| sync_each(self.disk, directories))
+    }
+}
+
+/// Directories of one file system.
+fn sync_each<D: Disk>(disk: &D, directories: &[(D::Handle, PathBuf)]) -> Result<()> {
+    match directories {
+        [(handle, path), ..] if directories.len() > SYNCED_ONE_BY_ONE => sys("sync", path, || disk.sync_all(handle)),
+        few => few.iter().try_for_each(|(handle, path)| sync(disk, handle, path)),
     }
 }
 

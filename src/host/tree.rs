@@ -8,15 +8,11 @@ use rustix::io::Errno;
 use super::disk::{Answer, Disk, Onto, Open};
 use super::ground::{Ground, Spot};
 use super::handle::{about_in, give, open_directory, sync, sys};
+use super::later::SYNCED_ONE_BY_ONE;
 use super::leftover::{Purpose, Sweep, hold, sweep, with_temporary};
 use super::stage::fill;
 use super::{Authority, HostError, Node, Result};
 use crate::model::Identity;
-
-/// Up to here files are synced one by one; a bigger tree is synced by one `syncfs(2)`, which writes all data and names of
-/// its file system, ours among them, before it returns, and since Linux 5.8 reports what could not be written. A venv has
-/// thousands of files: one wait instead of one for each. For a few files it would wait for everybody else's data.
-const SYNCED_ONE_BY_ONE: usize = 32;
 
 /// Deeper trees are not of our making.
 const DEEPEST: usize = 256;

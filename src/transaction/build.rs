@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::context::Entry;
 use super::installer::Command;
-use super::{Context, Event, Failure, Phase, as_app, statics, sweep};
+use super::{Context, Event, Failure, Phase, as_app, lock, statics, sweep};
 use crate::desired::{Generation, Wanted};
-use crate::host::{Exit, Run};
+use crate::host::{Exit, Lock, Run};
+use crate::manifest::{Django, Policy};
 use crate::model::{EnvLayout, Found, Identity, Node};
 use crate::observed::Owners;
 use crate::policy::FailureClass;
@@ -71,7 +72,11 @@ impl<'a> Build<'a> {
         }
         self.clear(&venv)?;
         files.make_directory(&venv, 0o755, self.owners.app).map_err(&fail)?;
-        if let Err(failure) = self.install(&venv) {
+        let installed = {
+            let _place = self.place()?;
+            self.install(&venv)
+        };
+        if let Err(failure) = installed {
             // Half an environment helps nobody; the next attempt would begin by removing it.
             let _already_failing = self.clear(&venv);
             return Err(failure);
@@ -122,8 +127,16 @@ impl<'a> Build<'a> {
 
     /// `compilemessages`, `collectstatic` and what else runs once for a release, with the candidate's own settings.
     pub fn django(&self, generation: &Generation) -> Result<(), Failure> {
-        let Some(django) = &self.wanted.env.django else { return Ok(()) };
+        if let Some(django) = &self.wanted.env.django {
+            self.commands(django, generation)?;
+        }
+        // Nor do these; and the release may be the one that serves after a power cut.
+        self.cx.host.files().sync_all(&self.paths.home()).map_err(Failure::on_host(Phase::Build))
+    }
+
+    fn commands(&self, django: &Django, generation: &Generation) -> Result<(), Failure> {
         let env = super::render::command_env(self.cx, generation)?;
+        let _place = self.place()?;
         if django.compilemessages && self.has_messages()? {
             self.manage(&env, &["compilemessages", "-v", "0"], "compilemessages failed")?;
         }
@@ -131,8 +144,12 @@ impl<'a> Build<'a> {
             self.manage(&env, &["collectstatic", "--noinput", "-v", "0"], "collectstatic failed")?;
             statics::remember(self.cx, generation, &self.paths)?;
         }
-        // Nor do these; and the release may be the one that serves after a power cut.
-        self.cx.host.files().sync_all(&self.paths.home()).map_err(Failure::on_host(Phase::Build))
+        Ok(())
+    }
+
+    /// Its turn to keep the machine busy.
+    fn place(&self) -> Result<Box<dyn Lock>, Failure> {
+        lock::build(self.cx, self.wanted.env.policy == Policy::Pro)
     }
 
     /// Only where the tree holds messages: Django's command fails without any, and needs gettext on the host.

@@ -5,12 +5,11 @@ use std::time::Duration;
 use super::build::Build;
 use super::verdict::End;
 use super::{
-    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, lock, migrate, prune, recover, room, slot,
-    stage, validate,
+    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, migrate, prune, recover, room, slot, stage,
+    validate,
 };
 use crate::desired::{Generation, Wanted, Why};
 use crate::host::HostError;
-use crate::manifest::Policy;
 use crate::model::{GenerationNumber, Identity, Node, Slot};
 use crate::observed::Installed;
 use crate::policy::{FailureClass, Standing};
@@ -230,7 +229,6 @@ fn assemble(
     generation: &Generation,
     owners: crate::observed::Owners,
 ) -> Result<bool, Failure> {
-    let _place = lock::build(cx, generation.wanted.env.policy == Policy::Pro)?;
     let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Build));
     let together = files.together();
     build.tree()?;

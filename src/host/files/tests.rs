@@ -393,11 +393,12 @@ fn a_lock_excludes_names_its_holder_and_ends_with_him() {
     assert!(holder.contains(&ourselves) && holder.ends_with(" UTC)"), "{holder}");
     drop(held);
     assert_eq!(place.files.holder(&path).unwrap(), None);
-    let held = place.files.lock(&path, Duration::ZERO).unwrap();
+    let others = fs::File::open(&path).unwrap();
+    others.lock().unwrap();
+    assert!(place.files.lock(&path, Duration::from_millis(60)).is_err());
     // A lock file that was removed is not the lock any more.
     fs::remove_file(&path).unwrap();
     drop(place.files.lock(&path, Duration::ZERO).unwrap());
-    drop(held);
 }
 
 /// A process that was killed left its words in the file; they are nobody's.
@@ -427,6 +428,31 @@ fn a_waiter_gets_the_lock_once_it_is_free_and_leaves_when_cancelled() {
         let waiter = scope.spawn(|| place.files.lock(&path, Duration::from_mins(1)).map(drop));
         place.cancel.store(true, Ordering::Relaxed);
         assert!(matches!(waiter.join().unwrap(), Err(HostError::Locked { .. })));
+    });
+}
+
+/// Threads of one process among themselves, and beside one that shares the files with them.
+#[test]
+fn whichever_of_several_locks_is_free_is_taken_and_handed_on() {
+    let place = place();
+    let paths = [place.at("locks/1"), place.at("locks/2")];
+    let paths = [&*paths[0], &*paths[1]];
+    let take = |files: &RealFiles, wait| files.lock_one_of(&paths, wait);
+    let first = take(&place.files, Duration::ZERO).unwrap();
+    let _second = take(&place.files, Duration::ZERO).unwrap();
+    assert!(matches!(take(&place.files, Duration::from_millis(20)), Err(HostError::Locked { .. })));
+    let layout = Layout::new(Root::at(&place.top));
+    let other = Parts::open(&layout, Arc::default()).unwrap().files;
+    assert!(matches!(take(&other, Duration::from_millis(20)), Err(HostError::Locked { .. })));
+    std::thread::scope(|scope| {
+        let waiters: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| take(&place.files, Duration::from_mins(1)).map(drop))).collect();
+        let outsider = scope.spawn(|| take(&other, Duration::from_mins(1)).map(drop));
+        drop(first);
+        for waiter in waiters {
+            waiter.join().unwrap().unwrap();
+        }
+        outsider.join().unwrap().unwrap();
     });
 }
 
