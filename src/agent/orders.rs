@@ -158,6 +158,7 @@ fn enter(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Box<dyn Lock
 impl Ordered<'_> {
     fn carry_out(&self) -> Result<String, OrderError> {
         match &self.given.order {
+            Order::Rollback { .. } | Order::Restart if self.stopped().is_some() => self.refuse_stopped(),
             Order::Rollback { to, until } => self.rollback(to, *until),
             Order::Stop => self.stop(),
             Order::Start => self.start(),
@@ -174,6 +175,16 @@ impl Ordered<'_> {
         self.installed.generation.as_ref().ok_or_else(|| {
             OrderError::Refused(format!("nothing of {} serves yet; portreeve why {} says why", self.name, self.name))
         })
+    }
+
+    fn stopped(&self) -> Option<&Hold> {
+        self.standing.holds().find(|hold| hold.kind == HoldKind::Stopped)
+    }
+
+    /// New processes are not what somebody who stopped them expects, and without them nothing can be proven healthy.
+    fn refuse_stopped(&self) -> Result<String, OrderError> {
+        let by = self.stopped().map(|hold| hold.by.as_str()).unwrap_or_default();
+        Err(OrderError::Refused(format!("{0} is stopped, by {by}; portreeve start {0} comes first", self.name)))
     }
 
     fn suspend(&self, until: Option<jiff::Timestamp>) -> Result<String, OrderError> {

@@ -62,6 +62,7 @@ fn finish(
     generation: &Generation,
     installed: &Installed,
 ) -> Result<Recovered, Failure> {
+    super::repair::files(cx, generation, &installed.drift)?;
     match resume(cx, generation).and_then(|()| commit::verify(cx, generation)) {
         Ok(()) => {
             super::retire::after_release(cx, generation, installed);
@@ -137,13 +138,17 @@ pub fn committed(cx: &Context<'_>, name: &EnvName) -> Result<bool, Failure> {
 
 /// Issues the effects of an active generation again. Each of them does nothing where it is true already.
 pub fn resume(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    wake(cx, generation)?;
+    commit::move_socket(cx, &generation.name, generation.slot)?;
+    commit::front(cx, generation)
+}
+
+fn wake(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     slot::write_unit(cx, generation)?;
     let id = slot::id(&generation.name, generation.slot);
     cx.host.services().refresh(std::slice::from_ref(&id)).map_err(Failure::on_host(Phase::Recover))?;
     slot::start(cx, generation)?;
-    slot::healthy(cx, generation)?;
-    commit::move_socket(cx, &generation.name, generation.slot)?;
-    commit::front(cx, generation)
+    slot::healthy(cx, generation).map(drop)
 }
 
 /// Goes back to where the transaction began: `active`, the socket, the effects, and only then the candidate's processes, which
@@ -190,13 +195,22 @@ fn refuse(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
     }
 }
 
-/// The generation that serves again: its slot may have died meanwhile, and traffic may have moved.
+/// The generation that serves again: its slot may have died meanwhile, and traffic may have moved. If it is not well, or was
+/// stopped, it is still what belongs there: a journal that waits for its health would keep everybody from putting that right.
 fn restore(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    let installed = read::installed(cx, &generation.name, &std::collections::BTreeMap::new())?;
+    super::repair::files(cx, generation, &installed.drift)?;
     let id = slot::id(&generation.name, generation.slot);
     let running = cx.host.services().service(&id).map_err(Failure::on_host(Phase::Recover))?;
     let runs = running.is_some_and(|service| service.activity == crate::model::Activity::Active);
-    if !runs {
-        return resume(cx, generation);
+    let awake = if runs { Ok(()) } else { wake(cx, generation) };
+    if let Err(failure) = awake {
+        if failure.kind != FailureKind::Class(FailureClass::Release) {
+            return Err(failure);
+        }
+        let text =
+            format!("{}: {} is back, and not well: {}", generation.name, generation.wanted.title(), failure.cause);
+        cx.report.event(&Event::Note { text: &text });
     }
     commit::move_socket(cx, &generation.name, generation.slot)?;
     commit::front(cx, generation)

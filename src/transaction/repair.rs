@@ -21,6 +21,19 @@ pub fn repair(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Res
     effects(cx, generation, &parts)
 }
 
+/// The same for what a killed program's successor builds on, before it looks whether that works: without the link that somebody
+/// removed meanwhile nginx would never serve again what is put back. The slots' own files and the socket's link come in their
+/// own time.
+pub fn files(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Result<(), Failure> {
+    let read_by_others = |part| matches!(part, Part::Vhost | Part::Logrotate | Part::Tmpfiles | Part::Settings);
+    let drift: Vec<&Drift> = drift.iter().filter(|drift| read_by_others(drift.expected.part)).collect();
+    if drift.is_empty() {
+        return Ok(());
+    }
+    let nodes = render::nodes(cx, generation, ground::owners(cx, &generation.wanted)?)?;
+    drift.into_iter().try_for_each(|drift| put_right(cx, generation, &nodes, drift))
+}
+
 fn put_right(
     cx: &Context<'_>,
     generation: &Generation,

@@ -92,7 +92,8 @@ impl Host for MemoryHost {
 impl Clock for Rest {
     fn now(&self) -> jiff::Timestamp {
         let begin = jiff::Timestamp::from_second(BEGIN).expect("a time");
-        begin.checked_add(self.monotonic()).expect("a later time")
+        let set = jiff::SignedDuration::from_secs(self.machine.look(|state| state.set));
+        begin.checked_add(self.monotonic()).and_then(|now| now.checked_add(set)).expect("a time")
     }
     fn monotonic(&self) -> Duration {
         self.machine.look(|state| state.clock)

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portreeve::model::Digest;
 use rustix::io::Errno;
 
 use crate::cell::Shared;
@@ -20,6 +21,8 @@ pub struct State {
     pub front: Nginx,
     /// Since the machine was made.
     pub clock: Duration,
+    /// By how much somebody has set the clock on the wall, in seconds.
+    pub set: i64,
 }
 
 impl State {
@@ -78,6 +81,8 @@ pub struct Machine {
     pub refused: Shared<Option<String>>,
     pub flaw: Shared<Flaw>,
     pub locks: Shared<BTreeSet<Id>>,
+    /// The content of every slot that was told to start.
+    pub started: Shared<Vec<Digest>>,
     /// Every changing call, for comparisons.
     pub log: Shared<Vec<String>>,
 }
@@ -92,6 +97,7 @@ impl Machine {
             refused: Shared::new(None),
             flaw: Shared::new(Flaw::None),
             locks: Shared::new(BTreeSet::new()),
+            started: Shared::new(Vec::new()),
             log: Shared::new(Vec::new()),
         })
     }

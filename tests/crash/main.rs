@@ -14,10 +14,12 @@ mod machine;
 mod oracle;
 mod program;
 mod scenarios;
+mod sequences;
 mod services;
 mod site;
 mod storage;
 mod sweep;
+mod world;
 
 use crate::machine::Flaw;
 use crate::sweep::{Scenario, Tally, errors, kills, pairs};
@@ -43,12 +45,13 @@ fn nothing_is_ever_half_applied() {
 /// A sweep that finds nothing wrong with these is blind.
 #[test]
 fn a_missing_sync_or_a_wrong_order_is_seen() {
-    let flawed: [(fn() -> Scenario, Flaw); 5] = [
+    let flawed: [(fn() -> Scenario, Flaw); 6] = [
         (scenarios::second, Flaw::FilesUnsynced),
         (scenarios::second, Flaw::BuildsUnsynced),
         (scenarios::second, Flaw::DirectoryUnsynced("bakery_pro")),
         (scenarios::second, Flaw::DirectoryUnsynced("system")),
         (scenarios::first, Flaw::LinkFirst),
+        (scenarios::second, Flaw::DirectoryUnsynced("active")),
     ];
     let mut unseen = Vec::new();
     for (scenario, flaw) in flawed {

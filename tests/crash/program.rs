@@ -26,7 +26,12 @@ impl Wish {
 
 /// One pass over the environment: recover, look, decide, act.
 pub fn pass(stage: &Stage, wish: &Wish) -> Outcome {
-    recover(stage).and_then(|()| act(stage, wish)).unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)))
+    pass_for(stage, wish.want())
+}
+
+/// The same, when this is what the repository asks for.
+pub fn pass_for(stage: &Stage, want: Want) -> Outcome {
+    recover(stage).and_then(|()| act(stage, want)).unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)))
 }
 
 /// Its first step.
@@ -35,12 +40,11 @@ pub fn recover(stage: &Stage) -> Result<(), Failure> {
     transaction::recover(&stage.cx(), &name()).map(drop)
 }
 
-fn act(stage: &Stage, wish: &Wish) -> Result<Outcome, Failure> {
+fn act(stage: &Stage, want: Want) -> Result<Outcome, Failure> {
     let cx = stage.cx();
     let services = cx.host.services().services().expect("they answer");
     let installed = transaction::installed(&cx, &name(), &services)?;
     let standing = read_standing(&cx, &name())?;
-    let want = wish.want();
     let renders_differently = match (&want, &installed.generation) {
         (Want::Wanted(wanted), Some(generation)) if wanted.digest == generation.wanted.digest => {
             transaction::renders_differently(&cx, generation)?
@@ -55,7 +59,11 @@ fn act(stage: &Stage, wish: &Wish) -> Result<Outcome, Failure> {
 
 /// `portreeve rollback`
 pub fn rollback(stage: &Stage) -> Result<String, String> {
-    let order = Order::Rollback { to: Target::Previous, until: Until::Change };
-    let given = Given { order, by: "anna".to_owned(), reason: None, wait: None };
+    give(stage, Order::Rollback { to: Target::Previous, until: Until::Change })
+}
+
+/// An order of a person's.
+pub fn give(stage: &Stage, order: Order) -> Result<String, String> {
+    let given = Given { order, by: "anna".to_owned(), reason: Some("cart broken".to_owned()), wait: None };
     carry_out(&stage.cx(), &name(), &given).map_err(|error| transaction::chain(&error))
 }

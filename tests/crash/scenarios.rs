@@ -1,6 +1,7 @@
 //! The transactions that are swept.
 
 use portreeve::agent::Outcome;
+use portreeve::desired::Generation;
 use portreeve::model::Digest;
 use portreeve::policy::{FailureClass, HoldKind, Standing};
 use portreeve::transaction::FailureKind;
@@ -43,7 +44,8 @@ fn nothing(_: &State, _: &Wish) -> Judgement<()> {
     Ok(())
 }
 
-fn standing(state: &State) -> Standing {
+/// Holds and quarantine, by the file.
+pub fn standing(state: &State) -> Standing {
     let bytes = state.storage.read(&layout().standing(&name()));
     bytes.map(|bytes| Standing::parse(&bytes).expect("a whole record")).unwrap_or_default()
 }
@@ -53,6 +55,27 @@ fn quarantined(state: &State, wish: &Wish) -> Judgement<()> {
     let Wish::Release(release) = wish else { return Ok(()) };
     let digest: Digest = release.wanted().digest;
     if standing(state).quarantined(digest).is_some() { Ok(()) } else { Err("it is not in quarantine".to_owned()) }
+}
+
+/// Whoever closes a journal has made durable what came of it: what was asked for serves, or is in quarantine.
+fn concluded(state: &State, wish: &Wish) -> Judgement<()> {
+    let (storage, layout) = (&state.storage, layout());
+    let Wish::Release(release) = wish else { return Ok(()) };
+    let generations = layout.env_generations(&name());
+    let numbers = storage.names(&generations).into_iter().filter_map(|number| number.to_str()?.parse::<u64>().ok());
+    let Some(newest) = numbers.max() else { return Ok(()) };
+    let record = storage.read(&generations.join(newest.to_string()).join(Generation::FILE));
+    let generation = record.and_then(|record| Generation::parse(&record).ok());
+    match generation {
+        Some(it) if it.wanted.digest != release.wanted().digest => Ok(()),
+        Some(_) if !storage.exists(&layout.refused_mark(&name(), newest)) => {
+            let active = storage.real(&layout.active_link(&name()));
+            let serves = active.is_some_and(|active| active.ends_with(newest.to_string()));
+            if serves { Ok(()) } else { Err(format!("generation {newest} was kept and does not serve")) }
+        }
+        Some(_) => quarantined(state, wish),
+        None => Ok(()),
+    }
 }
 
 /// What serves is what the hold says, and without a hold what the repository says.
@@ -91,6 +114,7 @@ fn to(
         meanwhile: meanwhile.to_vec(),
         finally: vec![finally],
         also: if bad { quarantined } else { nothing },
+        closed: concluded,
     }
 }
 
@@ -109,6 +133,7 @@ fn back(name: &'static str, warm: u64) -> Scenario {
         meanwhile: both.clone(),
         finally: both,
         also: as_held,
+        closed: nothing,
     }
 }
 
@@ -148,6 +173,7 @@ fn removal() -> Scenario {
         meanwhile: vec![Some("v2"), None],
         finally: vec![None],
         also: nothing,
+        closed: nothing,
     }
 }
 

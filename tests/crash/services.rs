@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portreeve::desired::Generation;
 use portreeve::host::{HostError, Result, Services};
 use portreeve::model::{Activity, EnvName, Layout, Service, Slot, SlotId};
 
@@ -137,6 +138,11 @@ impl Manager {
         (running, loaded, failed)
     }
 
+    /// `systemctl stop`, by somebody.
+    pub fn halt(&mut self, slot: &SlotId) {
+        self.running.remove(slot);
+    }
+
     /// What a dead machine runs.
     pub fn power_cut(&mut self) {
         *self = Self { pids: self.pids, ..Self::default() };
@@ -237,6 +243,17 @@ pub struct MemoryServices {
 }
 
 impl MemoryServices {
+    /// Which content is told to start, unless it runs already.
+    fn note(&self, slot: &SlotId) {
+        let content = self.machine.look(|state| {
+            let directory = state.storage.real(&self.layout.slot_link(&slot.env, slot.slot))?;
+            let runs = state.services.process(slot).is_some_and(|process| process.generation == directory);
+            let record = state.storage.read(&directory.join(Generation::FILE)).filter(|_| !runs)?;
+            Some(Generation::parse(&record).ok()?.wanted.digest)
+        });
+        self.machine.started.borrow_mut().extend(content);
+    }
+
     fn effect<T>(&self, what: &str, slot: &SlotId, change: impl FnOnce(&mut State) -> T) -> T {
         self.machine.effect(&|| format!("{what} {}@{}", slot.env, slot.slot), change)
     }
@@ -254,6 +271,7 @@ impl Services for MemoryServices {
     }
 
     fn start(&self, slot: &SlotId, _: Duration) -> Result<Service> {
+        self.note(slot);
         let unknown = || HostError::Service { manager: "systemd", why: format!("no unit of {}", slot.env) };
         self.effect("start", slot, |state| {
             let State { storage, services, .. } = state;

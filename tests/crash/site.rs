@@ -44,11 +44,13 @@ pub struct Release {
     /// How long the release before stays up.
     pub warm: u64,
     pub keep: u32,
+    /// The commit of the deploy repository that asks for it.
+    pub push: u32,
 }
 
 impl Release {
     pub fn new(title: &str, behaviour: Behaviour) -> Self {
-        Self { code: Code { release: title.to_owned(), behaviour }, max_body: 1 << 20, warm: 0, keep: 5 }
+        Self { code: Code { release: title.to_owned(), behaviour }, max_body: 1 << 20, warm: 0, keep: 5, push: 0 }
     }
 
     pub fn good(title: &str) -> Self {
@@ -60,7 +62,7 @@ impl Release {
         Wanted::new(WantedInput {
             env,
             commit: commit(&self.code.release),
-            deploy_commit: commit("deploy"),
+            deploy_commit: commit(&format!("deploy{}", self.push)),
             python: Interpreter { program: "/usr/bin/python3".into(), version: "3.11.2".to_owned() },
             requirements: b"Django==5.2\n",
             installer: "pip",
@@ -196,7 +198,7 @@ pub fn bare() -> State {
     storage.write(&layout.nginx_sites().join("neighbour.conf"), b"server_name neighbour.example;\n");
     storage.sync_all();
     let front = Front { running: false, vhosts: Vec::new() };
-    let mut state = State { storage, services: Services::default(), front, clock: Duration::ZERO };
+    let mut state = State { storage, services: Services::default(), front, clock: Duration::ZERO, set: 0 };
     crate::host::boot(&mut state, &layout);
     state
 }

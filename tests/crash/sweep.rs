@@ -35,6 +35,8 @@ pub struct Scenario {
     pub finally: Vec<Option<&'static str>>,
     /// What else must be true at rest.
     pub also: fn(&State, &Wish) -> Judgement<()>,
+    /// What must be true as soon as the work has closed its journal, also after a power cut.
+    pub closed: fn(&State, &Wish) -> Judgement<()>,
 }
 
 /// How much was tried, and what was found.
@@ -153,6 +155,15 @@ impl<'a> Judge<'a> {
         self.converges(state)
     }
 
+    /// The same, when it was the work itself that closed the journal.
+    fn work(&self, state: &State) -> Judgement<()> {
+        if state.storage.names(&layout().journal()).is_empty() {
+            let promised = (self.scenario.closed)(state, &self.scenario.wish);
+            promised.map_err(|why| format!("the journal is closed: {why}"))?;
+        }
+        self.state(state)
+    }
+
     /// One pass puts everything right, and the next has nothing to do.
     fn converges(&self, state: &State) -> Judgement<()> {
         let stage = self.stage(state);
@@ -200,7 +211,7 @@ pub fn kills(scenario: &Scenario, flaw: Flaw) -> Tally {
             tally.images += point.count;
             state.clock = LATER;
             let told = |why: String| format!("{}: killed {}; {image}: {why}", scenario.name, point.what);
-            tally.half_applied.extend(judge.once(&state, |state| judge.state(state)).map(told));
+            tally.half_applied.extend(judge.once(&state, |state| judge.work(state)).map(told));
         }
         seen.fetch_or(!tally.half_applied.is_empty(), Ordering::Relaxed);
         tally

@@ -1,0 +1,339 @@
+//! One environment's life, step by step: pushes, orders, accidents, and a pass after each. Whatever comes, the promises hold.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use portreeve::agent::{Order, Outcome, Target};
+use portreeve::model::{Digest, Slot};
+use portreeve::plan::Want;
+use portreeve::policy::{HoldKind, Standing, Until};
+
+use crate::host::boot;
+use crate::machine::{Point, State};
+use crate::oracle::{Judgement, at_rest, serving};
+use crate::program::{give, pass_for};
+use crate::scenarios::standing;
+use crate::services::Behaviour;
+use crate::site::{Release, Stage, bare, layout, name};
+
+/// What happens.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// A new release.
+    Push(Behaviour),
+    /// A commit that changes nothing here.
+    PushSame,
+    /// An earlier release once more: the so many-th before.
+    PushOld(usize),
+    /// The branch is rewritten, to something new.
+    ForcePush,
+    /// It is put back on what was followed.
+    PutBack,
+    Rollback(Until),
+    /// For so many hours; `None`: until somebody resumes it.
+    Suspend(Option<i64>),
+    Resume,
+    Retry,
+    Stop,
+    Start,
+    Restart,
+    /// The next pass is killed at one of its points: a share of them in 65,536ths.
+    Kill(u16),
+    /// The power goes at one, and each unsynced file or directory is lost by a bit of its own.
+    PowerCut(u16, u64),
+    Reboot,
+    Drift(Accident),
+    /// The clock on the wall is set, by days.
+    Clock(i64),
+    /// The git server does not answer, or does again.
+    Git(bool),
+    /// Time goes by, in minutes.
+    Wait(u64),
+}
+
+/// What befalls a host.
+#[derive(Debug, Clone, Copy)]
+pub enum Accident {
+    NginxLinkGone,
+    LogrotateLinkGone,
+    VhostEdited,
+    SettingsReadable,
+    UnitEdited,
+    SlotStopped,
+    SocketMoved,
+}
+
+/// The environment's world.
+pub struct World {
+    pub state: State,
+    /// What was pushed, oldest first.
+    pushed: Vec<Release>,
+    rewritten: bool,
+    git: bool,
+    /// Whether anything ever served well.
+    served: bool,
+}
+
+/// A pass every so often.
+const MINUTE: Duration = Duration::from_mins(1);
+
+impl World {
+    pub fn new() -> Self {
+        Self { state: bare(), pushed: Vec::new(), rewritten: false, git: true, served: false }
+    }
+
+    fn want(&self) -> Want {
+        match self.pushed.last() {
+            _ if !self.git => Want::Unknown("no answer".to_owned()),
+            None => Want::Unusable("nothing was pushed".to_owned()),
+            Some(_) if self.rewritten && self.served => Want::Diverged("the branch was rewritten".to_owned()),
+            Some(release) => Want::Wanted(Box::new(release.wanted())),
+        }
+    }
+
+    fn push(&mut self, behaviour: Behaviour) {
+        let push = u32::try_from(self.pushed.len()).expect("few");
+        let title = format!("v{push}-{}", behaviour.word());
+        self.pushed.push(Release { push, keep: 2, ..Release::new(&title, behaviour) });
+    }
+
+    fn push_again(&mut self, back: usize) {
+        let at = self.pushed.len().checked_sub(1 + back);
+        if let Some(old) = at.map(|at| self.pushed[at].clone()) {
+            let push = u32::try_from(self.pushed.len()).expect("few");
+            self.pushed.push(Release { push, ..old });
+        }
+    }
+
+    /// What happens, and the pass that comes next.
+    pub fn live(&mut self, step: &Step) -> Judgement<()> {
+        self.happen(step)?;
+        if !matches!(step, Step::Kill(_) | Step::PowerCut(..)) {
+            self.tick()?;
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, step: &Step) -> Judgement<()> {
+        match step {
+            Step::Push(behaviour) => self.push(*behaviour),
+            Step::PushSame => self.push_again(0),
+            Step::PushOld(back) => self.push_again(*back),
+            Step::ForcePush => {
+                self.push(Behaviour::Well);
+                self.rewritten = true;
+            }
+            Step::PutBack => self.rewritten = false,
+            Step::Rollback(until) => self.order(Order::Rollback { to: Target::Previous, until: *until }),
+            Step::Suspend(hours) => {
+                let now = self.now();
+                let until = hours.map(|hours| now + jiff::SignedDuration::from_hours(hours));
+                self.order(Order::Suspend { until });
+            }
+            Step::Resume => self.order(Order::Resume),
+            Step::Retry => self.order(Order::Retry),
+            Step::Stop => self.order(Order::Stop),
+            Step::Start => self.order(Order::Start),
+            Step::Restart => self.order(Order::Restart),
+            Step::Kill(share) => self.die(*share, |_| ())?,
+            Step::PowerCut(share, bits) => self.die(*share, |state| power_cut(state, *bits))?,
+            Step::Reboot => {
+                self.state.storage.sync_all();
+                power_cut(&mut self.state, 0);
+            }
+            Step::Drift(accident) => befall(&mut self.state, *accident),
+            Step::Clock(days) => self.state.set = self.state.set.saturating_add(days * 86_400),
+            Step::Git(answers) => self.git = *answers,
+            Step::Wait(minutes) => self.state.clock += MINUTE * u32::try_from(*minutes).expect("few"),
+        }
+        self.state.storage.collect();
+        Ok(())
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        use portreeve::host::Host as _;
+        Stage::new(self.state.clone()).host.clock().now()
+    }
+
+    /// Refused or not: what it said is judged elsewhere.
+    fn order(&mut self, order: Order) {
+        let stage = Stage::new(self.state.clone());
+        drop(give(&stage, order));
+        self.state = stage.state();
+    }
+
+    /// A pass that ends in the middle.
+    fn die(&mut self, share: u16, and_then: impl Fn(&mut State)) -> Judgement<()> {
+        let stage = Stage::new(self.state.clone());
+        stage.host.machine.watch();
+        drop(pass_for(&stage, self.want()));
+        let points: Vec<Point> = stage.host.machine.points();
+        let at = points.len() * usize::from(share) / (usize::from(u16::MAX) + 1);
+        if let Some(point) = points.into_iter().nth(at) {
+            self.state = point.state;
+        }
+        and_then(&mut self.state);
+        serving(&self.state).map_err(|why| format!("a pass died: {why}"))?;
+        Ok(())
+    }
+
+    /// A pass, and the promises after it.
+    pub fn tick(&mut self) -> Judgement<()> {
+        self.state.clock += MINUTE;
+        let before = Before::of(self)?;
+        let stage = Stage::new(self.state.clone());
+        let outcome = pass_for(&stage, self.want());
+        self.state = stage.state();
+        let started = stage.host.machine.started.borrow().clone();
+        self.judge(&before, &outcome, &started).map_err(|why| format!("{why}; the pass: {outcome:?}"))
+    }
+
+    fn judge(&mut self, before: &Before, outcome: &Outcome, started: &[Digest]) -> Judgement<()> {
+        if let Outcome::Failed(failure) = outcome {
+            return Err(format!("the pass fails: {failure}"));
+        }
+        if let Some(again) = started.iter().find(|digest| before.quarantine.contains(digest)) {
+            return Err(format!("{again} is in quarantine and was started again"));
+        }
+        let active = active(&self.state);
+        if before.held && active != before.active {
+            return Err(format!("it is held at {:?}, and went to {active:?}", before.active));
+        }
+        if before.untouched {
+            // Nothing is changed, not even drift: what served before still does.
+            let served = serving(&self.state)?;
+            return same_or_better(before.serves.as_deref(), served.as_deref());
+        }
+        let served = if stopped(&standing(&self.state)) { serving(&self.state)? } else { at_rest(&self.state)? };
+        if served.is_none() && self.served && !stopped(&standing(&self.state)) {
+            return Err("nothing serves".to_owned());
+        }
+        self.served |= served.is_some();
+        Ok(())
+    }
+
+    /// Nobody does anything any more: it comes to rest within two passes, and then so many change nothing.
+    pub fn rests(&mut self, passes: usize) -> Judgement<()> {
+        self.git = true;
+        let timed = |hold: &portreeve::policy::Hold| matches!(hold.kind, HoldKind::Suspended { until: Some(_) });
+        if standing(&self.state).holds().any(timed) {
+            self.order(Order::Resume);
+        }
+        self.tick()?;
+        self.tick()?;
+        let stage = Stage::new(self.state.clone());
+        stage.host.machine.watch();
+        for pass in 0..passes {
+            let mut state = stage.state();
+            state.clock += MINUTE;
+            // Ten years there and back again: nothing but displayed ages may follow from it.
+            state.set = [0, 3650, 0, -3650][pass / 8 % 4] * 86_400;
+            *stage.host.machine.state.borrow_mut() = state;
+            drop(pass_for(&stage, self.want()));
+            if stage.host.machine.calls() > 0 {
+                let log = stage.host.machine.log.borrow().clone();
+                return Err(format!("pass {pass} of an idle world changes something: {log:?}"));
+            }
+        }
+        match stage.host.machine.points().first() {
+            Some(point) => Err(format!("an idle world does something: {}", point.what)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a pass finds.
+struct Before {
+    active: Option<std::path::PathBuf>,
+    serves: Option<String>,
+    quarantine: BTreeSet<Digest>,
+    /// It may not move.
+    held: bool,
+    /// Nothing may be changed at all.
+    untouched: bool,
+}
+
+impl Before {
+    fn of(world: &World) -> Judgement<Self> {
+        let (state, standing) = (&world.state, standing(&world.state));
+        let wanted = world.pushed.last().map(|release| release.wanted().digest);
+        let now = world.now();
+        let kept = |kind: &HoldKind| match kind {
+            HoldKind::Stopped | HoldKind::RolledBack { until: Until::Resume, .. } => true,
+            HoldKind::Suspended { until } => until.is_none_or(|until| now < until),
+            HoldKind::RolledBack { until: Until::Change, excludes, .. } => {
+                !world.git || world.rewritten || wanted.is_none_or(|wanted| excludes.contains(&wanted))
+            }
+        };
+        // What a killed program left is ended first, and that may move it.
+        let open = !state.storage.names(&layout().journal()).is_empty();
+        let untouched =
+            standing.holds().any(|hold| matches!(hold.kind, HoldKind::Suspended { .. }) && kept(&hold.kind));
+        Ok(Self {
+            active: active(state),
+            serves: serving(state)?,
+            quarantine: standing.quarantine.iter().map(|entry| entry.digest).collect(),
+            held: !open
+                && (!world.git || world.rewritten && world.served || standing.holds().any(|hold| kept(&hold.kind))),
+            untouched: untouched && !open,
+        })
+    }
+}
+
+fn same_or_better(before: Option<&str>, after: Option<&str>) -> Judgement<()> {
+    if before.is_none() || before == after { Ok(()) } else { Err(format!("{before:?} served, and now {after:?}")) }
+}
+
+fn active(state: &State) -> Option<std::path::PathBuf> {
+    state.storage.real(&layout().active_link(&name()))
+}
+
+fn stopped(standing: &Standing) -> bool {
+    standing.holds().any(|hold| hold.kind == HoldKind::Stopped)
+}
+
+fn power_cut(state: &mut State, bits: u64) {
+    let risk = state.storage.at_risk();
+    let lost = risk.iter().enumerate().filter(|(at, _)| bits >> (at % 64) & 1 == 1).map(|(_, id)| *id).collect();
+    state.storage = state.storage.after_power_cut(&lost);
+    boot(state, &layout());
+}
+
+fn befall(state: &mut State, accident: Accident) {
+    let (layout, name) = (layout(), name());
+    let Some(generation) = active(state) else { return };
+    let slot = Slot::BOTH
+        .into_iter()
+        .find(|slot| state.storage.real(&layout.slot_link(&name, *slot)).as_ref() == Some(&generation));
+    let storage = &mut state.storage;
+    let forget = |storage: &mut crate::storage::Storage, path: &std::path::Path| {
+        let parent = path.parent().and_then(|parent| storage.find(parent, true));
+        if let (Some(parent), Some(_)) = (parent, storage.find(path, false)) {
+            storage.name(parent, path.file_name().expect("a name"), None);
+        }
+    };
+    match accident {
+        Accident::NginxLinkGone => forget(storage, &layout.nginx_link(&name)),
+        Accident::LogrotateLinkGone => forget(storage, &layout.logrotate_link(&name)),
+        Accident::VhostEdited if storage.exists(&generation.join("nginx.conf")) => {
+            storage.write(&generation.join("nginx.conf"), b"# mine\n");
+        }
+        Accident::SettingsReadable => {
+            if let Some(id) = storage.find(&generation.join("settings_local.py"), false) {
+                storage.change(id, |face| face.mode = 0o644);
+            }
+        }
+        Accident::UnitEdited => {
+            if let Some(file) = slot.map(|slot| layout.unit_file(&name, slot)).filter(|file| storage.exists(file)) {
+                storage.write(&file, b"# mine\n");
+            }
+        }
+        Accident::SlotStopped => {
+            if let Some(slot) = slot {
+                state.services.halt(&portreeve::model::SlotId { env: name, slot });
+            }
+        }
+        Accident::SocketMoved => forget(storage, &layout.web_socket(&name)),
+        Accident::VhostEdited => {}
+    }
+}
