@@ -157,8 +157,10 @@ fn enter(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Box<dyn Lock
 
 impl Ordered<'_> {
     fn carry_out(&self) -> Result<String, OrderError> {
+        if let (Order::Rollback { .. } | Order::Restart, Some(hold)) = (&self.given.order, self.stopped()) {
+            return Err(self.stopped_by(hold));
+        }
         match &self.given.order {
-            Order::Rollback { .. } | Order::Restart if self.stopped().is_some() => self.refuse_stopped(),
             Order::Rollback { to, until } => self.rollback(to, *until),
             Order::Stop => self.stop(),
             Order::Start => self.start(),
@@ -182,9 +184,8 @@ impl Ordered<'_> {
     }
 
     /// New processes are not what somebody who stopped them expects, and without them nothing can be proven healthy.
-    fn refuse_stopped(&self) -> Result<String, OrderError> {
-        let by = self.stopped().map(|hold| hold.by.as_str()).unwrap_or_default();
-        Err(OrderError::Refused(format!("{0} is stopped, by {by}; portreeve start {0} comes first", self.name)))
+    fn stopped_by(&self, hold: &Hold) -> OrderError {
+        OrderError::Refused(format!("{0} is stopped, by {1}; portreeve start {0} comes first", self.name, hold.by))
     }
 
     fn suspend(&self, until: Option<jiff::Timestamp>) -> Result<String, OrderError> {

@@ -130,7 +130,7 @@ impl<'a> Build<'a> {
         if let Some(django) = &self.wanted.env.django {
             self.commands(django, generation)?;
         }
-        // Nor do these; and the release may be the one that serves after a power cut.
+        // Nothing that ran here syncs what it wrote, and the release may be the one that serves after a power cut.
         self.cx.host.files().sync_all(&self.paths.home()).map_err(Failure::on_host(Phase::Build))
     }
 

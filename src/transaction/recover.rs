@@ -139,6 +139,11 @@ pub fn committed(cx: &Context<'_>, name: &EnvName) -> Result<bool, Failure> {
 /// Issues the effects of an active generation again. Each of them does nothing where it is true already.
 pub fn resume(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     wake(cx, generation)?;
+    lead(cx, generation)
+}
+
+/// Visitors are led to it.
+fn lead(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     commit::move_socket(cx, &generation.name, generation.slot)?;
     commit::front(cx, generation)
 }
@@ -203,17 +208,15 @@ fn restore(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     let id = slot::id(&generation.name, generation.slot);
     let running = cx.host.services().service(&id).map_err(Failure::on_host(Phase::Recover))?;
     let runs = running.is_some_and(|service| service.activity == crate::model::Activity::Active);
-    let awake = if runs { Ok(()) } else { wake(cx, generation) };
-    if let Err(failure) = awake {
-        if failure.kind != FailureKind::Class(FailureClass::Release) {
-            return Err(failure);
+    match if runs { Ok(()) } else { wake(cx, generation) } {
+        Err(failure) if failure.kind == FailureKind::Class(FailureClass::Release) => {
+            let title = generation.wanted.title();
+            let text = format!("{}: {title} is back, and not well: {}", generation.name, failure.cause);
+            cx.report.event(&Event::Note { text: &text });
         }
-        let text =
-            format!("{}: {} is back, and not well: {}", generation.name, generation.wanted.title(), failure.cause);
-        cx.report.event(&Event::Note { text: &text });
+        awake => awake?,
     }
-    commit::move_socket(cx, &generation.name, generation.slot)?;
-    commit::front(cx, generation)
+    lead(cx, generation)
 }
 
 fn lost(intent: &Intent) -> Failure {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portreeve::desired::{Generation, Listed, Listing};
-use portreeve::model::{Digest, Layout, Slot, SlotId};
+use portreeve::model::{Digest, GenerationNumber, Layout, Slot, SlotId};
 
 use crate::front::visit;
 use crate::machine::State;
@@ -37,6 +37,16 @@ pub fn serving(state: &State) -> Judgement<Option<String>> {
     Ok(Some(process.code.release.clone()))
 }
 
+/// The directory of the generation that `active` leads to.
+pub fn active(state: &State) -> Option<PathBuf> {
+    state.storage.real(&layout().active_link(&name()))
+}
+
+/// Its number.
+pub fn active_number(state: &State) -> Option<GenerationNumber> {
+    active(state)?.file_name()?.to_str()?.parse().ok()
+}
+
 fn file(storage: &Storage, path: &Path) -> Judgement<Arc<Vec<u8>>> {
     storage.read(path).ok_or_else(|| format!("{} is not there", path.display()))
 }
@@ -54,8 +64,7 @@ pub fn at_rest(state: &State) -> Judgement<Option<String>> {
     let served = serving(state)?;
     let broken = visit(state, SITE).1.is_some_and(|process| process.code.behaviour != Behaviour::Well);
     same("visitors get errors", &broken, &false)?;
-    let active = layout.active_link(&name());
-    match storage.link_text(&active) {
+    match storage.link_text(&layout.active_link(&name())) {
         None => absent(state, &layout)?,
         Some(text) if text.ends_with("0") => absent_vhost(state)?,
         Some(_) => one_generation(state, &layout)?,
@@ -90,8 +99,8 @@ fn absent_vhost(state: &State) -> Judgement<()> {
 
 fn one_generation(state: &State, layout: &Layout) -> Judgement<()> {
     let (storage, name) = (&state.storage, name());
-    let active = layout.active_link(&name);
-    let directory = storage.real(&active).ok_or("active leads nowhere")?;
+    let through = layout.active_link(&name);
+    let directory = active(state).ok_or("active leads nowhere")?;
     whole(storage, &directory)?;
     let generation = record(storage, &directory)?;
     let slot = generation.slot;
@@ -102,7 +111,7 @@ fn one_generation(state: &State, layout: &Layout) -> Judgement<()> {
         (layout.logrotate_link(&name), "logrotate"),
         (layout.tmpfiles_link(&name), "tmpfiles.conf"),
     ] {
-        same(file, &storage.link_text(&link), &Some(active.join(file).as_path()))?;
+        same(file, &storage.link_text(&link), &Some(through.join(file).as_path()))?;
     }
     release(storage, &directory, &generation)?;
     unit(state, layout, &directory, slot)?;

@@ -7,7 +7,7 @@ use portreeve::policy::{FailureClass, HoldKind, Standing};
 use portreeve::transaction::FailureKind;
 
 use crate::machine::State;
-use crate::oracle::{Judgement, at_rest, serving};
+use crate::oracle::{Judgement, active_number, at_rest, serving};
 use crate::program::{Wish, pass, rollback};
 use crate::services::Behaviour;
 use crate::site::{Release, Stage, bare, layout, name};
@@ -69,8 +69,7 @@ fn concluded(state: &State, wish: &Wish) -> Judgement<()> {
     match generation {
         Some(it) if it.wanted.digest != release.wanted().digest => Ok(()),
         Some(_) if !storage.exists(&layout.refused_mark(&name(), newest)) => {
-            let active = storage.real(&layout.active_link(&name()));
-            let serves = active.is_some_and(|active| active.ends_with(newest.to_string()));
+            let serves = active_number(state) == Some(newest);
             if serves { Ok(()) } else { Err(format!("generation {newest} was kept and does not serve")) }
         }
         Some(_) => quarantined(state, wish),
@@ -80,8 +79,7 @@ fn concluded(state: &State, wish: &Wish) -> Judgement<()> {
 
 /// What serves is what the hold says, and without a hold what the repository says.
 fn as_held(state: &State, wish: &Wish) -> Judgement<()> {
-    let active = state.storage.real(&layout().active_link(&name()));
-    let number = active.and_then(|path| path.file_name()?.to_str()?.parse().ok());
+    let number = active_number(state);
     let pinned = standing(state).hold.and_then(|hold| match hold.kind {
         HoldKind::RolledBack { pinned, .. } => Some(pinned),
         _ => None,

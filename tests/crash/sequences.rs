@@ -23,7 +23,12 @@ const LIVES: u32 = 80;
 const IDLE: usize = 1_000;
 
 fn behaviour() -> impl Strategy<Value = Behaviour> {
-    prop_oneof![4 => Just(Behaviour::Well), 1 => Just(Behaviour::Dies), 1 => Just(Behaviour::Fails), 1 => Just(Behaviour::FailsInFront)]
+    prop_oneof![
+        4 => Just(Behaviour::Well),
+        1 => Just(Behaviour::Dies),
+        1 => Just(Behaviour::Fails),
+        1 => Just(Behaviour::FailsInFront),
+    ]
 }
 
 fn accident() -> impl Strategy<Value = Accident> {

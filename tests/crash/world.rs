@@ -1,20 +1,23 @@
 //! One environment's life, step by step: pushes, orders, accidents, and a pass after each. Whatever comes, the promises hold.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portreeve::agent::{Order, Outcome, Target};
-use portreeve::model::{Digest, Slot};
+use portreeve::host::Host as _;
+use portreeve::model::{Digest, Slot, SlotId};
 use portreeve::plan::Want;
-use portreeve::policy::{HoldKind, Standing, Until};
+use portreeve::policy::{Hold, HoldKind, Until};
 
 use crate::host::boot;
 use crate::machine::{Point, State};
-use crate::oracle::{Judgement, at_rest, serving};
+use crate::oracle::{Judgement, active, at_rest, serving};
 use crate::program::{give, pass_for};
 use crate::scenarios::standing;
 use crate::services::Behaviour;
 use crate::site::{Release, Stage, bare, layout, name};
+use crate::storage::Storage;
 
 /// What happens.
 #[derive(Debug, Clone)]
@@ -151,7 +154,6 @@ impl World {
     }
 
     fn now(&self) -> jiff::Timestamp {
-        use portreeve::host::Host as _;
         Stage::new(self.state.clone()).host.clock().now()
     }
 
@@ -204,8 +206,9 @@ impl World {
             let served = serving(&self.state)?;
             return same_or_better(before.serves.as_deref(), served.as_deref());
         }
-        let served = if stopped(&standing(&self.state)) { serving(&self.state)? } else { at_rest(&self.state)? };
-        if served.is_none() && self.served && !stopped(&standing(&self.state)) {
+        let stopped = standing(&self.state).holds().any(|hold| hold.kind == HoldKind::Stopped);
+        let served = if stopped { serving(&self.state)? } else { at_rest(&self.state)? };
+        if served.is_none() && self.served && !stopped {
             return Err("nothing serves".to_owned());
         }
         self.served |= served.is_some();
@@ -215,7 +218,7 @@ impl World {
     /// Nobody does anything any more: it comes to rest within two passes, and then so many change nothing.
     pub fn rests(&mut self, passes: usize) -> Judgement<()> {
         self.git = true;
-        let timed = |hold: &portreeve::policy::Hold| matches!(hold.kind, HoldKind::Suspended { until: Some(_) });
+        let timed = |hold: &Hold| matches!(hold.kind, HoldKind::Suspended { until: Some(_) });
         if standing(&self.state).holds().any(timed) {
             self.order(Order::Resume);
         }
@@ -244,7 +247,7 @@ impl World {
 
 /// What a pass finds.
 struct Before {
-    active: Option<std::path::PathBuf>,
+    active: Option<PathBuf>,
     serves: Option<String>,
     quarantine: BTreeSet<Digest>,
     /// It may not move.
@@ -284,14 +287,6 @@ fn same_or_better(before: Option<&str>, after: Option<&str>) -> Judgement<()> {
     if before.is_none() || before == after { Ok(()) } else { Err(format!("{before:?} served, and now {after:?}")) }
 }
 
-fn active(state: &State) -> Option<std::path::PathBuf> {
-    state.storage.real(&layout().active_link(&name()))
-}
-
-fn stopped(standing: &Standing) -> bool {
-    standing.holds().any(|hold| hold.kind == HoldKind::Stopped)
-}
-
 fn power_cut(state: &mut State, bits: u64) {
     let risk = state.storage.at_risk();
     let lost = risk.iter().enumerate().filter(|(at, _)| bits >> (at % 64) & 1 == 1).map(|(_, id)| *id).collect();
@@ -302,38 +297,35 @@ fn power_cut(state: &mut State, bits: u64) {
 fn befall(state: &mut State, accident: Accident) {
     let (layout, name) = (layout(), name());
     let Some(generation) = active(state) else { return };
-    let slot = Slot::BOTH
-        .into_iter()
-        .find(|slot| state.storage.real(&layout.slot_link(&name, *slot)).as_ref() == Some(&generation));
+    let serves = |slot: &Slot| state.storage.real(&layout.slot_link(&name, *slot)).as_ref() == Some(&generation);
+    let slot = Slot::BOTH.into_iter().find(serves);
     let storage = &mut state.storage;
-    let forget = |storage: &mut crate::storage::Storage, path: &std::path::Path| {
-        let parent = path.parent().and_then(|parent| storage.find(parent, true));
-        if let (Some(parent), Some(_)) = (parent, storage.find(path, false)) {
-            storage.name(parent, path.file_name().expect("a name"), None);
-        }
-    };
-    match accident {
-        Accident::NginxLinkGone => forget(storage, &layout.nginx_link(&name)),
-        Accident::LogrotateLinkGone => forget(storage, &layout.logrotate_link(&name)),
-        Accident::VhostEdited if storage.exists(&generation.join("nginx.conf")) => {
-            storage.write(&generation.join("nginx.conf"), b"# mine\n");
-        }
-        Accident::SettingsReadable => {
+    match (accident, slot) {
+        (Accident::NginxLinkGone, _) => forget(storage, &layout.nginx_link(&name)),
+        (Accident::LogrotateLinkGone, _) => forget(storage, &layout.logrotate_link(&name)),
+        (Accident::SocketMoved, _) => forget(storage, &layout.web_socket(&name)),
+        (Accident::VhostEdited, _) => edit(storage, &generation.join("nginx.conf")),
+        (Accident::SettingsReadable, _) => {
             if let Some(id) = storage.find(&generation.join("settings_local.py"), false) {
                 storage.change(id, |face| face.mode = 0o644);
             }
         }
-        Accident::UnitEdited => {
-            if let Some(file) = slot.map(|slot| layout.unit_file(&name, slot)).filter(|file| storage.exists(file)) {
-                storage.write(&file, b"# mine\n");
-            }
-        }
-        Accident::SlotStopped => {
-            if let Some(slot) = slot {
-                state.services.halt(&portreeve::model::SlotId { env: name, slot });
-            }
-        }
-        Accident::SocketMoved => forget(storage, &layout.web_socket(&name)),
-        Accident::VhostEdited => {}
+        (Accident::UnitEdited, Some(slot)) => edit(storage, &layout.unit_file(&name, slot)),
+        (Accident::SlotStopped, Some(slot)) => state.services.halt(&SlotId { env: name, slot }),
+        (Accident::UnitEdited | Accident::SlotStopped, None) => {}
+    }
+}
+
+fn forget(storage: &mut Storage, path: &Path) {
+    let parent = path.parent().and_then(|parent| storage.find(parent, true));
+    if let (Some(parent), Some(_)) = (parent, storage.find(path, false)) {
+        storage.name(parent, path.file_name().expect("a name"), None);
+    }
+}
+
+/// Somebody's editor, where there is a file.
+fn edit(storage: &mut Storage, path: &Path) {
+    if storage.exists(path) {
+        storage.write(path, b"# mine\n");
     }
 }

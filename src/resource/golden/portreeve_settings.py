@@ -24,11 +24,11 @@ globals().update(_ours())
 
 
 # Hashed names of static files: a manifest that releases share would give a worker of the old one the names of the new one.
-_static = globals().get("STORAGES", {}).get("staticfiles", {}).get("BACKEND") or globals().get("STATICFILES_STORAGE")
-if "STORAGES" in globals() and "staticfiles" in STORAGES:
+if "staticfiles" in globals().get("STORAGES", {}):
+    _static = STORAGES["staticfiles"].get("BACKEND")
     STORAGES = {**STORAGES, "staticfiles": {**STORAGES["staticfiles"], "BACKEND": f"{__name__}.StaticFilesStorage"}}
-elif _static:
-    STATICFILES_STORAGE = f"{__name__}.StaticFilesStorage"
+elif globals().get("STATICFILES_STORAGE"):
+    _static, STATICFILES_STORAGE = STATICFILES_STORAGE, f"{__name__}.StaticFilesStorage"
 
 
 # Only when Django asks for it: while settings are being read, no storage may be imported.
