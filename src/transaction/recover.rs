@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::verdict::{self, End};
-use super::{Context, Event, Failure, FailureKind, Intent, JournalError, Phase, commit, read, slot};
+use super::{Context, Event, Failure, FailureKind, Intent, JournalError, Phase, commit, read, retire, slot};
 use crate::desired::{Generation, Wanted};
 use crate::host::Heeding;
 use crate::model::{EnvName, Found, GenerationNumber, Identity, Node};
@@ -65,7 +65,7 @@ fn finish(
     super::repair::files(cx, generation, &installed.drift)?;
     match resume(cx, generation).and_then(|()| commit::verify(cx, generation)) {
         Ok(()) => {
-            super::retire::after_release(cx, generation, installed);
+            retire::after_release(cx, generation, installed);
             sweep_trees(cx, generation);
             close(cx, &intent, End::Kept)?;
             Ok(Recovered::Finished(intent.to))
@@ -167,11 +167,17 @@ pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
         0 => None,
         number => Some(read::read_generation(cx, &intent.env, number)?.ok_or_else(|| lost(intent))?),
     };
-    if installed.active == Some(intent.to) && intent.to > 0 {
+    let seen = installed.active == Some(intent.to) && intent.to > 0;
+    if seen {
         commit::activate(cx, &intent.env, intent.from)?;
     }
     match &earlier {
-        Some(generation) => restore(cx, generation)?,
+        Some(generation) => {
+            restore(cx, generation)?;
+            if seen {
+                retire::drain(cx, generation, intent.slot);
+            }
+        }
         None => cx.host.files().remove(&cx.layout.web_socket(&intent.env)).map_err(Failure::on_host(Phase::Recover))?,
     }
     let held = installed.slots.get(&intent.slot).copied();

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::build::Build;
 use super::verdict::End;
 use super::{
-    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, migrate, prune, recover, room, slot, stage,
-    validate,
+    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, migrate, prune, recover, retire, room, slot,
+    stage, validate,
 };
 use crate::desired::{Generation, Wanted, Why};
 use crate::host::HostError;
@@ -112,7 +112,7 @@ fn travel(cx: &Context<'_>, installed: &Installed, going: &Going, order: Option<
 }
 
 fn settle(cx: &Context<'_>, intent: &Intent, generation: &Generation, installed: &Installed) {
-    super::retire::after_release(cx, generation, installed);
+    retire::after_release(cx, generation, installed);
     recover::sweep_trees(cx, generation);
     if let Err(error) = recover::close(cx, intent, End::Kept) {
         cx.report.event(&Event::Note { text: &format!("the journal stays open until the next pass: {error}") });
@@ -189,6 +189,10 @@ fn candidate(cx: &Context<'_>, installed: &Installed, going: &Going, generation:
     match going {
         Going::Forward { .. } => prepare(cx, installed, generation)?,
         Going::Back(_) => phase(cx, Phase::Validate, || validate::front(cx, generation), |()| "nginx".to_owned())?,
+    }
+    if installed.runs(generation.slot) {
+        // It was left by the release before this one, which may have been a moment ago.
+        retire::drain(cx, generation, generation.slot);
     }
     phase(cx, Phase::Start, || start(cx, generation), |pid| format!("slot {}, pid {pid}", generation.slot))?;
     phase(cx, Phase::Health, || slot::healthy(cx, generation), String::clone).map(|_| ())

@@ -33,6 +33,15 @@ const IMPORT_ERROR_AT_START: Edits<'static> = &[(
     )),
 )];
 
+/// Each page takes a while, and so visitors queue.
+const SLOW: Edits<'static> = &[(
+    "shop/views.py",
+    Some(concat!(
+        include_str!("../bakery/shop/views.py"),
+        "\n\n@require_GET\ndef index(request, quick=index):\n    import time\n    time.sleep(0.4)\n    return quick(request)\n"
+    )),
+)];
+
 /// A world whose nginx runs, with `v1` released and waits that fit a test.
 #[track_caller]
 fn serving_v1(name: &str) -> World {
@@ -89,6 +98,26 @@ fn a_good_release_ten_in_a_row_and_a_rollback_fail_no_request() {
         let (old, new) = (report.last[&format!("v{number}")], report.first[&format!("v{}", number + 1)]);
         assert!(old < new + std::time::Duration::from_secs(1), "v{number} answered long after its end: {report}");
     }
+}
+
+/// Without a wait for its queue the old slot drops those whom it has not accepted.
+#[test]
+fn whoever_queued_for_the_old_release_is_answered_by_it() {
+    let world = serving_v1("queue");
+    world.release("slow", SLOW).ok();
+    let load = world.visitors(32);
+    load.wait_for(40);
+    world.release("v3", &[]).ok();
+    assert_eq!(world.serving(), "v3");
+    let report = load.stop();
+    println!("{report}");
+    report.assert_none_failed();
+    assert!(report.slowest > std::time::Duration::from_secs(3), "nobody queued: {report}");
+    assert_eq!(
+        world.host.sh("systemctl is-active 'portreeve-bakery_pro@*'").trim(),
+        "active",
+        "the old slot is retired"
+    );
 }
 
 #[test]
