@@ -64,6 +64,8 @@ pub struct Spot<D: Disk = Linux> {
     parent: PathBuf,
     name: OsString,
     trust: Trust,
+    /// What is below the runtime directory ends with the machine's uptime, and nobody waits for a disk to have it.
+    lasting: bool,
     later: Arc<Later<D::Handle>>,
 }
 
@@ -108,17 +110,22 @@ impl<D: Disk> Spot<D> {
 
     /// Makes a change in the parent outlive a power cut.
     pub fn sync(&self) -> Result<()> {
-        sync(&self.disk, &self.directory, &self.parent)
+        if self.lasting { sync(&self.disk, &self.directory, &self.parent) } else { Ok(()) }
     }
 
     /// The same for a new name: with others, where they are gathered.
     pub fn sync_name(&self) -> Result<()> {
-        self.later.sync(&self.disk, &self.directory, &self.parent)
+        if self.lasting { self.later.sync(&self.disk, &self.directory, &self.parent) } else { Ok(()) }
     }
 
     /// The same for the directory that is at the spot itself.
     pub fn sync_here(&self, handle: &D::Handle) -> Result<()> {
-        self.later.sync(&self.disk, handle, &self.path())
+        if self.lasting { self.later.sync(&self.disk, handle, &self.path()) } else { Ok(()) }
+    }
+
+    /// The same, at once, for the content of a file that gets its name here.
+    pub fn sync_content(&self, file: &D::Handle) -> Result<()> {
+        if self.lasting { sync(&self.disk, file, &self.path()) } else { Ok(()) }
     }
 
     /// What is there, by `lstat`.
@@ -159,6 +166,8 @@ impl<D: Disk> Base<D> {
 pub struct Ground<D: Disk = Linux> {
     disk: D,
     bases: Vec<Base<D>>,
+    /// The runtime directory, without links.
+    runtime: PathBuf,
     authority: Authority,
     later: Arc<Later<D::Handle>>,
 }
@@ -175,11 +184,14 @@ impl<D: Disk> Ground<D> {
     pub fn on(disk: D, layout: &Layout, authority: Authority) -> Result<Self> {
         let root = Base::root(&disk, layout.root().path())?;
         let mut bases = Vec::with_capacity(2);
-        if root.strip(layout.runtime()).is_none() {
+        let runtime = if let Some(below) = root.strip(layout.runtime()) {
+            root.real.join(below)
+        } else {
             bases.push(Base::runtime(&disk, layout.runtime())?);
-        }
+            layout.runtime().to_owned()
+        };
         bases.push(root);
-        Ok(Self { disk, bases, authority, later: Arc::default() })
+        Ok(Self { disk, bases, runtime, authority, later: Arc::default() })
     }
 
     /// The disk.
@@ -195,6 +207,11 @@ impl<D: Disk> Ground<D> {
     /// New names become durable together until what this returns ends.
     pub fn gather(&self) -> Gathering<'_, D> {
         self.later.gather(&self.disk)
+    }
+
+    /// Makes the whole file system that `handle` is on outlive a power cut.
+    pub fn sync_all(&self, handle: &D::Handle, path: &Path) -> Result<()> {
+        self.later.sync_all(&self.disk, handle, path)
     }
 
     /// Whether `path` is the root itself, or the runtime directory that lies elsewhere.
@@ -238,6 +255,7 @@ impl<D: Disk> Ground<D> {
         Ok(Some(Spot {
             disk: self.disk.clone(),
             directory: here.handle,
+            lasting: !here.path.starts_with(&self.runtime),
             parent: here.path,
             name: name.clone(),
             trust: here.trust,

@@ -44,6 +44,16 @@ impl<H> Later<H> {
         Ok(())
     }
 
+    /// Makes all of a file system outlive a power cut, and with it what waits there.
+    pub fn sync_all<D: Disk<Handle = H>>(&self, disk: &D, handle: &H, path: &Path) -> Result<()> {
+        sys("sync", path, || disk.sync_all(handle))?;
+        let device = sys("look at", path, || disk.about(handle))?.device;
+        if let Some(waiting) = self.all().get_mut(&current()) {
+            waiting.retain(|(there, _), _| *there != device);
+        }
+        Ok(())
+    }
+
     /// Gathers from now on.
     pub fn gather<'a, D: Disk<Handle = H>>(&'a self, disk: &'a D) -> Gathering<'a, D> {
         self.all().entry(current()).or_default();

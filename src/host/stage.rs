@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::disk::{Disk, Onto};
 use super::ground::{Ground, Spot};
-use super::handle::{give, make_directory_in, sync, sys};
+use super::handle::{give, make_directory_in, sys};
 use super::leftover::{Purpose, discard, hold, with_temporary};
 use super::{Authority, HostError, Node, Result};
 use crate::model::Identity;
@@ -78,7 +78,7 @@ fn make_file<D: Disk>(
     let created = with_temporary(spot.name(), Purpose::New, |name| disk.create(stage, name));
     let (name, file) = created.map_err(|errno| HostError::at("write", &path)(errno.into()))?;
     hold(disk, &file);
-    let filled = fill(disk, authority, &file, &path, bytes, mode, owner).and_then(|()| sync(disk, &file, &path));
+    let filled = fill(disk, authority, &file, &path, bytes, mode, owner).and_then(|()| spot.sync_content(&file));
     if filled.is_err() {
         discard(disk, stage, &name);
     }

@@ -11,7 +11,7 @@ use super::handle::{about_in, give, open_directory, sync, sys};
 use super::later::SYNCED_ONE_BY_ONE;
 use super::leftover::{Purpose, Sweep, hold, sweep, with_temporary};
 use super::stage::fill;
-use super::{Authority, HostError, Node, Result};
+use super::{HostError, Node, Result};
 use crate::model::Identity;
 
 /// Deeper trees are not of our making.
@@ -61,30 +61,19 @@ fn grow<D: Disk>(
     let top = open_directory(disk, spot.directory(), name);
     let top = top.map_err(|errno| HostError::at("open", &path)(errno.into()))?;
     hold(disk, &top);
-    let mut growth = Growth {
-        disk,
-        authority: ground.authority(),
-        path: &path,
-        top: &top,
-        files: Vec::new(),
-        directories: Vec::new(),
-        last: None,
-    };
+    let (files, directories) = (Vec::new(), Vec::new());
+    let mut growth = Growth { ground, path: &path, top: &top, files, directories, last: None };
     for node in nodes {
         let (relative, node) = node?;
         growth.add(&relative, &node)?;
     }
-    growth.finish()?;
-    // The top's mode comes last: until then nobody but us can enter, whatever the modes inside.
-    give(disk, ground.authority(), &top, &path, mode, owner)?;
-    sync(disk, &top, &path)?;
+    growth.finish(mode, owner)?;
     Ok(top)
 }
 
 /// A tree in the making.
 struct Growth<'a, D: Disk> {
-    disk: &'a D,
-    authority: Authority,
+    ground: &'a Ground<D>,
     path: &'a Path,
     top: &'a D::Handle,
     files: Vec<PathBuf>,
@@ -98,7 +87,7 @@ impl<D: Disk> Growth<'_, D> {
         let full = self.path.join(relative);
         let (parent, name) = split(relative)
             .ok_or_else(|| HostError::Unsafe { path: full.clone(), why: "not a plain relative path".to_owned() })?;
-        let (disk, authority, top) = (self.disk, self.authority, self.top);
+        let (disk, authority, top) = (self.ground.disk(), self.ground.authority(), self.top);
         let directory = match parent {
             Some(parent) => self.open(parent)?,
             None => top,
@@ -127,24 +116,25 @@ impl<D: Disk> Growth<'_, D> {
     }
 
     fn open_below(&self, relative: &Path, what: Open) -> Result<D::Handle> {
-        sys("open", &self.path.join(relative), || self.disk.open(self.top, relative, what))
+        sys("open", &self.path.join(relative), || self.ground.disk().open(self.top, relative, what))
     }
 
-    /// Gives the directories their modes (a read-only one could not have been filled before) and syncs, children first.
-    fn finish(&mut self) -> Result<()> {
-        let one_by_one = self.files.len() + self.directories.len() <= SYNCED_ONE_BY_ONE;
-        for file in self.files.iter().filter(|_| one_by_one) {
-            sync(self.disk, &self.open_below(file, Open::Any)?, &self.path.join(file))?;
-        }
+    /// Gives the directories their modes (a read-only one could not have been filled before), the top's last: until then nobody
+    /// but us can enter, whatever the modes inside. Then all of it outlives a power cut.
+    fn finish(&self, mode: u32, owner: Identity) -> Result<()> {
+        let (disk, authority) = (self.ground.disk(), self.ground.authority());
         for (relative, mode, owner) in self.directories.iter().rev() {
-            let full = self.path.join(relative);
             let handle = self.open_below(relative, Open::Directory)?;
-            give(self.disk, self.authority, &handle, &full, *mode, *owner)?;
-            if one_by_one {
-                sync(self.disk, &handle, &full)?;
-            }
+            give(disk, authority, &handle, &self.path.join(relative), *mode, *owner)?;
         }
-        if one_by_one { Ok(()) } else { sys("sync", self.path, || self.disk.sync_all(self.top)) }
+        give(disk, authority, self.top, self.path, mode, owner)?;
+        if self.files.len() + self.directories.len() > SYNCED_ONE_BY_ONE {
+            return self.ground.sync_all(self.top, self.path);
+        }
+        for below in self.files.iter().chain(self.directories.iter().map(|(directory, ..)| directory)) {
+            sync(disk, &self.open_below(below, Open::Any)?, &self.path.join(below))?;
+        }
+        sync(disk, self.top, self.path)
     }
 }
 

@@ -127,7 +127,7 @@ impl<D: Disk> Writer<D> {
     pub fn sync_all(&self, path: &Path) -> Result<()> {
         let Some(spot) = self.ground.find(path)? else { return Ok(()) };
         match rustix::io::retry_on_intr(|| spot.disk().open(spot.directory(), Path::new(spot.name()), Open::Any)) {
-            Ok(handle) => sys("sync", path, || spot.disk().sync_all(&handle)),
+            Ok(handle) => self.ground.sync_all(&handle, path),
             Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(HostError::at("open", path)(errno.into())),
         }

@@ -9,7 +9,7 @@ use super::{
     stage, validate,
 };
 use crate::desired::{Generation, Wanted, Why};
-use crate::host::HostError;
+use crate::host::{HostError, Together};
 use crate::model::{GenerationNumber, Identity, Node, Slot};
 use crate::observed::Installed;
 use crate::policy::{FailureClass, Standing};
@@ -211,13 +211,12 @@ fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> 
     ground::ensure_user(cx, wanted)?;
     let owners = ground::owners(cx, wanted)?;
     ground::ensure_directories(cx, wanted, owners)?;
-    together.finish().map_err(Failure::on_host(Phase::Build))?;
     room::ensure(cx, wanted)?;
     let build = Build::new(cx, wanted, owners, cx.layout.attempt_log(&generation.name, generation.number));
     phase(
         cx,
         Phase::Build,
-        || assemble(cx, &build, generation, owners),
+        || assemble(cx, &build, generation, owners, together),
         |venv| match venv {
             true => "venv built".to_owned(),
             false => "venv reused".to_owned(),
@@ -232,18 +231,19 @@ fn assemble(
     build: &Build<'_>,
     generation: &Generation,
     owners: crate::observed::Owners,
+    together: Box<dyn Together + '_>,
 ) -> Result<bool, Failure> {
     let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Build));
-    let together = files.together();
     build.tree()?;
     let rebuilt = build.venv()?;
     stage::absent(cx, &generation.name, owners)?;
+    // Before anything leads to it.
     together.finish().map_err(&fail)?;
     let together = files.together();
     stage::permanent_links(cx, generation)?;
-    together.finish().map_err(&fail)?;
     stage::generation(cx, generation, owners)?;
     build.django(generation)?;
+    together.finish().map_err(&fail)?;
     Ok(rebuilt)
 }
 
