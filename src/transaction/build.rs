@@ -56,7 +56,7 @@ impl<'a> Build<'a> {
         }
         let owner = Identity { gid: self.owners.app.gid, ..self.owners.root };
         self.cx.trees.each(self.wanted, owner, &mut |nodes| {
-            let mut nodes = furnish(Box::new(nodes), self.wanted, self.owners);
+            let mut nodes = furnish(Box::new(nodes), settings_local(self.wanted), self.owners);
             files.make_tree(&release, 0o750, owner, &mut nodes).map_err(&fail)
         })
     }
@@ -210,40 +210,41 @@ impl<'a> Build<'a> {
 
 /// Gives the application the directories that its commands write into (`compilemessages`, `collectstatic`), and adds
 /// `settings_local.py` beside the settings for projects that import it by themselves. It holds no values: those are found
-/// through the slot of the process.
+/// through the slot of the process. What the repository has there itself stays.
 fn furnish<'a>(
-    nodes: Box<dyn Iterator<Item = Entry> + 'a>,
-    wanted: &Wanted,
+    mut nodes: Box<dyn Iterator<Item = Entry> + 'a>,
+    stub: Option<PathBuf>,
     owners: Owners,
 ) -> Box<dyn Iterator<Item = Entry> + 'a> {
-    let stub = wanted.env.django.as_ref().and_then(|django| {
-        let module = PathBuf::from(django.settings.replace('.', "/"));
-        Some(wanted.code_dir(Path::new("")).join(module.parent()?).join("settings_local.py"))
-    });
     let owner = Identity { gid: owners.app.gid, ..owners.root };
-    let (mut parent_seen, mut stub_seen) = (false, false);
-    let watched = stub.clone();
-    let own = (EnvLayout::notes_of_release().to_owned(), Node::Directory { mode: 0o750, owner: owners.app });
-    let nodes = nodes.map(move |entry| entry.map(|(path, node)| hand_over(path, node, owners.app)));
-    let mut nodes = std::iter::once(Ok(own)).chain(nodes);
-    let mut added = false;
+    let bytes = b"from settings_local import *  # the process's own, by PYTHONPATH\n".to_vec();
+    let mut stub = stub.map(|path| (path, Node::File { bytes, mode: 0o640, owner }));
+    let mut own = Some((EnvLayout::notes_of_release().to_owned(), Node::Directory { mode: 0o750, owner: owners.app }));
+    let mut for_stub = false;
     Box::new(std::iter::from_fn(move || {
-        if let Some(entry) = nodes.next() {
-            if let (Ok((path, _)), Some(stub)) = (&entry, &watched) {
-                stub_seen |= path == stub;
-                parent_seen |= Some(path.as_path()) == stub.parent();
-            }
-            return Some(entry);
-        }
-        let wants_stub = parent_seen && !stub_seen && !std::mem::replace(&mut added, true);
-        let bytes = b"from settings_local import *  # the process's own, by PYTHONPATH\n".to_vec();
-        stub.clone().filter(|_| wants_stub).map(|path| Ok((path, Node::File { bytes, mode: 0o640, owner })))
+        let Some(entry) = nodes.next() else {
+            return own.take().or_else(|| stub.take().filter(|_| for_stub)).map(Ok);
+        };
+        Some(entry.map(|(path, node)| {
+            own.take_if(|(ours, _)| *ours == path);
+            stub.take_if(|(ours, _)| *ours == path);
+            for_stub |= stub.as_ref().is_some_and(|(ours, _)| ours.parent() == Some(&path));
+            hand_over(path, node, owners.app)
+        }))
     }))
+}
+
+/// Where a project looks that imports `settings_local` beside its settings.
+fn settings_local(wanted: &Wanted) -> Option<PathBuf> {
+    let module = PathBuf::from(wanted.env.django.as_ref()?.settings.replace('.', "/"));
+    Some(wanted.code_dir(Path::new("")).join(module.parent()?).join("settings_local.py"))
 }
 
 fn hand_over(path: PathBuf, node: Node, app: Identity) -> (PathBuf, Node) {
     match node {
-        Node::Directory { mode, .. } if path.ends_with("LC_MESSAGES") => (path, Node::Directory { mode, owner: app }),
+        Node::Directory { mode, .. } if path.ends_with("LC_MESSAGES") || path == EnvLayout::notes_of_release() => {
+            (path, Node::Directory { mode, owner: app })
+        }
         node => (path, node),
     }
 }
@@ -310,6 +311,28 @@ error: No solution found when resolving dependencies
   cause: failed to lookup address information: Name or service not known",
         );
         assert!(index_unreachable(&unreachable));
+    }
+
+    #[test]
+    fn what_the_repository_has_itself_stays() {
+        let (root, app) = (Identity::ROOT, Identity { uid: 7, gid: 8 });
+        let owners = Owners { root, app, web_group: 9 };
+        let directory = |path: &str| (PathBuf::from(path), Node::Directory { mode: 0o750, owner: root });
+        let file = |path: &str| (PathBuf::from(path), Node::File { bytes: vec![], mode: 0o640, owner: root });
+        let furnished = |nodes: Vec<(PathBuf, Node)>| {
+            let stub = Some("bakery/settings_local.py".into());
+            let nodes = furnish(Box::new(nodes.into_iter().map(Ok)), stub, owners);
+            nodes.map(Result::unwrap).collect::<Vec<_>>()
+        };
+        let names =
+            |nodes: &[(PathBuf, Node)]| nodes.iter().map(|(path, _)| path.display().to_string()).collect::<Vec<_>>();
+        let bare = furnished(vec![directory("bakery")]);
+        assert_eq!(names(&bare), ["bakery", ".portreeve", "bakery/settings_local.py"]);
+        let own = furnished(vec![directory(".portreeve"), directory("bakery"), file("bakery/settings_local.py")]);
+        assert_eq!(names(&own), [".portreeve", "bakery", "bakery/settings_local.py"]);
+        assert_eq!(own[0].1, Node::Directory { mode: 0o750, owner: app });
+        assert_eq!(own[2], file("bakery/settings_local.py"));
+        assert_eq!(names(&furnished(vec![directory("elsewhere")])), ["elsewhere", ".portreeve"]);
     }
 
     #[test]

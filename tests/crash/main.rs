@@ -45,13 +45,14 @@ fn nothing_is_ever_half_applied() {
 /// A sweep that finds nothing wrong with these is blind.
 #[test]
 fn a_missing_sync_or_a_wrong_order_is_seen() {
-    let flawed: [(fn() -> Scenario, Flaw); 6] = [
+    let flawed: [(fn() -> Scenario, Flaw); 7] = [
         (scenarios::second, Flaw::FilesUnsynced),
         (scenarios::second, Flaw::BuildsUnsynced),
         (scenarios::second, Flaw::DirectoryUnsynced("bakery_pro")),
         (scenarios::second, Flaw::DirectoryUnsynced("system")),
         (scenarios::first, Flaw::LinkFirst),
         (scenarios::second, Flaw::DirectoryUnsynced("active")),
+        (scenarios::failing, Flaw::DirectoryUnsynced("policy")),
     ];
     let mut unseen = Vec::new();
     for (scenario, flaw) in flawed {

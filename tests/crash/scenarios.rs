@@ -1,5 +1,7 @@
 //! The transactions that are swept.
 
+use std::ffi::OsString;
+
 use portreeve::agent::Outcome;
 use portreeve::desired::Generation;
 use portreeve::model::Digest;
@@ -57,24 +59,24 @@ fn quarantined(state: &State, wish: &Wish) -> Judgement<()> {
     if standing(state).quarantined(digest).is_some() { Ok(()) } else { Err("it is not in quarantine".to_owned()) }
 }
 
-/// Whoever closes a journal has made durable what came of it: what was asked for serves, or is in quarantine.
+/// Whoever closes a journal has made durable what came of it: what was asked for serves, or is in quarantine. Of what was refused
+/// only a mark is left.
 fn concluded(state: &State, wish: &Wish) -> Judgement<()> {
     let (storage, layout) = (&state.storage, layout());
     let Wish::Release(release) = wish else { return Ok(()) };
     let generations = layout.env_generations(&name());
-    let numbers = storage.names(&generations).into_iter().filter_map(|number| number.to_str()?.parse::<u64>().ok());
-    let Some(newest) = numbers.max() else { return Ok(()) };
+    let number = |name: &OsString| name.to_str()?.split('.').next()?.parse::<u64>().ok();
+    let Some(newest) = storage.names(&generations).iter().filter_map(number).max() else { return Ok(()) };
+    if storage.exists(&layout.refused_mark(&name(), newest)) {
+        return quarantined(state, wish);
+    }
     let record = storage.read(&generations.join(newest.to_string()).join(Generation::FILE));
     let generation = record.and_then(|record| Generation::parse(&record).ok());
-    match generation {
-        Some(it) if it.wanted.digest != release.wanted().digest => Ok(()),
-        Some(_) if !storage.exists(&layout.refused_mark(&name(), newest)) => {
-            let serves = active_number(state) == Some(newest);
-            if serves { Ok(()) } else { Err(format!("generation {newest} was kept and does not serve")) }
-        }
-        Some(_) => quarantined(state, wish),
-        None => Ok(()),
+    let asked = generation.is_some_and(|it| it.wanted.digest == release.wanted().digest);
+    if !asked || active_number(state) == Some(newest) {
+        return Ok(());
     }
+    Err(format!("generation {newest} was kept and does not serve"))
 }
 
 /// What serves is what the hold says, and without a hold what the repository says.
@@ -146,7 +148,7 @@ pub fn second() -> Scenario {
     to("second release", &[Release::good("v1")], Release::good("v2"), &[Some("v1"), Some("v2")], Some("v2"))
 }
 
-fn failing() -> Scenario {
+pub fn failing() -> Scenario {
     to("failing release", &[Release::good("v1")], bad("v2", Behaviour::Fails), &[Some("v1")], Some("v1"))
 }
 
