@@ -88,12 +88,17 @@ pub fn noted(cx: &Context<'_>, intent: Intent, wanted: &Wanted, failure: &Failur
 
 fn undo(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
     back(cx, intent)?;
-    if let Some(attempt) = read::read_generation(cx, &intent.env, intent.to)? {
+    let attempt = read::read_generation(cx, &intent.env, intent.to)?;
+    match &attempt {
         // First what has no name any more: the attempt's record, which leads there, goes with the rest.
-        sweep_trees(cx, &attempt);
-        if let Some(failed) = &intent.failed {
-            super::prune::after(cx, &attempt.wanted, failed.class != FailureClass::Release);
+        Some(attempt) => sweep_trees(cx, attempt),
+        // It came to no record, and built where what serves was built.
+        None => {
+            read::read_generation(cx, &intent.env, intent.from)?.iter().for_each(|earlier| sweep_trees(cx, earlier))
         }
+    }
+    if let (Some(attempt), Some(failed)) = (&attempt, &intent.failed) {
+        super::prune::after(cx, &attempt.wanted, failed.class != FailureClass::Release);
     }
     close(cx, intent, End::Undone)?;
     Ok(Recovered::Undone(intent.to))
