@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
-use crate::step::{Behaviour, Step, step};
+use crate::step::{Accident, Behaviour, Step, step};
 use crate::world::World;
 
 /// Steps of the longest life.
@@ -65,9 +65,28 @@ fn whatever_happens_the_promises_hold() {
 /// Lives that a promise was once broken in.
 #[test]
 fn what_once_went_wrong_goes_well() {
-    let lives: [&[Step]; 1] = [
+    let lives: [&[Step]; 3] = [
         // What a pass was building when it was killed stayed, because the next one had nothing to build.
         &[Step::Push(Behaviour::Well), Step::Kill(3432), Step::Push(Behaviour::Well), Step::ForcePush],
+        // Its link put right, and not reloaded any more: nginx, which had started without it, served nothing for ever.
+        &[
+            Step::Push(Behaviour::Well),
+            Step::Suspend(None),
+            Step::Drift(Accident::NginxLinkGone),
+            Step::ForcePush,
+            Step::PowerCut(0, 5_794_627_818_727_623_636),
+            Step::Start,
+            Step::Kill(26_215),
+            Step::Resume,
+            Step::Push(Behaviour::Well),
+        ],
+        // A repair that was killed left its own half-made link.
+        &[
+            Step::ForcePush,
+            Step::Kill(16_384),
+            Step::Drift(Accident::SocketMoved),
+            Step::Drift(Accident::NginxLinkGone),
+        ],
     ];
     lives.into_iter().for_each(|steps| live(steps).unwrap_or_else(|why| panic!("{why}\nafter {steps:?}")));
 }
