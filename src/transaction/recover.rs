@@ -108,7 +108,7 @@ fn undo(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
         Some(attempt) => sweep_trees(cx, attempt),
         // It came to no record, and built where what serves was built.
         None => {
-            read::read_generation(cx, &intent.env, intent.from)?.iter().for_each(|earlier| sweep_trees(cx, earlier))
+            read::read_generation(cx, &intent.env, intent.from)?.iter().for_each(|earlier| sweep_trees(cx, earlier));
         }
     }
     if let (Some(attempt), Some(failed)) = (&attempt, &intent.failed) {
