@@ -1,4 +1,4 @@
-.PHONY: try test bench lint
+.PHONY: try test soak bench lint
 
 # See it here, in a minute. ARGS=--once ends by itself.
 try:
@@ -11,6 +11,12 @@ test:
 	tests/install-packages test
 	cargo build
 	tests/run
+
+# A long life on a booted host, drawn by lot. PORTREEVE_SOAK=SEED repeats one, PORTREEVE_STEPS=N is another length.
+soak:
+	tests/install-packages test
+	cargo build
+	tests/run soak
 
 # Figures, as tables.
 bench:

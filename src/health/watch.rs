@@ -106,7 +106,8 @@ impl Watcher<'_> {
         }
     }
 
-    /// Asks once a second for as long as `health` says to bake, and fails at the second bad answer in a row or the first exit.
+    /// Asks at once, and then once a second for as long as `health` says to bake; fails at the second bad answer in a row or the
+    /// first exit.
     pub fn bake(&self, check: Check<'_>) -> Result<Verdict> {
         let begin = self.clock.monotonic();
         let (mut tries, mut blips) = (0, 0);
@@ -114,15 +115,15 @@ impl Watcher<'_> {
             if self.clock.cancelled() {
                 return Ok(Verdict::Cancelled);
             }
-            let took = self.since(begin);
-            if took >= check.health.bake.duration() && blips == 0 {
-                return Ok(Verdict::Healthy { took, tries });
-            }
             tries += 1;
             let outcome = self.look(check, check.health.timeout.duration())?;
+            let took = self.since(begin);
             blips = if outcome.passes(check.health.expect) { 0 } else { blips + 1 };
             if blips > 1 || matches!(outcome, Outcome::Exited(_)) {
-                return Ok(Verdict::Unhealthy { last: outcome, tries, took: self.since(begin) });
+                return Ok(Verdict::Unhealthy { last: outcome, tries, took });
+            }
+            if took >= check.health.bake.duration() && blips == 0 {
+                return Ok(Verdict::Healthy { took, tries });
             }
             self.clock.sleep(if blips > 0 { BLIP } else { BAKE_PAUSE });
         }
@@ -256,7 +257,11 @@ mod tests {
         }
     }
 
-    fn watched<'a>(stage: &'a Stage, how: impl Fn(&Watcher<'a>, Check<'_>) -> Result<Verdict>) -> Verdict {
+    fn watched<'a>(
+        stage: &'a Stage,
+        health: &Health,
+        how: impl Fn(&Watcher<'a>, Check<'_>) -> Result<Verdict>,
+    ) -> Verdict {
         let slot = SlotId { env: EnvName::parse("bakery/pro").unwrap(), slot: Slot::B };
         let request = Request {
             target: Target::Port(1),
@@ -266,15 +271,15 @@ mod tests {
             timeout: Duration::from_secs(99),
         };
         let watcher = Watcher { probe: stage, services: stage, clock: stage };
-        how(&watcher, Check { slot: Some(&slot), request: &request, health: &health() }).unwrap()
+        how(&watcher, Check { slot: Some(&slot), request: &request, health }).unwrap()
     }
 
     fn ask(stage: &Stage) -> Verdict {
-        watched(stage, Watcher::until_healthy)
+        watched(stage, &health(), Watcher::until_healthy)
     }
 
     fn bake(stage: &Stage) -> Verdict {
-        watched(stage, Watcher::bake)
+        watched(stage, &health(), Watcher::bake)
     }
 
     #[test]
@@ -332,6 +337,14 @@ mod tests {
         let crashed = stage(&[Ok(200)]);
         *crashed.states.borrow_mut() = vec![(Activity::Active, 0), (Activity::Active, 1)];
         assert!(matches!(bake(&crashed), Verdict::Unhealthy { tries: 2, .. }));
+    }
+
+    #[test]
+    fn without_time_to_bake_it_is_asked_once() {
+        let health = Health { bake: Span::secs(0), ..health() };
+        let baked = |answers| watched(&stage(answers), &health, Watcher::bake);
+        assert!(matches!(baked(&[Ok(200), Ok(500)]), Verdict::Healthy { tries: 1, .. }));
+        assert!(matches!(baked(&[Ok(500)]), Verdict::Unhealthy { tries: 2, .. }));
     }
 
     #[test]

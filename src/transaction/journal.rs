@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::verdict::Verdict;
 use super::{Context, Failure, Phase};
-use crate::desired::Wanted;
+use crate::desired::{Generation, Wanted};
 use crate::host::HostError;
 use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node, Slot};
 use crate::policy::Standing;
@@ -67,6 +67,29 @@ pub struct Intent {
 impl Intent {
     /// The version that this program writes.
     pub const FORMAT: u32 = 1;
+
+    /// What changed under this generation is put right, and whoever reads it is told. Nothing moves.
+    pub fn to_repair(generation: &Generation) -> Self {
+        let (number, slot) = (generation.number, generation.slot);
+        Self {
+            format: Self::FORMAT,
+            env: generation.name.clone(),
+            from: number,
+            to: number,
+            slot,
+            slot_before: Some(number),
+            digest: None,
+            at: None,
+            asked: false,
+            failed: None,
+            before: None,
+        }
+    }
+
+    /// Whether `active` is to lead elsewhere.
+    pub fn moves(&self) -> bool {
+        self.from != self.to
+    }
 
     /// Reads a record; `path` is for the message.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, JournalError> {

@@ -14,7 +14,7 @@ use crate::policy::FailureClass;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Recovered {
-    /// Nothing was under way.
+    /// Nothing was under way, or a repair.
     Clean,
     /// The commit had happened; its effects were issued again.
     Finished(GenerationNumber),
@@ -38,6 +38,10 @@ pub fn recover(cx: &Context<'_>, name: &EnvName) -> Result<Recovered, Failure> {
     }
     let services = read::services_of(cx, name).map_err(&fail)?;
     let installed = read::installed(cx, name, &services)?;
+    if !intent.moves() {
+        repaired(cx, &intent, &installed)?;
+        return Ok(Recovered::Clean);
+    }
     let committed = installed.active == Some(intent.to) && intent.to > 0 && intent.failed.is_none();
     let recovered = match &installed.generation {
         Some(generation) if committed => finish(cx, intent, generation, &installed)?,
@@ -53,6 +57,16 @@ fn words(recovered: &Recovered) -> &'static str {
         Recovered::Finished(_) => "finished",
         Recovered::Undone(_) => "undone",
     }
+}
+
+/// A repair comes to its end; what else is not as it should be is the pass's.
+fn repaired(cx: &Context<'_>, intent: &Intent, installed: &Installed) -> Result<(), Failure> {
+    if let Some(generation) = &installed.generation {
+        super::repair::finish(cx, generation, &installed.drift)?;
+        sweep_trees(cx, generation);
+    }
+    sweep_own(cx, &intent.env);
+    intent.close(cx).map_err(Failure::on_host(Phase::Recover))
 }
 
 /// The commit had happened: the effects again, and the same verdict that the release would have got.
@@ -88,12 +102,17 @@ pub fn noted(cx: &Context<'_>, intent: Intent, wanted: &Wanted, failure: &Failur
 
 fn undo(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
     back(cx, intent)?;
-    if let Some(attempt) = read::read_generation(cx, &intent.env, intent.to)? {
+    let attempt = read::read_generation(cx, &intent.env, intent.to)?;
+    match &attempt {
         // First what has no name any more: the attempt's record, which leads there, goes with the rest.
-        sweep_trees(cx, &attempt);
-        if let Some(failed) = &intent.failed {
-            super::prune::after(cx, &attempt.wanted, failed.class != FailureClass::Release);
+        Some(attempt) => sweep_trees(cx, attempt),
+        // It came to no record, and built where what serves was built.
+        None => {
+            read::read_generation(cx, &intent.env, intent.from)?.iter().for_each(|earlier| sweep_trees(cx, earlier));
         }
+    }
+    if let (Some(attempt), Some(failed)) = (&attempt, &intent.failed) {
+        super::prune::after(cx, &attempt.wanted, failed.class != FailureClass::Release);
     }
     close(cx, intent, End::Undone)?;
     Ok(Recovered::Undone(intent.to))
@@ -102,9 +121,12 @@ fn undo(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
 /// The end: what is to be remembered, and only then the journal, so that a kill between them is made up for.
 pub fn close(cx: &Context<'_>, intent: &Intent, end: End) -> Result<(), Failure> {
     verdict::remember(cx, intent, end)?;
-    let (generations, runtime) = (cx.layout.env_generations(&intent.env), cx.layout.env_runtime(&intent.env));
-    sweep(cx, &[generations, runtime]);
+    sweep_own(cx, &intent.env);
     intent.close(cx).map_err(Failure::on_host(Phase::Recover))
+}
+
+fn sweep_own(cx: &Context<'_>, env: &EnvName) {
+    sweep(cx, &[cx.layout.env_generations(env), cx.layout.env_runtime(env)]);
 }
 
 /// Removes what killed programs left half-made in the directories where releases are built.

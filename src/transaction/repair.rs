@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Context, Event, Failure, Phase, commit, ground, read, render, slot};
+use super::{Context, Event, Failure, Intent, Phase, commit, ground, read, render, slot};
 use crate::desired::{Generation, Listed};
 use crate::model::{Digest, Node};
 use crate::observed::{Drift, Part};
@@ -12,16 +12,34 @@ use crate::policy::FailureClass;
 pub fn repair(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Result<(), Failure> {
     let owners = ground::owners(cx, &generation.wanted)?;
     let nodes = render::nodes(cx, generation, owners)?;
+    // Once a file is right, nothing about it shows that who reads it has not been told: a successor has to know. Where there is
+    // no room to write that down, the repair is worth more.
+    let intent = Intent::to_repair(generation);
+    let noted = intent.open(cx).is_ok();
     let mut parts = BTreeSet::new();
-    for drift in drift {
+    let right = drift.iter().try_for_each(|drift| {
         put_right(cx, generation, &nodes, drift)?;
         parts.insert(drift.expected.part);
         cx.report.event(&Event::Repaired { env: &generation.name, what: &drift.to_string() });
+        Ok(())
+    });
+    effects(cx, generation, &parts)?;
+    if noted {
+        intent.close(cx).map_err(Failure::on_host(Phase::Recover))?;
     }
-    effects(cx, generation, &parts)
+    right
 }
 
-/// The same for what a killed program's successor builds on, before it looks whether that works: without the link that somebody
+/// What a repair that was killed, or failed, may not have come to.
+pub fn finish(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Result<(), Failure> {
+    // What can't be put right is for the pass to tell, and for a new generation to end.
+    if files(cx, generation, drift).is_ok() {
+        effects(cx, generation, &BTreeSet::from([Part::Unit, Part::Vhost]))?;
+    }
+    Ok(())
+}
+
+/// Puts right what a killed program's successor builds on, before it looks whether that works: without the link that somebody
 /// removed meanwhile nginx would never serve again what is put back. The slots' own files and the socket's link come in their
 /// own time.
 pub fn files(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Result<(), Failure> {

@@ -9,7 +9,8 @@ use portreeve::model::Layout;
 use portreeve::resource::vhost;
 
 use crate::machine::{Machine, State};
-use crate::services::{Behaviour, Process};
+use crate::services::Process;
+use crate::step::Behaviour;
 use crate::storage::Storage;
 
 /// nginx.

@@ -209,7 +209,11 @@ impl Processes for Rest {
                 storage.write(&bin.join(["gunicorn", "django-admin"][half]), b"program");
             }),
             ("python", ["manage.py", "collectstatic", ..]) => self.in_two(|storage, half| {
-                storage.write(&self.paths.static_files().join(["a.css", "b.css"][half]), b"css");
+                let file = self.paths.static_files().join(["a.css", "b.css"][half]);
+                // What is there already is left as it is.
+                if storage.read(&file).is_none_or(|bytes| *bytes != b"css") {
+                    storage.write(&file, b"css");
+                }
             }),
             ("python", ["-c", script, ..]) if script.contains("hashlib") => format!("PORTREEVE {}", self.effective()),
             ("python", ["-c", ..]) => "PORTREEVE {\"migrations\": [], \"unwritten\": []}".to_owned(),

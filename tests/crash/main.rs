@@ -17,6 +17,8 @@ mod scenarios;
 mod sequences;
 mod services;
 mod site;
+#[path = "../lives/step.rs"]
+mod step;
 mod storage;
 mod sweep;
 mod world;

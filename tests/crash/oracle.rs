@@ -8,8 +8,8 @@ use portreeve::model::{Digest, GenerationNumber, Layout, Slot, SlotId};
 
 use crate::front::visit;
 use crate::machine::State;
-use crate::services::Behaviour;
 use crate::site::{MemoryTrees, SITE, layout, name, paths};
+use crate::step::Behaviour;
 use crate::storage::{Body, Storage};
 
 /// What is wrong.
@@ -58,9 +58,14 @@ fn record(storage: &Storage, directory: &Path) -> Judgement<Generation> {
 
 /// Everything at rest belongs to one generation, nothing is half, and nothing is under way. The title of what serves.
 pub fn at_rest(state: &State) -> Judgement<Option<String>> {
+    leftovers(&state.storage)?;
+    settled(state)
+}
+
+/// The same, but for what was being built when a program was killed.
+pub fn settled(state: &State) -> Judgement<Option<String>> {
     let (layout, storage) = (layout(), &state.storage);
     same("the journal", &storage.names(&layout.journal()), &Vec::new())?;
-    leftovers(storage)?;
     let served = serving(state)?;
     let broken = visit(state, SITE).1.is_some_and(|process| process.code.behaviour != Behaviour::Well);
     same("visitors get errors", &broken, &false)?;

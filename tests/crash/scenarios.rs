@@ -11,8 +11,8 @@ use portreeve::transaction::FailureKind;
 use crate::machine::State;
 use crate::oracle::{Judgement, active_number, at_rest, serving};
 use crate::program::{Wish, pass, rollback};
-use crate::services::Behaviour;
 use crate::site::{Release, Stage, bare, layout, name};
+use crate::step::Behaviour;
 use crate::sweep::Scenario;
 
 /// A good end; of a bad release also that it was refused for its own fault.

@@ -10,6 +10,7 @@ use portreeve::host::{HostError, Result, Services};
 use portreeve::model::{Activity, EnvName, Layout, Service, Slot, SlotId};
 
 use crate::machine::{Machine, State};
+use crate::step::Behaviour;
 use crate::storage::Storage;
 
 /// What it knows and runs.
@@ -41,31 +42,6 @@ pub struct Process {
 pub struct Code {
     pub release: String,
     pub behaviour: Behaviour,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Behaviour {
-    /// Answers 200.
-    Well,
-    /// Ends while it starts.
-    Dies,
-    /// Answers 500.
-    Fails,
-    /// Answers 200 to whoever asks it alone, and 500 through the web server.
-    FailsInFront,
-}
-
-impl Behaviour {
-    pub const ALL: [Self; 4] = [Self::Well, Self::Dies, Self::Fails, Self::FailsInFront];
-
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Well => "well",
-            Self::Dies => "dies",
-            Self::Fails => "fails",
-            Self::FailsInFront => "fails-in-front",
-        }
-    }
 }
 
 impl Code {

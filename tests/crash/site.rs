@@ -16,7 +16,8 @@ use portreeve::transaction::{Context, Entry, Event, Facts, Failure, Installer, R
 use crate::cell::Shared;
 use crate::front::Nginx as Front;
 use crate::machine::State;
-use crate::services::{Behaviour, Code, Manager as Services};
+use crate::services::{Code, Manager as Services};
+use crate::step::Behaviour;
 use crate::storage::Storage;
 
 /// What visitors type.

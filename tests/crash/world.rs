@@ -12,59 +12,12 @@ use portreeve::policy::{Hold, HoldKind, Until};
 
 use crate::host::boot;
 use crate::machine::{Point, State};
-use crate::oracle::{Judgement, active, at_rest, serving};
+use crate::oracle::{Judgement, active, at_rest, serving, settled};
 use crate::program::{give, pass_for};
 use crate::scenarios::standing;
-use crate::services::Behaviour;
 use crate::site::{Release, Stage, bare, layout, name};
+use crate::step::{Accident, Behaviour, Step};
 use crate::storage::Storage;
-
-/// What happens.
-#[derive(Debug, Clone)]
-pub enum Step {
-    /// A new release.
-    Push(Behaviour),
-    /// A commit that changes nothing here.
-    PushSame,
-    /// An earlier release once more: the so many-th before.
-    PushOld(usize),
-    /// The branch is rewritten, to something new.
-    ForcePush,
-    /// It is put back on what was followed.
-    PutBack,
-    Rollback(Until),
-    /// For so many hours; `None`: until somebody resumes it.
-    Suspend(Option<i64>),
-    Resume,
-    Retry,
-    Stop,
-    Start,
-    Restart,
-    /// The next pass is killed at one of its points: a share of them in 65,536ths.
-    Kill(u16),
-    /// The power goes at one, and each unsynced file or directory is lost by a bit of its own.
-    PowerCut(u16, u64),
-    Reboot,
-    Drift(Accident),
-    /// The clock on the wall is set, by days.
-    Clock(i64),
-    /// The git server does not answer, or does again.
-    Git(bool),
-    /// Time goes by, in minutes.
-    Wait(u64),
-}
-
-/// What befalls a host.
-#[derive(Debug, Clone, Copy)]
-pub enum Accident {
-    NginxLinkGone,
-    LogrotateLinkGone,
-    VhostEdited,
-    SettingsReadable,
-    UnitEdited,
-    SlotStopped,
-    SocketMoved,
-}
 
 /// The environment's world.
 pub struct World {
@@ -75,6 +28,16 @@ pub struct World {
     git: bool,
     /// Whether anything ever served well.
     served: bool,
+    /// How the next pass ends.
+    doom: Option<Doom>,
+    /// Passes that died in the middle of something.
+    pub died: usize,
+}
+
+/// A pass that ends in the middle, so far on; with the power, these files and directories are lost.
+struct Doom {
+    share: u16,
+    lost: Option<u64>,
 }
 
 /// A pass every so often.
@@ -82,7 +45,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 
 impl World {
     pub fn new() -> Self {
-        Self { state: bare(), pushed: Vec::new(), rewritten: false, git: true, served: false }
+        Self { state: bare(), pushed: Vec::new(), rewritten: false, git: true, served: false, doom: None, died: 0 }
     }
 
     fn want(&self) -> Want {
@@ -110,14 +73,21 @@ impl World {
 
     /// What happens, and the pass that comes next.
     pub fn live(&mut self, step: &Step) -> Judgement<()> {
-        self.happen(step)?;
-        if !matches!(step, Step::Kill(_) | Step::PowerCut(..)) {
-            self.tick()?;
+        match *step {
+            Step::Kill(share) => self.doom = Some(Doom { share, lost: None }),
+            Step::PowerCut(share, bits) => self.doom = Some(Doom { share, lost: Some(bits) }),
+            _ => {
+                self.happen(step);
+                return match self.doom.take() {
+                    Some(doom) => self.die(&doom),
+                    None => self.tick(),
+                };
+            }
         }
         Ok(())
     }
 
-    fn happen(&mut self, step: &Step) -> Judgement<()> {
+    fn happen(&mut self, step: &Step) {
         match step {
             Step::Push(behaviour) => self.push(*behaviour),
             Step::PushSame => self.push_again(0),
@@ -138,8 +108,7 @@ impl World {
             Step::Stop => self.order(Order::Stop),
             Step::Start => self.order(Order::Start),
             Step::Restart => self.order(Order::Restart),
-            Step::Kill(share) => self.die(*share, |_| ())?,
-            Step::PowerCut(share, bits) => self.die(*share, |state| power_cut(state, *bits))?,
+            Step::Kill(_) | Step::PowerCut(..) => {}
             Step::Reboot => {
                 self.state.storage.sync_all();
                 power_cut(&mut self.state, 0);
@@ -150,7 +119,6 @@ impl World {
             Step::Wait(minutes) => self.state.clock += MINUTE * u32::try_from(*minutes).expect("few"),
         }
         self.state.storage.collect();
-        Ok(())
     }
 
     fn now(&self) -> jiff::Timestamp {
@@ -164,18 +132,28 @@ impl World {
         self.state = stage.state();
     }
 
-    /// A pass that ends in the middle.
-    fn die(&mut self, share: u16, and_then: impl Fn(&mut State)) -> Judgement<()> {
+    /// A pass that ends in the middle. Visitors don't notice, but for the power.
+    fn die(&mut self, doom: &Doom) -> Judgement<()> {
+        self.state.clock += MINUTE;
+        let served = serving(&self.state)?;
         let stage = Stage::new(self.state.clone());
         stage.host.machine.watch();
         drop(pass_for(&stage, self.want()));
         let points: Vec<Point> = stage.host.machine.points();
-        let at = points.len() * usize::from(share) / (usize::from(u16::MAX) + 1);
+        let at = points.len() * usize::from(doom.share) / (usize::from(u16::MAX) + 1);
         if let Some(point) = points.into_iter().nth(at) {
+            self.died += 1;
             self.state = point.state;
         }
-        and_then(&mut self.state);
-        serving(&self.state).map_err(|why| format!("a pass died: {why}"))?;
+        let serves = serving(&self.state).map_err(|why| format!("a pass died: {why}"))?;
+        if served.is_some() && serves.is_none() {
+            return Err(format!("{served:?} served, and nothing since a pass died"));
+        }
+        if let Some(bits) = doom.lost {
+            power_cut(&mut self.state, bits);
+            serving(&self.state).map_err(|why| format!("the power went: {why}"))?;
+        }
+        self.state.storage.collect();
         Ok(())
     }
 
@@ -207,7 +185,12 @@ impl World {
             return same_or_better(before.serves.as_deref(), served.as_deref());
         }
         let stopped = standing(&self.state).holds().any(|hold| hold.kind == HoldKind::Stopped);
-        let served = if stopped { serving(&self.state)? } else { at_rest(&self.state)? };
+        let served = match stopped {
+            true => serving(&self.state)?,
+            // A first release that came to no record says nothing of where it was built; the next one knows.
+            false if !self.served => settled(&self.state)?,
+            false => at_rest(&self.state)?,
+        };
         if served.is_none() && self.served && !stopped {
             return Err("nothing serves".to_owned());
         }
@@ -218,6 +201,7 @@ impl World {
     /// Nobody does anything any more: it comes to rest within two passes, and then so many change nothing.
     pub fn rests(&mut self, passes: usize) -> Judgement<()> {
         self.git = true;
+        self.doom = None;
         let timed = |hold: &Hold| matches!(hold.kind, HoldKind::Suspended { until: Some(_) });
         if standing(&self.state).holds().any(timed) {
             self.order(Order::Resume);

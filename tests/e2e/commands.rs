@@ -119,10 +119,26 @@ fn holds_hold(world: &World) {
     assert_ne!(world.get("/").status, 200);
     world.reconcile().ok();
     assert_ne!(world.get("/").status, 200, "a pass leaves it stopped");
+    what_was_stopped_is_started_first(world);
     world.portreeve(&["start", "bakery/pro"]).ok();
     assert_eq!(world.get("/").status, 200);
     world.reconcile().ok();
     assert_eq!(world.serving(), "v3");
+}
+
+/// New processes, of this release or another, are not what somebody who stopped them expects.
+#[track_caller]
+fn what_was_stopped_is_started_first(world: &World) {
+    let state = "readlink active/bakery_pro; ls generations/bakery_pro; cat policy/bakery_pro.json
+        ls /var/lib/portreeve/journal; systemctl list-units --plain --no-legend --state=active 'portreeve-bakery_pro@*'";
+    let state = || world.host.sh(&format!("cd /etc/portreeve; {state}"));
+    let before = state();
+    for order in ["restart", "rollback"] {
+        let refused = world.portreeve(&[order, "bakery/pro"]).exits(4);
+        let words = "bakery/pro is stopped, by root; portreeve start bakery/pro comes first";
+        assert!(refused.stderr.contains(words), "{refused}");
+        assert_eq!(state(), before, "{refused}");
+    }
 }
 
 #[track_caller]

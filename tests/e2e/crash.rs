@@ -26,11 +26,21 @@ impl Point {
 /// A pass that is killed at `point`, as by the kernel when memory runs out.
 #[track_caller]
 pub fn pass_dies_at(world: &World, point: Point) -> CmdResult {
+    let result = pass_until(world, point, &[]);
+    assert!(died(&result), "{}: the pass went on\n{result}", point.name);
+    result
+}
+
+/// A pass that is killed at `point`, if it gets there.
+#[track_caller]
+pub fn pass_until(world: &World, point: Point, arguments: &[&str]) -> CmdResult {
     let inject = format!("inject={}:signal=KILL:when={}", point.call, point.nth);
     let trace = format!("trace={}", point.call);
     let traced = ["strace", "-f", "-qq", "-o", "/run/trace", "-P", point.path, "-e", &trace, "-e", &inject];
-    let result = world.host.exec(&[&traced[..], &["portreeve", "reconcile"]].concat());
-    // strace ends itself as its program was ended.
-    assert!(matches!(result.code, -1 | 137), "{}: the pass went on\n{result}", point.name);
-    result
+    world.host.exec(&[&traced[..], &["portreeve", "reconcile"], arguments].concat())
+}
+
+/// Whether it got there: strace ends itself as its program was ended.
+pub fn died(pass: &CmdResult) -> bool {
+    matches!(pass.code, -1 | 137)
 }

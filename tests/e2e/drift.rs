@@ -1,5 +1,6 @@
 //! What people do to a host by hand: repaired and reported, or respected.
 
+use crate::cmd::CmdResult;
 use crate::oracle::{comes_back, one_generation};
 use crate::world::World;
 
@@ -63,18 +64,24 @@ fn drift_is_repaired_and_told_and_an_idle_pass_writes_nothing() {
     writes_nothing(&world);
 }
 
-/// Watches every system call of an idle pass that could leave something on a disk.
+/// An idle pass leaves nothing on a disk.
 #[track_caller]
 fn writes_nothing(world: &World) {
+    let (pass, writes) = writes(world, &["portreeve", "reconcile"]);
+    assert_eq!((pass.code, pass.stdout.trim()), (0, "bakery/pro  unchanged"), "{pass}");
+    assert!(writes.is_empty(), "an idle pass wrote:\n{}", writes.join("\n"));
+}
+
+/// Watches every system call of a command that could leave something on a disk; those that did.
+#[track_caller]
+pub fn writes(world: &World, command: &[&str]) -> (CmdResult, Vec<String>) {
     let calls = "trace=openat,openat2,open,creat,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,symlink,\
         symlinkat,link,linkat,truncate,ftruncate,chmod,fchmod,fchmodat,chown,fchown,fchownat,utimensat,mknod,mknodat";
-    let traced = ["strace", "-f", "-y", "-qq", "-z", "-o", "/run/trace", "-e", calls, "portreeve", "reconcile"];
-    let pass = world.host.exec(&traced);
-    assert_eq!((pass.code, pass.stdout.trim()), (0, "bakery/pro  unchanged"), "{pass}");
+    let traced = ["strace", "-f", "--seccomp-bpf", "-y", "-qq", "-z", "-o", "/run/trace", "-e", calls];
+    let told = world.host.exec(&[&traced[..], command].concat());
     let trace = world.host.read_file("/run/trace");
-    assert!(trace.lines().count() > 50, "the tracer saw the pass: {trace}");
-    let writes: Vec<&str> = trace.lines().filter(|line| leaves_something(line)).collect();
-    assert!(writes.is_empty(), "an idle pass wrote:\n{}", writes.join("\n"));
+    assert!(trace.lines().count() > 50, "the tracer saw it: {trace}");
+    (told, trace.lines().filter(|line| leaves_something(line)).map(str::to_owned).collect())
 }
 
 /// A line of strace about a successful call that changes something outside of /run, /dev and /proc.

@@ -66,6 +66,15 @@ pub const BROKEN: &[Broken] = &[
 pub const IMPORT_ERROR: Edits<'static> =
     &[("bakery/wsgi.py", Some(concat!(include_str!("../bakery/bakery/wsgi.py"), "\nimport breda\n")))];
 
+/// The application loads, but not in gunicorn: only the start can show it.
+pub const IMPORT_ERROR_AT_START: Edits<'static> = &[(
+    "bakery/wsgi.py",
+    Some(concat!(
+        include_str!("../bakery/bakery/wsgi.py"),
+        "\nimport sys\nif 'gunicorn.app.wsgiapp' in sys.modules:\n    import breda\n"
+    )),
+)];
+
 /// No manage.py command runs.
 pub const SYNTAX_ERROR: Edits<'static> = &[settings!("def (:\n")];
 
@@ -78,6 +87,12 @@ pub const FAILING_MIGRATION: Edits<'static> = &[(
 /// All is well but the health check, which fails.
 pub const HEALTH_500: Edits<'static> =
     &[("bakery/urls.py", Some(health!("return HttpResponse('cache: connection refused', status=500)")))];
+
+/// All is well but the health check, which fails for those who come through a web server.
+pub const HEALTH_500_IN_FRONT: Edits<'static> = &[(
+    "bakery/urls.py",
+    Some(health!("return HttpResponse(status=500 if 'HTTP_X_REAL_IP' in request.META else 200)")),
+)];
 
 /// All is well but the health check, which takes a minute.
 pub const HEALTH_HANGS: Edits<'static> =

@@ -37,7 +37,14 @@ echo "$number"
 /// What the visitors' generation is, with all of the host agreeing.
 #[track_caller]
 pub fn one_generation(world: &World) -> u64 {
-    world.host.sh(ONE_GENERATION).trim().parse().expect("a generation's number")
+    agreed(world).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// The same, or what does not agree.
+pub fn agreed(world: &World) -> Result<u64, String> {
+    let told = world.host.exec(&["sh", "-euc", ONE_GENERATION]);
+    let number = told.stdout.trim().parse().ok().filter(|_| told.code == 0);
+    number.ok_or_else(|| format!("{}[exit {}]", told.said(), told.code))
 }
 
 /// Waits until the site answers after a boot, which nobody but systemd has a hand in.

@@ -91,6 +91,19 @@ fn a_power_cut_during_the_effects_boots_the_new_generation() {
     converges(&world, "v4");
 }
 
+/// Verified through a web server that is no longer led to it, what was committed would look broken.
+#[test]
+fn what_somebody_removed_is_mended_before_a_killed_pass_is_finished() {
+    let world = World::new("mended");
+    world.reconcile().ok();
+    want(&world, "v2");
+    pass_dies_at(&world, Point::first("after the rename", "fsync", ACTIVE));
+    world.host.sh("rm /etc/nginx/sites-enabled/portreeve-bakery_pro.conf");
+    let committed = world.host.sh("basename $(readlink /etc/portreeve/active/bakery_pro)");
+    converges(&world, "v2");
+    assert_eq!(one_generation(&world).to_string(), committed.trim(), "it is finished, not released again");
+}
+
 /// The power goes so long after the rename, with the program running on.
 fn cut_when_committed(world: &mut World, after: Duration) {
     let active = world.host.path("/etc/portreeve/active/bakery_pro");

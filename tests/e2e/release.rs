@@ -5,7 +5,7 @@
 use crate::cmd::CmdResult;
 use crate::edits::{self, BROKEN, Broken};
 use crate::load::Load;
-use crate::world::{Edits, World};
+use crate::world::World;
 
 /// What a proof of "no failed request" takes.
 const ENOUGH: u64 = 10_000;
@@ -23,15 +23,6 @@ deadline = "8s"
 passes = 2
 bake = "0s"
 "#;
-
-/// The application loads, but not in gunicorn: only the start can show it.
-const IMPORT_ERROR_AT_START: Edits<'static> = &[(
-    "bakery/wsgi.py",
-    Some(concat!(
-        include_str!("../bakery/bakery/wsgi.py"),
-        "\nimport sys\nif 'gunicorn.app.wsgiapp' in sys.modules:\n    import breda\n"
-    )),
-)];
 
 /// Each page takes a while, and so visitors queue.
 const SLOW: Edits<'static> = &[(
@@ -145,7 +136,8 @@ fn what_does_not_start_well_is_never_seen() {
     // With both slots used, the slot of the broken one has something to get back.
     world.release("v2", &[]).ok();
     let load = world.visitors(32);
-    let at_start = Broken { name: "import-at-start", edits: IMPORT_ERROR_AT_START, cause: "No module named 'breda'" };
+    let at_start =
+        Broken { name: "import-at-start", edits: edits::IMPORT_ERROR_AT_START, cause: "No module named 'breda'" };
     is_refused(&world, &at_start, "v2");
     let late = ["health-500", "health-hangs", "never-binds"];
     for broken in BROKEN.iter().filter(|broken| late.contains(&broken.name)) {

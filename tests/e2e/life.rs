@@ -1,0 +1,271 @@
+//! One environment's life on a booted host: whatever [`Step`] says happens for real.
+//!
+//! Two of them can't. The clock of a container is that of the machine it runs on, so nobody sets it, and no time is waited for;
+//! and what was in memory of files outlives its power cuts, so nothing unsynced is lost. The host in memory has both.
+
+use std::time::Duration;
+
+use portreeve::policy::Until;
+
+use crate::cmd::CmdResult;
+use crate::crash::{Point, died, pass_until};
+use crate::edits::{HEALTH_500, HEALTH_500_IN_FRONT, IMPORT_ERROR_AT_START};
+use crate::promises::{Ledger, Order, Passed};
+use crate::seen::{Seen, Started};
+use crate::step::{Accident, Behaviour, Step};
+use crate::traces::until_within;
+use crate::world::{Edits, World};
+
+const PRO: &str = "projects/bakery/pro.toml";
+
+/// Waits that fit two hundred steps, and enough of them for a busy machine to boot gunicorn.
+const PRO_TOML: &str = r#"rev = "v1-well"
+domains = ["bakery.example", "www.bakery.example"]
+keep_releases = 2
+warm = "10s"
+
+[web.gunicorn]
+workers = 1
+
+[health]
+path = "/healthz"
+status = 200
+timeout = "2s"
+deadline = "15s"
+passes = 1
+bake = "0s"
+"#;
+
+/// gunicorn reads this file in its working directory. So the journal says which release was started.
+const TELLS: (&str, Option<&str>) = (
+    "gunicorn.conf.py",
+    Some("def on_starting(server):\n    server.log.info('started %s', open('bakery/__init__.py').read())\n"),
+);
+
+/// Where passes change something, from the first note of a release to the last.
+const PLACES: [&str; 9] = [
+    "/var/lib/portreeve/journal",
+    "/etc/portreeve/generations/bakery_pro",
+    "/etc/portreeve/slots/bakery_pro",
+    "/etc/systemd/system",
+    "/etc/portreeve/active",
+    "/run/portreeve/bakery_pro",
+    "/etc/portreeve/policy",
+    "/etc/nginx/sites-enabled",
+    "/home/foouser/bakery/pro",
+];
+
+/// How they change something there.
+const CALLS: &str = "renameat,renameat2,fsync,unlinkat,symlinkat,mkdirat";
+
+/// The environment's world.
+pub struct Life {
+    pub world: World,
+    /// What was pushed, oldest first, as the tags are called.
+    pushed: Vec<String>,
+    /// The commit that was followed when the branch was rewritten.
+    followed: Option<String>,
+    git: bool,
+    /// How the next pass ends: killed at a point, and whether the power goes with it.
+    doom: Option<(Point, bool)>,
+    ledger: Ledger,
+    pub passes: usize,
+    /// Those that were killed at work.
+    pub died: usize,
+}
+
+impl Life {
+    /// A release is wanted; nothing is there yet.
+    pub fn new(name: &str) -> Self {
+        let world = World::new(name);
+        world.host.exec_ok(&["systemctl", "enable", "--now", "nginx"]);
+        world.deploy.write(PRO, PRO_TOML);
+        let ledger = Ledger::default();
+        let (pushed, followed, doom) = (Vec::new(), None, None);
+        let mut life = Self { world, pushed, followed, git: true, doom, ledger, passes: 0, died: 0 };
+        life.push(Behaviour::Well);
+        life
+    }
+
+    /// A step, and the pass that comes next. What it did, or the promise that was broken.
+    pub fn live(&mut self, step: &Step) -> Result<String, String> {
+        match *step {
+            Step::Kill(share) => self.doom = Some((point(share), false)),
+            Step::PowerCut(share, _) => self.doom = Some((point(share), true)),
+            _ => {
+                let order = self.happen(step).map(|order| order.said());
+                let said = order.iter().filter_map(|said| said.lines().next()).map(|line| format!("{line}; "));
+                let said: String = said.collect();
+                return Ok(said + &self.pass()?);
+            }
+        }
+        Ok("the next pass".to_owned())
+    }
+
+    /// What happens; the order, if it is one.
+    fn happen(&mut self, step: &Step) -> Option<CmdResult> {
+        match step {
+            Step::Push(behaviour) => self.push(*behaviour),
+            Step::PushSame => {
+                self.world.push_deploy(&[]);
+            }
+            Step::PushOld(back) => {
+                let old = self.pushed.iter().rev().nth(*back).cloned();
+                if let Some(old) = old {
+                    self.want(old);
+                }
+            }
+            Step::ForcePush => self.rewrite(),
+            Step::PutBack => self.put_back(),
+            Step::Rollback(until) => {
+                let flag: &[&str] = if *until == Until::Resume { &["--until-resume"] } else { &[] };
+                return Some(
+                    self.order(Order::Rollback(*until), &[&["rollback", "--reason", "cart broken"], flag].concat()),
+                );
+            }
+            Step::Suspend(hours) => {
+                let time = format!("{}h", hours.unwrap_or(1_000));
+                return Some(self.order(Order::Suspend, &["suspend", "--reason", "db move", "--for", &time]));
+            }
+            Step::Resume => return Some(self.order(Order::Resume, &["resume"])),
+            Step::Retry => return Some(self.order(Order::Retry, &["retry"])),
+            Step::Stop => return Some(self.order(Order::Stop, &["stop"])),
+            Step::Start => return Some(self.order(Order::Start, &["start"])),
+            Step::Restart => return Some(self.order(Order::Restart, &["restart"])),
+            Step::Reboot => {
+                let served = self.see().front;
+                self.world.host.power_off();
+                self.boots(served.is_some());
+            }
+            Step::Drift(accident) => {
+                self.ledger.drifted = true;
+                self.world.host.sh(&format!("{ACTIVE}{}", script(*accident)));
+            }
+            Step::Git(answers) => {
+                self.git = *answers;
+                self.world.host.sh(if self.git { "systemctl start ssh" } else { "systemctl stop ssh" });
+            }
+            Step::Kill(_) | Step::PowerCut(..) | Step::Clock(_) | Step::Wait(_) => {}
+        }
+        None
+    }
+
+    fn push(&mut self, behaviour: Behaviour) {
+        let version = format!("v{}-{}", self.pushed.len() + 1, behaviour.word());
+        let edits: Edits<'_> = match behaviour {
+            Behaviour::Well => &[],
+            Behaviour::Dies => IMPORT_ERROR_AT_START,
+            Behaviour::Fails => HEALTH_500,
+            Behaviour::FailsInFront => HEALTH_500_IN_FRONT,
+        };
+        self.world.push_app(&version, &[edits, &[TELLS]].concat(), &version);
+        self.want(version);
+    }
+
+    fn want(&mut self, version: String) {
+        self.world.set_rev(&version);
+        self.pushed.push(version);
+    }
+
+    /// What nobody has followed yet can't be rewritten.
+    fn rewrite(&mut self) {
+        if self.ledger.served {
+            let deploy = &self.world.deploy;
+            let tip = deploy.git(&["rev-parse", "HEAD"]).stdout.trim().to_owned();
+            self.followed.get_or_insert(tip);
+            deploy.git(&["checkout", "--quiet", "--orphan", &format!("other-{}", self.pushed.len())]);
+            deploy.commit("rewritten");
+            deploy.push_forced();
+        }
+        self.push(Behaviour::Well);
+    }
+
+    /// What is wanted now, on top of what was followed.
+    fn put_back(&mut self) {
+        if let Some(followed) = self.followed.take() {
+            let deploy = &self.world.deploy;
+            deploy.git(&["reset", "--quiet", "--soft", &followed]);
+            deploy.commit("put back");
+            deploy.push_forced();
+        }
+    }
+
+    fn order(&mut self, order: Order, words: &[&str]) -> CmdResult {
+        let before = self.see();
+        let said = self.world.portreeve(&[&words[..1], &["bakery/pro"], &words[1..]].concat());
+        self.ledger.ordered(order, said.code == 0, &before, &self.see());
+        said
+    }
+
+    /// The git server boots with the host. What served is back before any pass, unless something is in its way.
+    fn boots(&mut self, serves: bool) {
+        self.world.host.boot_again();
+        self.git = true;
+        if serves && !self.ledger.drifted {
+            let comes_back = || self.see().front.is_some();
+            until_within(Duration::from_secs(90), "the site answers without a pass", comes_back);
+        }
+    }
+
+    fn see(&self) -> Seen {
+        Seen::of(&self.world)
+    }
+
+    fn wanted(&self) -> Option<&str> {
+        let known = self.git && self.followed.is_none();
+        self.pushed.last().filter(|_| known).map(String::as_str)
+    }
+
+    /// A pass, and the promises after it. What became of it.
+    pub fn pass(&mut self) -> Result<String, String> {
+        self.passes += 1;
+        let wanted = self.wanted().map(str::to_owned);
+        let (before, started) = (self.see(), Started::from_now(&self.world));
+        let (pass, cut) = match self.doom.take() {
+            Some((point, cut)) => (pass_until(&self.world, point, &["--json"]), cut),
+            None => (self.world.portreeve(&["reconcile", "--json"]), false),
+        };
+        let (after, started) = (self.see(), started.until_now(&self.world));
+        let passed =
+            Passed { wanted: wanted.as_deref(), before: &before, after: &after, started: &started, said: &pass };
+        self.died += usize::from(died(&pass));
+        let judged = self.ledger.judged(&self.world, &passed);
+        let said = judged.map_err(|why| format!("{why}\n{passed:#?}\n{:#?}", self.ledger))?;
+        if cut {
+            self.world.host.power_cut();
+            self.boots(before.front.is_some());
+            return Ok(said + ", and the power went");
+        }
+        Ok(format!("{said}, {} serves", after.front.as_deref().unwrap_or("nothing")))
+    }
+
+    /// Nobody does anything any more, and nothing keeps a pass from its work.
+    pub fn calm(&mut self) {
+        self.doom = None;
+        self.happen(&Step::Git(true));
+        self.happen(&Step::Resume);
+    }
+}
+
+/// One of the points at which a pass may die: drawn by a number, and the same for the same number.
+fn point(share: u16) -> Point {
+    let share = usize::from(share);
+    let nth = u32::try_from(share / PLACES.len() % 3 + 1).expect("few");
+    Point { name: "somewhere", call: CALLS, path: PLACES[share % PLACES.len()], nth }
+}
+
+/// The directory of what serves, and its slot; without one nothing befalls it.
+const ACTIVE: &str = "cd /etc/portreeve/active/bakery_pro 2>/dev/null && slot=$(ls -d slot-?) || exit 0
+unit=portreeve-bakery_pro@${slot#slot-}.service\n";
+
+fn script(accident: Accident) -> &'static str {
+    match accident {
+        Accident::NginxLinkGone => "rm -f /etc/nginx/sites-enabled/portreeve-bakery_pro.conf",
+        Accident::LogrotateLinkGone => "rm -f /etc/logrotate.d/portreeve-bakery_pro",
+        Accident::VhostEdited => "echo '# mine' >>nginx.conf",
+        Accident::SettingsReadable => "chmod 644 settings_local.py",
+        Accident::UnitEdited => "echo '# mine' >>/etc/systemd/system/$unit; systemctl daemon-reload",
+        Accident::SlotStopped => "systemctl stop $unit",
+        Accident::SocketMoved => "rm -f /run/portreeve/bakery_pro/web.sock",
+    }
+}

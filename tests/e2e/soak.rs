@@ -1,0 +1,85 @@
+//! One environment's long life on a booted host, drawn by lot: `make soak`. The steps are those of the lives on the host in memory,
+//! and so are the promises that hold after each:
+//!
+//! - something healthy serves, if anything ever did;
+//! - what serves belongs to one generation;
+//! - nothing in quarantine is started again by a pass;
+//! - what is held does not move;
+//! - and at the end an idle world comes to rest within two passes, and then a thousand write nothing outside of /run.
+//!
+//! Each life is another one; `PORTREEVE_SOAK` is the seed of one to repeat, `PORTREEVE_STEPS` another length.
+
+#![expect(clippy::print_stdout, reason = "somebody watches for half an hour")]
+
+use std::time::{Instant, SystemTime};
+
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use crate::drift::writes;
+use crate::life::Life;
+use crate::step::{Step, step};
+
+/// Passes over the world at rest, and how many of them are traced at a time.
+const IDLE: usize = 1_000;
+const TRACED: usize = 100;
+
+fn asked(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+fn drawn(seed: u64, count: usize) -> Vec<Step> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let mut lot = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let step = step();
+    (0..count).map(|_| step.new_tree(&mut lot).expect("a step").current()).collect()
+}
+
+/// Each of the passes exits alike, and none leaves anything on a disk.
+fn idles(life: &Life) -> Result<(), String> {
+    let loops = format!("for n in $(seq {TRACED}); do portreeve reconcile >/dev/null 2>&1; echo $?; done");
+    let mut codes = Vec::new();
+    for _ in 0..IDLE / TRACED {
+        let (told, writes) = writes(&life.world, &["sh", "-c", &loops]);
+        codes.extend(told.stdout.lines().map(str::to_owned));
+        if !writes.is_empty() {
+            return Err(format!("an idle pass wrote:\n{}", writes.join("\n")));
+        }
+    }
+    let alike = codes.len() == IDLE && codes.iter().all(|code| *code == codes[0]);
+    if alike { Ok(()) } else { Err(format!("idle passes exit differently: {codes:?}")) }
+}
+
+/// Nobody does anything any more: it comes to rest within two passes.
+fn rests(life: &mut Life) -> Result<(), String> {
+    life.calm();
+    for _ in 0..2 {
+        println!("     at rest: {}", life.pass()?);
+    }
+    idles(life)
+}
+
+#[test]
+#[ignore = "half an hour: make soak"]
+fn whatever_happens_the_promises_hold() {
+    let clock =
+        || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos().into());
+    let seed = asked("PORTREEVE_SOAK").unwrap_or_else(clock);
+    let count = asked("PORTREEVE_STEPS").map_or(200, |count| usize::try_from(count).expect("a length"));
+    println!("seed {seed}: PORTREEVE_SOAK={seed} PORTREEVE_STEPS={count} make soak");
+    let steps = drawn(seed, count);
+    let mut life = Life::new("soak");
+    for (at, step) in steps.iter().enumerate() {
+        let begun = Instant::now();
+        match life.live(step) {
+            Ok(said) => println!("{at:4} {:5.1} s  {step:?}: {said}", begun.elapsed().as_secs_f64()),
+            Err(why) => panic!("seed {seed}, step {at}, {step:?}: {why}\nafter {:?}", &steps[..at]),
+        }
+    }
+    if let Err(why) = rests(&mut life) {
+        panic!("seed {seed}, at rest: {why}\nafter {steps:?}");
+    }
+    println!("{} passes were killed at work", life.died);
+    println!("{count} steps, {} passes, {IDLE} idle passes, 0 broken promises", life.passes);
+}
