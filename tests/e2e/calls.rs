@@ -21,6 +21,9 @@ const LISTED: &str = "trace=?open,?creat,openat,openat2,?rename,renameat,renamea
 const ORDERS: [&str; 7] =
     ["StartUnit", "StopUnit", "RestartUnit", "ReloadUnit", "KillUnit", "ResetFailedUnit", "\\0Reload\\0"];
 
+/// In each name that is still being made, before the number of the process and one of its own.
+const MAKING: &str = ".new-";
+
 /// Stands in place of a call's result when another thread comes in between.
 const UNFINISHED: &str = " <unfinished ...>";
 
@@ -52,6 +55,12 @@ impl Call {
         begins.then_some(Self { thread, name, paths, changes, text })
     }
 
+    /// Whether it is the same one in another run.
+    fn is_at(&self, other: &Self) -> bool {
+        let paths = |call: &Self| call.paths.iter().map(|path| unnumbered(path)).collect::<Vec<_>>();
+        self.name == other.name && paths(self) == paths(other)
+    }
+
     fn is_like(&self, other: &Self, path: Option<&str>) -> bool {
         self.name == other.name && path.is_none_or(|path| self.paths.iter().any(|own| own == path))
     }
@@ -63,14 +72,25 @@ fn carries_data(name: &str) -> bool {
 
 /// Where handles lead, and names as they were given. Data that is written looks like anything.
 fn paths(name: &str, arguments: &str) -> Vec<String> {
-    let arguments =
-        if carries_data(name) { arguments.split_once(',').map_or(arguments, |(file, _)| file) } else { arguments };
+    let (first, others) = arguments.split_once(", ").unwrap_or((arguments, ""));
+    let arguments = match name {
+        _ if carries_data(name) => first,
+        // Where a link is to lead is no path to strace.
+        "symlink" | "symlinkat" => others,
+        _ => arguments,
+    };
     let handles = arguments.split('<').skip(1).filter_map(|rest| Some(rest.split_once('>')?.0));
     let names = arguments.split('"').skip(1).step_by(2);
     let mut paths: Vec<String> = handles.filter(|path| path.starts_with('/')).chain(names).map(str::to_owned).collect();
     paths.sort_unstable();
     paths.dedup();
     paths
+}
+
+/// A name in the making, without the number of the process that makes it.
+fn unnumbered(path: &str) -> String {
+    let numbered = path.split_once(MAKING).and_then(|(name, rest)| Some((name, rest.split_once('-')?.1)));
+    numbered.map_or_else(|| path.to_owned(), |(name, rest)| format!("{name}{MAKING}{rest}"))
 }
 
 fn changes(name: &str, arguments: &str, paths: &[String]) -> bool {
@@ -196,15 +216,14 @@ pub fn strike(
     let mark = if matches!(blow, Blow::Kill) { " = ?" } else { "(INJECTED)" };
     let struck: Vec<Call> = trace.lines().filter(|line| line.ends_with(mark)).filter_map(Call::parse).collect();
     let alone = struck.len() == 1 || *reach != Reach::Alone;
-    let right = alone && struck.first().is_some_and(|first| first.paths == call.paths);
+    let right = alone && struck.first().is_some_and(|first| first.is_at(call));
     if right { Ok(result) } else { Err(format!("not struck: {nth} of {path:?}\n{trace}{result}")) }
 }
 
 /// Runs the program under strace, which lets go of the programs that it starts. `number` is the process number.
 fn traced(host: &TestHost, number: u32, flags: &[&str], arguments: &[&str]) -> CmdResult {
-    host.number_next_process(number);
     let strace = ["strace", "-f", "-b", "execve", "-y", "-qq", "-o", "/run/trace"];
-    host.exec(&[&strace, flags, &["portreeve"], arguments].concat())
+    host.exec_numbering(number, &[&strace, flags, &["portreeve"], arguments].concat())
 }
 
 #[test]
@@ -215,6 +234,7 @@ fn a_call_is_told_from_the_same_one_of_another_thread() {
         "8 openat(3</etc>, \"b\", O_WRONLY|O_CREAT, 0600) = 4</etc/b>",
         "8 write(4</etc/b>, \"</etc/a>\", 8) = 8",
         "7 write(5<pipe:[12]>, \"x\", 1) = 1",
+        "8 symlinkat(\"/etc/b\", 3</srv>, \"d\") = 0",
         "8 renameat(3</etc>, \"b\", 3</etc>, \"c\" <unfinished ...>",
         "7 unlink(\"/etc/b\") = -1 ENOENT (No such file or directory)",
         "8 <... renameat resumed>) = 0",
@@ -230,6 +250,7 @@ fn a_call_is_told_from_the_same_one_of_another_thread() {
         point("openat", "a", Reach::Alone),
         point("openat", "b", Reach::Alone),
         point("write", "/etc/b", Reach::Alone),
+        point("symlinkat", "/srv", Reach::Alone),
         point("renameat", "/etc", Reach::Alone),
         point("fsync", "/etc", Reach::First),
         point("fsync", "/etc", Reach::Later),

@@ -171,12 +171,15 @@ impl TestHost {
         self.exec_ok(&["systemctl", "daemon-reload"]);
     }
 
-    /// The next process that is started inside has this number, if nothing else is started first.
+    /// Runs `argv` inside, as root; the first process that it starts has this number, unless another comes first.
     #[track_caller]
-    pub fn number_next_process(&self, number: u32) {
+    pub fn exec_numbering(&self, number: u32, argv: &[&str]) -> CmdResult {
         let (init, last) = (self.init().as_raw_nonzero().to_string(), (number - 1).to_string());
-        let script = r#"echo "$0" >/proc/sys/kernel/ns_last_pid"#;
-        cmd::run(cmd::command(&["nsenter", "--target", &init, "--pid", "sh", "-euc", script, &last])).ok();
+        // Inside, the kernel's settings are read-only.
+        let enter = r#"echo "$1" >/proc/sys/kernel/ns_last_pid; shift
+            exec nsenter --target "$0" --mount --uts --ipc --net --cgroup -- "$@""#;
+        let outside = ["nsenter", "--target", &init, "--pid", "sh", "-euc", enter, &init, &last];
+        cmd::run(cmd::command(&[&outside, argv].concat()))
     }
 
     fn init(&self) -> Pid {
