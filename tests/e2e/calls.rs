@@ -141,11 +141,6 @@ impl Point {
         self.reach != Reach::Later
     }
 
-    /// Whether it leaves all that can be seen as it was: the next point finds what this one does.
-    pub fn only_syncs(&self) -> bool {
-        ["fsync", "fdatasync", "syncfs"].contains(&self.call.name.as_str())
-    }
-
     fn of(calls: &[Call], at: usize) -> Self {
         let call = &calls[at];
         // Names that are the same in each run before those with a number in them.
