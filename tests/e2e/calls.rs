@@ -24,6 +24,9 @@ const ORDERS: [&str; 7] =
 /// In each name that is still being made, before the number of the process and one of its own.
 const MAKING: &str = ".new-";
 
+/// In names that libgit2 makes, before some letters drawn by lot.
+const DRAWN: &str = "_git2_";
+
 /// Stands in place of a call's result when another thread comes in between.
 const UNFINISHED: &str = " <unfinished ...>";
 
@@ -87,10 +90,13 @@ fn paths(name: &str, arguments: &str) -> Vec<String> {
     paths
 }
 
-/// A name in the making, without the number of the process that makes it.
+/// A path without the numbers that another run has others for.
 fn unnumbered(path: &str) -> String {
-    let numbered = path.split_once(MAKING).and_then(|(name, rest)| Some((name, rest.split_once('-')?.1)));
-    numbered.map_or_else(|| path.to_owned(), |(name, rest)| format!("{name}{MAKING}{rest}"))
+    let name = |name: &str| match name.split_once(MAKING).or_else(|| name.split_once(DRAWN)) {
+        Some((name, number)) => format!("{name} {}", number.split_once('-').map_or("", |(_, own)| own)),
+        None => name.to_owned(),
+    };
+    path.split('/').map(name).collect::<Vec<_>>().join("/")
 }
 
 fn changes(name: &str, arguments: &str, paths: &[String]) -> bool {
@@ -143,10 +149,13 @@ impl Point {
 
     fn of(calls: &[Call], at: usize) -> Self {
         let call = &calls[at];
-        // Names that are the same in each run before those with a number in them.
-        let (passing, lasting): (Vec<&String>, Vec<&String>) =
-            call.paths.iter().partition(|path| path.contains(".new-"));
-        let paths = lasting.into_iter().chain(passing).map(|path| Some(path.as_str())).chain([None]);
+        // Names that are the same in each run before those with a number in them. Of what carries data, and of what opens, there
+        // is not the same number in each run.
+        let known = call.paths.iter().map(|path| &**path).filter(|path| !path.contains(DRAWN));
+        let (passing, lasting): (Vec<&str>, Vec<&str>) = known.partition(|path| path.contains(MAKING));
+        let (passing, lasting) = (passing.into_iter().map(Some), lasting.into_iter().map(Some));
+        let any = !carries_data(&call.name) && !call.name.starts_with("open");
+        let paths = lasting.chain(any.then_some(None)).chain(passing).chain([None]);
         let addresses = paths.map(|path| (reach(calls, at, path), path));
         let ((reach, nth), path) = addresses.min_by_key(|((reach, _), _)| *reach).expect("one without a path");
         Self { call: call.clone(), path: path.map(str::to_owned), nth, reach }
@@ -251,4 +260,8 @@ fn a_call_is_told_from_the_same_one_of_another_thread() {
         point("fsync", "/etc", Reach::Later),
     ];
     assert_eq!(found, expected);
+
+    let same = ["/srv/.a.new-20003-7/b", "/srv/.a.new-20004-7/b"].map(unnumbered);
+    assert_eq!(same[0], same[1]);
+    assert_ne!(same[0], unnumbered("/srv/.a.new-20003-8/b"));
 }

@@ -1,8 +1,9 @@
 //! End to end: a booted Debian with systemd as PID 1, real nginx, sshd, git and Django.
 //!
 //! [`base`] is the root file system, built once; [`host`] boots a machine on it in under a second; [`git`] serves the two
-//! repositories; [`load`] keeps asking while something happens; [`world`] is all of it. [`traces`] says what a machine
-//! leaves behind, and the last step of `make test` asserts that it is nothing.
+//! repositories; [`load`] keeps asking while something happens; [`world`] is all of it. [`kernel`] kills the program at each of
+//! the [`calls`] by which it changes something in a scene of [`scenes`]. [`traces`] says what a machine leaves behind, and the
+//! last step of `make test` asserts that it is nothing.
 
 #![expect(clippy::disallowed_methods, reason = "a test bed is made of processes, files and clocks")]
 #![allow(dead_code, reason = "a bed has what tests ask for, before and after one of them asks")]
