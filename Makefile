@@ -1,4 +1,4 @@
-.PHONY: try test soak bench lint
+.PHONY: try test soak crash bench lint
 
 # See it here, in a minute. ARGS=--once ends by itself.
 try:
@@ -17,6 +17,12 @@ soak:
 	tests/install-packages test
 	cargo build
 	tests/run soak
+
+# Every kill and every error, on a real kernel: days. PORTREEVE_CRASH=20 takes every 20th point, PORTREEVE_CRASH=3/20 from the third on.
+crash:
+	tests/install-packages test
+	cargo build
+	tests/run crash
 
 # Figures, as tables.
 bench:

@@ -88,5 +88,7 @@ fn what_once_went_wrong_goes_well() {
             Step::Drift(Accident::NginxLinkGone),
         ],
     ];
-    lives.into_iter().for_each(|steps| live(steps).unwrap_or_else(|why| panic!("{why}\nafter {steps:?}")));
+    for steps in lives {
+        live(steps).unwrap_or_else(|why| panic!("{why}\nafter {steps:?}"));
+    }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::mount::MountFlags;
+use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::process::{Pid, Signal};
 
 use crate::base;
@@ -36,29 +36,30 @@ impl TestHost {
     #[track_caller]
     pub fn boot(name: &str) -> Self {
         traces::abandoned().iter().for_each(Traces::remove);
-        let mut host = Self::lay_out(name);
+        let mut host = Self::lay_out(name, &base::base().display().to_string());
+        fs::write(host.path("/etc/hostname"), format!("{name}\n")).expect("its name is written");
+        // An empty one means a first boot, which asks questions and ends degraded.
+        let id = fs::read_to_string("/proc/sys/kernel/random/uuid").expect("a random name").replace('-', "");
+        fs::write(host.path("/etc/machine-id"), id).expect("its identity is written");
         host.power_on();
         assert_eq!(host.state(), "running", "{}", host.exec(&["systemctl", "--failed"]));
         host
     }
 
-    fn lay_out(name: &str) -> Self {
-        let base = base::base();
+    fn lay_out(name: &str, below: &str) -> Self {
         let host = Self { traces: Traces::of(name), running: None };
         for directory in [host.traces.upper(), host.traces.work(), host.traces.root()] {
             fs::create_dir_all(directory).expect("the host's directories are made");
         }
-        host.mount(&base);
-        fs::write(host.path("/etc/hostname"), format!("{name}\n")).expect("its name is written");
-        // An empty one means a first boot, which asks questions and ends degraded.
-        let id = fs::read_to_string("/proc/sys/kernel/random/uuid").expect("a random name").replace('-', "");
-        fs::write(host.path("/etc/machine-id"), id).expect("its identity is written");
+        host.mount(below);
         host
     }
 
-    fn mount(&self, base: &std::path::Path) {
+    fn mount(&self, below: &str) {
         let (upper, work) = (self.traces.upper(), self.traces.work());
-        let layers = format!("lowerdir={},upperdir={},workdir={}", base.display(), upper.display(), work.display());
+        // A directory of a layer below can be renamed, as on any other disk.
+        let layers =
+            format!("redirect_dir=on,lowerdir={below},upperdir={},workdir={}", upper.display(), work.display());
         let layers = std::ffi::CString::new(layers).expect("no NUL in a path");
         rustix::mount::mount("overlay", self.traces.root(), "overlay", MountFlags::empty(), Some(layers.as_c_str()))
             .expect("the overlay is mounted; its directory must not be on an overlay (PORTREEVE_TESTS names another)");
@@ -170,6 +171,17 @@ impl TestHost {
         self.exec_ok(&["systemctl", "daemon-reload"]);
     }
 
+    /// Runs `argv` inside, as root; the first process that it starts has this number, unless another comes first.
+    #[track_caller]
+    pub fn exec_numbering(&self, number: u32, argv: &[&str]) -> CmdResult {
+        let (init, last) = (self.init().as_raw_nonzero().to_string(), (number - 1).to_string());
+        // Inside, the kernel's settings are read-only.
+        let enter = r#"echo "$1" >/proc/sys/kernel/ns_last_pid; shift
+            exec nsenter --target "$0" --mount --uts --ipc --net --cgroup -- "$@""#;
+        let outside = ["nsenter", "--target", &init, "--pid", "sh", "-euc", enter, &init, &last];
+        cmd::run(cmd::command(&[&outside, argv].concat()))
+    }
+
     fn init(&self) -> Pid {
         self.running.as_ref().expect("the host has power").init
     }
@@ -248,6 +260,29 @@ impl TestHost {
     /// Its traces, to assert that they are gone later.
     pub fn traces(&self) -> Traces {
         self.traces.clone()
+    }
+}
+
+/// A host that was shut down, for others that begin as it ended. Nothing changes it, so there may be any number of them.
+#[derive(Debug)]
+pub struct Snapshot(TestHost);
+
+impl Snapshot {
+    /// Shuts `host` down.
+    #[track_caller]
+    pub fn of(mut host: TestHost) -> Self {
+        host.power_off();
+        rustix::mount::unmount(host.traces.root(), UnmountFlags::empty()).expect("nobody is in it any more");
+        Self(host)
+    }
+
+    /// A host as it was, with a disk of its own on top.
+    #[track_caller]
+    pub fn boot(&self, name: &str) -> TestHost {
+        let below = format!("{}:{}", self.0.traces.upper().display(), base::base().display());
+        let mut host = TestHost::lay_out(name, &below);
+        host.power_on();
+        host
     }
 }
 

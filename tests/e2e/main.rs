@@ -1,8 +1,9 @@
 //! End to end: a booted Debian with systemd as PID 1, real nginx, sshd, git and Django.
 //!
 //! [`base`] is the root file system, built once; [`host`] boots a machine on it in under a second; [`git`] serves the two
-//! repositories; [`load`] keeps asking while something happens; [`world`] is all of it. [`traces`] says what a machine
-//! leaves behind, and the last step of `make test` asserts that it is nothing.
+//! repositories; [`load`] keeps asking while something happens; [`world`] is all of it. [`kernel`] kills the program at each of
+//! the [`calls`] by which it changes something in a scene of [`scenes`]. [`traces`] says what a machine leaves behind, and the
+//! last step of `make test` asserts that it is nothing.
 
 #![expect(clippy::disallowed_methods, reason = "a test bed is made of processes, files and clocks")]
 #![allow(dead_code, reason = "a bed has what tests ask for, before and after one of them asks")]
@@ -11,6 +12,7 @@ mod absent;
 mod agent;
 mod badinput;
 mod base;
+mod calls;
 mod cmd;
 mod collect;
 mod commands;
@@ -26,6 +28,7 @@ mod holds;
 mod host;
 mod http;
 mod idle;
+mod kernel;
 mod life;
 mod load;
 mod notify;
@@ -35,6 +38,7 @@ mod power;
 mod promises;
 mod prune;
 mod release;
+mod scenes;
 mod schema;
 mod seen;
 mod setup;
@@ -46,6 +50,7 @@ mod source_rules;
 mod step;
 mod supervisor;
 mod takeover;
+mod tally;
 mod traces;
 mod uv;
 mod why;

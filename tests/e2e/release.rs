@@ -5,7 +5,7 @@
 use crate::cmd::CmdResult;
 use crate::edits::{self, BROKEN, Broken};
 use crate::load::Load;
-use crate::world::World;
+use crate::world::{Edits, World};
 
 /// What a proof of "no failed request" takes.
 const ENOUGH: u64 = 10_000;

@@ -69,8 +69,7 @@ impl World {
         git::serve(&host);
         host.install_binary();
         host.put_file("/etc/portreeve/agent.toml", AGENT_TOML);
-        let (deploy, app) = (Repo::new(&host, "deploy"), Repo::new(&host, "bakery"));
-        let world = Self { host, deploy, app };
+        let world = Self::on(host);
         world.push_app("v1", &[], "v1");
         world.push_deploy(&[
             ("portreeve.toml", Some(PORTREEVE_TOML)),
@@ -79,6 +78,13 @@ impl World {
             ("projects/bakery/pro.toml", Some(PRO_TOML)),
         ]);
         world
+    }
+
+    /// A host that was another world's. To this one's people its repositories are empty.
+    #[track_caller]
+    pub fn on(host: TestHost) -> Self {
+        let (deploy, app) = (Repo::new(&host, "deploy"), Repo::new(&host, "bakery"));
+        Self { host, deploy, app }
     }
 
     /// Pushes the bakery as it is in `tests/bakery`, with `version` as its release id and `edits` made, and tags it. What

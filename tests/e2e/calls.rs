@@ -1,0 +1,267 @@
+//! The system calls by which the program changes something, as strace lists them, and how each is found again in another run.
+//!
+//! strace counts calls for each thread on its own. So a call's address is its number among those of its kind in its thread that
+//! name one path, and it is exact when no other thread comes to that number with that path. The names of files that are still
+//! being made hold the program's process number, which is therefore the same in each run.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::cmd::CmdResult;
+use crate::host::TestHost;
+
+/// What is listed: all that change a file, a name or a mount, and what is said over sockets, where orders to systemd are.
+/// Those that not every kernel has begin with a question mark.
+const LISTED: &str = "trace=?open,?creat,openat,openat2,?rename,renameat,renameat2,?link,linkat,?symlink,symlinkat,?unlink,\
+    unlinkat,?rmdir,?mkdir,mkdirat,?mknod,mknodat,?chmod,fchmod,fchmodat,?chown,?lchown,fchown,fchownat,utimensat,\
+    truncate,ftruncate,fallocate,write,writev,pwrite64,pwritev,copy_file_range,sendfile,fsync,fdatasync,syncfs,\
+    mount,umount2,sendmsg,sendto";
+
+/// What systemd does when it is told to, as D-Bus calls it. Questions change nothing.
+const ORDERS: [&str; 7] =
+    ["StartUnit", "StopUnit", "RestartUnit", "ReloadUnit", "KillUnit", "ResetFailedUnit", "\\0Reload\\0"];
+
+/// In each name that is still being made, before the number of the process and one of its own.
+const MAKING: &str = ".new-";
+
+/// In names that libgit2 makes, before some letters drawn by lot.
+const DRAWN: &str = "_git2_";
+
+/// Stands in place of a call's result when another thread comes in between.
+const UNFINISHED: &str = " <unfinished ...>";
+
+/// One call of a listed run.
+#[derive(Debug, Clone)]
+struct Call {
+    thread: String,
+    name: String,
+    /// The paths and names in its arguments.
+    paths: Vec<String>,
+    /// It went well, and changed something.
+    changes: bool,
+    /// The arguments, for messages.
+    text: String,
+}
+
+impl Call {
+    /// A line of strace: `226 renameat(3</etc>, "a", 3</etc>, "b") = 0`.
+    fn parse(line: &str) -> Option<Self> {
+        let (thread, rest) = line.split_once(' ')?;
+        let (name, rest) = rest.trim_start().split_once('(')?;
+        let begins = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let (arguments, result) = rest.rsplit_once(UNFINISHED).or_else(|| rest.rsplit_once(" = "))?;
+        let arguments = arguments.trim_end().trim_end_matches(')');
+        let paths = paths(name, arguments);
+        let changes = !result.starts_with('-') && changes(name, arguments, &paths);
+        let (thread, name) = (thread.to_owned(), name.to_owned());
+        let text = arguments.chars().take(120).collect();
+        begins.then_some(Self { thread, name, paths, changes, text })
+    }
+
+    /// Whether it is the same one in another run.
+    fn is_at(&self, other: &Self) -> bool {
+        let paths = |call: &Self| call.paths.iter().map(|path| unnumbered(path)).collect::<Vec<_>>();
+        self.name == other.name && paths(self) == paths(other)
+    }
+
+    fn is_like(&self, other: &Self, path: Option<&str>) -> bool {
+        self.name == other.name && path.is_none_or(|path| self.paths.iter().any(|own| own == path))
+    }
+}
+
+fn carries_data(name: &str) -> bool {
+    name.starts_with("write") || name.starts_with("pwrite") || name.starts_with("send")
+}
+
+/// Where handles lead, and names as they were given. Data that is written looks like anything.
+fn paths(name: &str, arguments: &str) -> Vec<String> {
+    let (first, others) = arguments.split_once(", ").unwrap_or((arguments, ""));
+    let arguments = match name {
+        _ if carries_data(name) => first,
+        // Where a link is to lead is no path to strace.
+        "symlink" | "symlinkat" => others,
+        _ => arguments,
+    };
+    let handles = arguments.split('<').skip(1).filter_map(|rest| Some(rest.split_once('>')?.0));
+    let names = arguments.split('"').skip(1).step_by(2);
+    let mut paths: Vec<String> = handles.filter(|path| path.starts_with('/')).chain(names).map(str::to_owned).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+}
+
+/// A path without the numbers that another run has others for.
+fn unnumbered(path: &str) -> String {
+    let name = |name: &str| match name.split_once(MAKING).or_else(|| name.split_once(DRAWN)) {
+        Some((name, number)) => format!("{name} {}", number.split_once('-').map_or("", |(_, own)| own)),
+        None => name.to_owned(),
+    };
+    path.split('/').map(name).collect::<Vec<_>>().join("/")
+}
+
+fn changes(name: &str, arguments: &str, paths: &[String]) -> bool {
+    let on_disk = || paths.iter().any(|path| !path.starts_with("/dev/") && !path.starts_with("/proc/"));
+    if name.starts_with("open") {
+        return on_disk() && ["O_CREAT", "O_TRUNC"].iter().any(|flag| arguments.contains(flag));
+    }
+    if name.starts_with("send") {
+        return ORDERS.iter().any(|order| arguments.contains(order));
+    }
+    !carries_data(name) || on_disk()
+}
+
+/// A call that changes something, and where it is.
+#[derive(Debug, Clone)]
+pub struct Point {
+    call: Call,
+    path: Option<String>,
+    nth: usize,
+    reach: Reach,
+}
+
+/// What else has a point's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    /// Nothing.
+    Alone,
+    /// A call of another thread, later: it is not killed first, but an error comes to both.
+    First,
+    /// A call of another thread, earlier.
+    Later,
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({})", self.call.name, self.call.text)
+    }
+}
+
+impl Point {
+    /// Whether it is this call about this path or name.
+    pub fn is(&self, call: &str, path: &str) -> bool {
+        self.call.name == call && self.call.paths.iter().any(|own| own == path)
+    }
+
+    /// Whether a kill strikes it and no other first.
+    pub fn can_be_killed(&self) -> bool {
+        self.reach != Reach::Later
+    }
+
+    fn of(calls: &[Call], at: usize) -> Self {
+        let call = &calls[at];
+        // Names that are the same in each run before those with a number in them. Of what carries data, and of what opens, there
+        // is not the same number in each run.
+        let known = call.paths.iter().map(|path| &**path).filter(|path| !path.contains(DRAWN));
+        let (passing, lasting): (Vec<&str>, Vec<&str>) = known.partition(|path| path.contains(MAKING));
+        let (passing, lasting) = (passing.into_iter().map(Some), lasting.into_iter().map(Some));
+        let any = !carries_data(&call.name) && !call.name.starts_with("open");
+        let paths = lasting.chain(any.then_some(None)).chain(passing).chain([None]);
+        let addresses = paths.map(|path| (reach(calls, at, path), path));
+        let ((reach, nth), path) = addresses.min_by_key(|((reach, _), _)| *reach).expect("one without a path");
+        Self { call: call.clone(), path: path.map(str::to_owned), nth, reach }
+    }
+}
+
+/// The number of a call among those of its thread with this path, and who else comes to that number.
+fn reach(calls: &[Call], at: usize, path: Option<&str>) -> (Reach, usize) {
+    let call = &calls[at];
+    let count = |calls: &[Call], thread: &str| {
+        calls.iter().filter(|other| other.thread == thread && other.is_like(call, path)).count()
+    };
+    let nth = count(&calls[..=at], &call.thread);
+    let others: BTreeSet<&str> =
+        calls.iter().map(|other| &*other.thread).filter(|other| *other != call.thread).collect();
+    let reached = |calls: &[Call]| others.iter().any(|other| count(calls, other) >= nth);
+    let reach = match (reached(&calls[..at]), reached(calls)) {
+        (true, _) => Reach::Later,
+        (false, true) => Reach::First,
+        (false, false) => Reach::Alone,
+    };
+    (reach, nth)
+}
+
+/// Runs the program to its end, and lists its points in the order of their begin.
+#[track_caller]
+pub fn list(host: &TestHost, number: u32, arguments: &[&str]) -> (CmdResult, Vec<Point>) {
+    let result = traced(host, number, &["-s", "400", "-e", LISTED], arguments);
+    let calls: Vec<Call> = host.read_file("/run/trace").lines().filter_map(Call::parse).collect();
+    let changing = (0..calls.len()).filter(|at| calls[*at].changes);
+    (result, changing.map(|at| Point::of(&calls, at)).collect())
+}
+
+/// What befalls the program at a point.
+#[derive(Debug, Clone, Copy)]
+pub enum Blow {
+    /// The kernel ends it on entering the call, which does not take place.
+    Kill,
+    /// The call does nothing but fail with this.
+    Error(&'static str),
+}
+
+/// Runs the program with a blow at `point`. If the run went another way, and it struck nothing or something else: what strace saw.
+pub fn strike(
+    host: &TestHost,
+    number: u32,
+    arguments: &[&str],
+    point: &Point,
+    blow: Blow,
+) -> Result<CmdResult, String> {
+    let Point { call, path, nth, reach } = point;
+    let what = match blow {
+        Blow::Kill => "signal=KILL".to_owned(),
+        Blow::Error(errno) => format!("error={errno}"),
+    };
+    let trace = format!("trace={}", call.name);
+    let inject = format!("inject={}:{what}:when={nth}", call.name);
+    let mut flags = vec!["-e", &trace, "-e", &inject];
+    flags.extend(path.iter().flat_map(|path| ["-P", path]));
+    let result = traced(host, number, &flags, arguments);
+    let trace = host.read_file("/run/trace");
+    let mark = if matches!(blow, Blow::Kill) { " = ?" } else { "(INJECTED)" };
+    let struck: Vec<Call> = trace.lines().filter(|line| line.ends_with(mark)).filter_map(Call::parse).collect();
+    let alone = struck.len() == 1 || *reach != Reach::Alone;
+    let right = alone && struck.first().is_some_and(|first| first.is_at(call));
+    if right { Ok(result) } else { Err(format!("not struck: {nth} of {path:?}\n{trace}{result}")) }
+}
+
+/// Runs the program under strace, which lets go of the programs that it starts. `number` is the process number.
+fn traced(host: &TestHost, number: u32, flags: &[&str], arguments: &[&str]) -> CmdResult {
+    let strace = ["strace", "-f", "-b", "execve", "-y", "-qq", "-o", "/run/trace"];
+    host.exec_numbering(number, &[&strace, flags, &["portreeve"], arguments].concat())
+}
+
+#[test]
+fn a_call_is_told_from_the_same_one_of_another_thread() {
+    let lines = [
+        "7 openat(3</run>, \"x\", O_RDONLY) = 4</run/x>",
+        "7 openat(3</etc>, \"a\", O_WRONLY|O_CREAT, 0600) = 4</etc/a>",
+        "8 openat(3</etc>, \"b\", O_WRONLY|O_CREAT, 0600) = 4</etc/b>",
+        "8 write(4</etc/b>, \"</etc/a>\", 8) = 8",
+        "7 write(5<pipe:[12]>, \"x\", 1) = 1",
+        "8 symlinkat(\"/etc/b\", 3</srv>, \"d\") = 0",
+        "8 renameat(3</etc>, \"b\", 3</etc>, \"c\" <unfinished ...>",
+        "7 unlink(\"/etc/b\") = -1 ENOENT (No such file or directory)",
+        "8 <... renameat resumed>) = 0",
+        "8 fsync(3</etc>)       = 0",
+        "7 fsync(3</etc>) = 0",
+    ];
+    let calls: Vec<Call> = lines.into_iter().filter_map(Call::parse).collect();
+    let points = (0..calls.len()).filter(|at| calls[*at].changes).map(|at| Point::of(&calls, at));
+    let found: Vec<_> =
+        points.map(|point| (point.call.name, point.path.unwrap_or_default(), point.nth, point.reach)).collect();
+    let point = |call: &str, path: &str, reach| (call.to_owned(), path.to_owned(), 1, reach);
+    let expected = [
+        point("openat", "a", Reach::Alone),
+        point("openat", "b", Reach::Alone),
+        point("write", "/etc/b", Reach::Alone),
+        point("symlinkat", "/srv", Reach::Alone),
+        point("renameat", "/etc", Reach::Alone),
+        point("fsync", "/etc", Reach::First),
+        point("fsync", "/etc", Reach::Later),
+    ];
+    assert_eq!(found, expected);
+
+    let same = ["/srv/.a.new-20003-7/b", "/srv/.a.new-20004-7/b"].map(unnumbered);
+    assert_eq!(same[0], same[1]);
+    assert_ne!(same[0], unnumbered("/srv/.a.new-20003-8/b"));
+}

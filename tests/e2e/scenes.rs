@@ -1,0 +1,103 @@
+//! The transactions that are swept on a real kernel, from the host before them to what may serve after them.
+
+use crate::world::World;
+
+/// A host before the program's work, the work, and what may be true afterwards.
+pub struct Scene {
+    pub name: &'static str,
+    /// Makes the host, and what is wanted of it.
+    pub before: fn(&World),
+    /// The program's arguments.
+    pub work: &'static [&'static str],
+    /// What may answer before another pass has run; `None`: nothing of ours.
+    pub meanwhile: &'static [Option<&'static str>],
+    /// What may answer at rest.
+    pub finally: &'static [Option<&'static str>],
+}
+
+const RECONCILE: &[&str] = &["reconcile"];
+
+pub const SECOND: Scene = Scene {
+    name: "second release",
+    before: |world| {
+        released(world, &["v1"]);
+        want(world, "v2");
+    },
+    work: RECONCILE,
+    meanwhile: &[Some("v1"), Some("v2")],
+    finally: &[Some("v2")],
+};
+
+pub const ALL: [Scene; 6] = [
+    Scene {
+        name: "first release",
+        before: quick,
+        work: RECONCILE,
+        meanwhile: &[None, Some("v1")],
+        finally: &[Some("v1")],
+    },
+    SECOND,
+    Scene {
+        name: "rollback",
+        before: |world| released(world, &["v1", "v2"]),
+        work: &["rollback", "bakery/pro"],
+        meanwhile: &[Some("v1"), Some("v2")],
+        finally: &[Some("v1"), Some("v2")],
+    },
+    Scene {
+        name: "release that prunes",
+        before: |world| {
+            edit(world, |text| format!("keep_releases = 2\n{text}"));
+            released(world, &["v1", "v2", "v3"]);
+            want(world, "v4");
+        },
+        work: RECONCILE,
+        meanwhile: &[Some("v3"), Some("v4")],
+        finally: &[Some("v4")],
+    },
+    Scene {
+        name: "renewal of the configuration",
+        before: |world| {
+            released(world, &["v1"]);
+            edit(world, |text| format!("{text}\n[nginx]\nheaders = {{ X-Vhost = \"renewed\" }}\n"));
+        },
+        work: RECONCILE,
+        meanwhile: &[Some("v1")],
+        finally: &[Some("v1")],
+    },
+    Scene {
+        name: "removal",
+        before: |world| {
+            released(world, &["v1"]);
+            edit(world, |text| format!("removed = true\n{text}"));
+        },
+        work: RECONCILE,
+        meanwhile: &[Some("v1"), None],
+        finally: &[None],
+    },
+];
+
+/// The same work in less time: packages come by uv, and one good answer is enough. Nothing is written during the others.
+fn quick(world: &World) {
+    world.host.sh("python3 -m venv /opt/uv; /opt/uv/bin/pip install --quiet uv; ln -s /opt/uv/bin/uv /usr/local/bin/uv
+        printf '[python]\\nwheelhouse = \"/opt/wheels\"\\n' >>/etc/portreeve/agent.toml");
+    edit(world, |text| text.replace("bake = \"1s\"", "bake = \"0s\"").replace("passes = 2", "passes = 1"));
+}
+
+fn edit(world: &World, edit: impl FnOnce(&str) -> String) {
+    let text = edit(&world.deploy.read("projects/bakery/pro.toml"));
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(&text))]);
+}
+
+fn released(world: &World, versions: &[&str]) {
+    quick(world);
+    for version in versions {
+        want(world, version);
+        world.reconcile().ok();
+    }
+}
+
+fn want(world: &World, version: &str) {
+    world.push_app(version, &[], version);
+    world.set_rev(version);
+}
