@@ -296,4 +296,5 @@ fn nothing_is_ever_half_applied() {
         std::fs::write(file, format!("{all}\n")).expect("the tally is written");
     }
     assert_eq!(all.half_applied, [""; 0]);
+    assert!(all.kills > 0, "no scene of that name, or no such point");
 }

@@ -9,7 +9,7 @@
 //!
 //! Each life is another one; `PORTREEVE_SOAK` is the seed of one to repeat, `PORTREEVE_STEPS` another length.
 
-#![expect(clippy::print_stdout, reason = "somebody watches for half an hour")]
+#![expect(clippy::print_stdout, reason = "somebody watches for a quarter of an hour")]
 
 use std::time::{Instant, SystemTime};
 
@@ -61,7 +61,7 @@ fn rests(life: &mut Life) -> Result<(), String> {
 }
 
 #[test]
-#[ignore = "half an hour: make soak"]
+#[ignore = "a quarter of an hour: make soak"]
 fn whatever_happens_the_promises_hold() {
     let clock =
         || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos().into());
