@@ -104,8 +104,10 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<String, OrderError> {
     let met = Met::find(cx, name)?;
     let _lock = enter(cx, name, given)?;
-    // Whoever goes back leaves what has been switched to, whatever its health.
-    if !matches!(given.order, Order::Rollback { .. }) || !transaction::committed(cx, name)? {
+    if matches!(given.order, Order::Rollback { .. }) && transaction::committed(cx, name)? {
+        // Whoever goes back leaves what has been switched to, whatever its health.
+        transaction::sync_left(cx)?;
+    } else {
         // Whatever recovery finds is history by now; only its failure matters here.
         drop(transaction::recover(cx, name)?);
     }

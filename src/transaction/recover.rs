@@ -32,10 +32,7 @@ impl From<JournalError> for Failure {
 pub fn recover(cx: &Context<'_>, name: &EnvName) -> Result<Recovered, Failure> {
     let Some(intent) = Intent::find(cx, name)? else { return Ok(Recovered::Clean) };
     let fail = Failure::on_host(Phase::Recover);
-    // A killed program syncs nothing more: what it changed is seen, and would be lost in a power cut after this has built on it.
-    for place in [cx.layout.config(), cx.layout.state()] {
-        cx.host.files().sync_all(&place).map_err(&fail)?;
-    }
+    sync_left(cx)?;
     let services = read::services_of(cx, name).map_err(&fail)?;
     let installed = read::installed(cx, name, &services)?;
     if !intent.moves() {
@@ -49,6 +46,14 @@ pub fn recover(cx: &Context<'_>, name: &EnvName) -> Result<Recovered, Failure> {
     };
     cx.report.event(&Event::Note { text: &format!("{name}: an interrupted release was {}", words(&recovered)) });
     Ok(recovered)
+}
+
+/// A killed program syncs nothing more: what it changed is seen, and would be lost in a power cut after somebody has built on it.
+pub fn sync_left(cx: &Context<'_>) -> Result<(), Failure> {
+    for place in [cx.layout.config(), cx.layout.state()] {
+        cx.host.files().sync_all(&place).map_err(Failure::on_host(Phase::Recover))?;
+    }
+    Ok(())
 }
 
 fn words(recovered: &Recovered) -> &'static str {

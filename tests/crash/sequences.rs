@@ -8,6 +8,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use portreeve::policy::Until;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use crate::step::{Accident, Behaviour, Step, step};
@@ -65,7 +66,7 @@ fn whatever_happens_the_promises_hold() {
 /// Lives that a promise was once broken in.
 #[test]
 fn what_once_went_wrong_goes_well() {
-    let lives: [&[Step]; 3] = [
+    let lives: [&[Step]; 4] = [
         // What a pass was building when it was killed stayed, because the next one had nothing to build.
         &[Step::Push(Behaviour::Well), Step::Kill(3432), Step::Push(Behaviour::Well), Step::ForcePush],
         // Its link put right, and not reloaded any more: nginx, which had started without it, served nothing for ever.
@@ -86,6 +87,19 @@ fn what_once_went_wrong_goes_well() {
             Step::Kill(16_384),
             Step::Drift(Accident::SocketMoved),
             Step::Drift(Accident::NginxLinkGone),
+        ],
+        // Whoever went back from a release that was killed built on what it had not synced.
+        &[
+            Step::Push(Behaviour::Well),
+            Step::Push(Behaviour::Well),
+            Step::Stop,
+            Step::Push(Behaviour::Well),
+            Step::Kill(64_334),
+            Step::Start,
+            Step::Rollback(Until::Resume),
+            Step::PowerCut(0, 451_847_291_240_710_219),
+            Step::Drift(Accident::NginxLinkGone),
+            Step::Push(Behaviour::Well),
         ],
     ];
     for steps in lives {
