@@ -238,10 +238,7 @@ fn refuse(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
 fn restore(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     let installed = read::installed(cx, &generation.name, &std::collections::BTreeMap::new())?;
     super::repair::files(cx, generation, &installed.drift)?;
-    let id = slot::id(&generation.name, generation.slot);
-    let running = cx.host.services().service(&id).map_err(Failure::on_host(Phase::Recover))?;
-    let runs = running.is_some_and(|service| service.activity == crate::model::Activity::Active);
-    match if runs { Ok(()) } else { wake(cx, generation) } {
+    match if slot::runs(cx, generation)? { Ok(()) } else { wake(cx, generation) } {
         Err(failure) if failure.kind == FailureKind::Class(FailureClass::Release) => {
             let title = generation.wanted.title();
             let text = format!("{}: {title} is back, and not well: {}", generation.name, failure.cause);

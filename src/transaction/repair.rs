@@ -108,7 +108,11 @@ fn reload(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
 
 /// Starts the serving slot that somebody, or something, stopped.
 pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    let runs = slot::runs(cx, generation)?;
     super::recover::resume(cx, generation)?;
+    if runs {
+        return Ok(());
+    }
     let by_hand = format!("slot {} was not running and was started", generation.slot);
     cx.report.event(&Event::Repaired { env: &generation.name, what: &by_hand });
     Ok(())

@@ -9,6 +9,8 @@ use crate::manifest::Web;
 use crate::model::Slot;
 use crate::observed::Installed;
 
+/// A connect(2) of nginx's that found the old socket just before it moved may have been put aside by a busy kernel: nothing shows it.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// A slot that has not answered by then is asked again.
 const ASK: Duration = Duration::from_secs(2);
 
@@ -17,6 +19,7 @@ pub fn after_release(cx: &Context<'_>, generation: &Generation, before: &Install
     let old = generation.slot.other();
     let warm = generation.wanted.env.warm.duration() > Duration::ZERO;
     if before.runs(old) && !warm {
+        cx.host.clock().sleep(ON_ITS_WAY);
         drain(cx, generation, old);
     }
     // One that does not run keeps no flag either: it would run again after whatever starts it.

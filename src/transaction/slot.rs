@@ -7,7 +7,7 @@ use crate::desired::Generation;
 use crate::health::{Check, Outcome, Verdict, Watcher};
 use crate::host::{HostError, Request, SlotId, Target};
 use crate::manifest::{Expect, Health};
-use crate::model::{EnvName, GenerationNumber, Manager, Node, Slot};
+use crate::model::{Activity, EnvName, GenerationNumber, Manager, Node, Slot};
 use crate::policy::FailureClass;
 
 /// Lines of a slot's log that a failure shows.
@@ -94,11 +94,18 @@ pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> 
     cx.host.files().raise_flag(&cx.layout.run_flag(name, slot)).map_err(&fail)?;
     let wait = Duration::from_secs(90).min(generation.wanted.env.health.deadline.duration());
     let service = cx.host.services().start(&id(name, slot), wait).map_err(&fail)?;
-    if service.activity == crate::model::Activity::Failed {
+    if service.activity == Activity::Failed {
         let cause = "the processes ended while they were being started";
         return Err(Failure::release(Phase::Start, cause).with_log(log(cx, name, slot)));
     }
     Ok(service.pid)
+}
+
+/// Whether the generation's slot is up.
+pub fn runs(cx: &Context<'_>, generation: &Generation) -> Result<bool, Failure> {
+    let service = cx.host.services().service(&id(&generation.name, generation.slot));
+    let service = service.map_err(Failure::on_host(Phase::Start))?;
+    Ok(service.is_some_and(|service| service.activity == Activity::Active))
 }
 
 /// Asks the slot itself until it is healthy. What came out, in words.

@@ -120,8 +120,11 @@ fn holds_hold(world: &World) {
     world.reconcile().ok();
     assert_ne!(world.get("/").status, 200, "a pass leaves it stopped");
     what_was_stopped_is_started_first(world);
-    world.portreeve(&["start", "bakery/pro"]).ok();
-    assert_eq!(world.get("/").status, 200);
+    for was_started in [true, false] {
+        let start = world.portreeve(&["start", "bakery/pro"]).ok();
+        assert_eq!(start.said().contains("was not running and was started"), was_started, "{start}");
+        assert_eq!(world.get("/").status, 200);
+    }
     world.reconcile().ok();
     assert_eq!(world.serving(), "v3");
 }
