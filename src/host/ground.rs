@@ -110,22 +110,26 @@ impl<D: Disk> Spot<D> {
 
     /// Makes a change in the parent outlive a power cut.
     pub fn sync(&self) -> Result<()> {
-        if self.lasting { sync(&self.disk, &self.directory, &self.parent) } else { Ok(()) }
+        self.if_lasting(|| sync(&self.disk, &self.directory, &self.parent))
     }
 
     /// The same for a new name: with others, where they are gathered.
     pub fn sync_name(&self) -> Result<()> {
-        if self.lasting { self.later.sync(&self.disk, &self.directory, &self.parent) } else { Ok(()) }
+        self.if_lasting(|| self.later.sync(&self.disk, &self.directory, &self.parent))
     }
 
     /// The same for the directory that is at the spot itself.
     pub fn sync_here(&self, handle: &D::Handle) -> Result<()> {
-        if self.lasting { self.later.sync(&self.disk, handle, &self.path()) } else { Ok(()) }
+        self.if_lasting(|| self.later.sync(&self.disk, handle, &self.path()))
     }
 
     /// The same, at once, for the content of a file that gets its name here.
     pub fn sync_content(&self, file: &D::Handle) -> Result<()> {
-        if self.lasting { sync(&self.disk, file, &self.path()) } else { Ok(()) }
+        self.if_lasting(|| sync(&self.disk, file, &self.path()))
+    }
+
+    fn if_lasting(&self, sync: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.lasting { sync() } else { Ok(()) }
     }
 
     /// What is there, by `lstat`.

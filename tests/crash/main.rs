@@ -21,10 +21,13 @@ mod site;
 mod step;
 mod storage;
 mod sweep;
+#[path = "../lives/tally.rs"]
+mod tally;
 mod world;
 
 use crate::machine::Flaw;
-use crate::sweep::{Scenario, Tally, errors, kills, pairs};
+use crate::sweep::{Scenario, errors, kills, pairs};
+use crate::tally::Tally;
 
 #[test]
 fn nothing_is_ever_half_applied() {

@@ -1,7 +1,6 @@
 //! Kills a program at each point of its work, loses what a disk may lose, and lets the next passes put things right.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +15,7 @@ use crate::oracle::{Judgement, at_rest, serving};
 use crate::program::{Wish, pass, recover};
 use crate::site::{Stage, layout};
 use crate::storage::Id;
+use crate::tally::Tally;
 
 /// What a program does. An error is in words that a person would see.
 pub type Work = Box<dyn Fn(&Stage) -> Result<(), String> + Sync>;
@@ -37,34 +37,6 @@ pub struct Scenario {
     pub also: fn(&State, &Wish) -> Judgement<()>,
     /// What must be true as soon as the work has closed its journal, also after a power cut.
     pub closed: fn(&State, &Wish) -> Judgement<()>,
-}
-
-/// How much was tried, and what was found.
-#[derive(Debug, Default, Clone)]
-pub struct Tally {
-    pub kills: usize,
-    pub images: usize,
-    pub errors: usize,
-    pub pairs: usize,
-    pub half_applied: Vec<String>,
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kills, errors, pairs, half_applied, .. } = self;
-        let half = half_applied.len();
-        write!(f, "{kills} kill points, {errors} error points, {pairs} pairs, {half} half-applied")
-    }
-}
-
-impl Tally {
-    pub fn add(&mut self, other: Self) {
-        self.kills += other.kills;
-        self.images += other.images;
-        self.errors += other.errors;
-        self.pairs += other.pairs;
-        self.half_applied.extend(other.half_applied);
-    }
 }
 
 /// With so many inodes at risk, all combinations of them are tried.
@@ -208,7 +180,6 @@ pub fn kills(scenario: &Scenario, flaw: Flaw) -> Tally {
             return tally;
         }
         for (image, mut state) in images(&point.state, Losses::Mixed) {
-            tally.images += point.count;
             state.clock = LATER;
             let told = |why: String| format!("{}: killed {}; {image}: {why}", scenario.name, point.what);
             tally.half_applied.extend(judge.once(&state, |state| judge.work(state)).map(told));

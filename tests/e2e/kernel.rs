@@ -24,7 +24,8 @@ use crate::host::Snapshot;
 use crate::http;
 use crate::oracle::{comes_back, one_generation};
 use crate::scenes::{self, Scene};
-use crate::tally::{Share, Tally};
+use crate::share::Share;
+use crate::tally::Tally;
 use crate::traces::until_within;
 use crate::world::{SITE, World};
 
@@ -78,15 +79,11 @@ impl Sweep {
     /// A world in which the work was struck at `point`.
     #[track_caller]
     fn struck(&self, point: &Point, blow: Blow) -> (World, CmdResult) {
-        let mut missed = String::new();
-        for _ in 0..TRIES {
+        in_some_run("the work", || {
             let world = self.world();
-            match calls::strike(&world.host, WORK, self.scene.work, point, blow) {
-                Ok(result) => return (world, result),
-                Err(words) => missed = words,
-            }
-        }
-        panic!("the work did not come by in {TRIES} runs; the last one: {missed}")
+            let result = calls::strike(&world.host, WORK, self.scene.work, point, blow)?;
+            Ok((world, result))
+        })
     }
 
     /// What is wrong, if `judge` finds anything.
@@ -174,15 +171,11 @@ impl Sweep {
     /// A world in which the work was killed at one point, and the recovery at another.
     #[track_caller]
     fn struck_twice(&self, first: &Point, second: &Point) -> World {
-        let mut missed = String::new();
-        for _ in 0..TRIES {
+        in_some_run("recovery", || {
             let (world, _) = self.struck(first, Blow::Kill);
-            match calls::strike(&world.host, RECOVERY, &["reconcile"], second, Blow::Kill) {
-                Ok(_) => return world,
-                Err(words) => missed = words,
-            }
-        }
-        panic!("recovery did not come by in {TRIES} runs; the last one: {missed}")
+            calls::strike(&world.host, RECOVERY, &["reconcile"], second, Blow::Kill)?;
+            Ok(world)
+        })
     }
 
     /// Visitors have the old or the new, and nginx could start.
@@ -212,6 +205,19 @@ impl Sweep {
         assert_eq!(world.host.sh(changed), "", "{idle}");
         assert_eq!(generation(world, || ()), number);
     }
+}
+
+/// What the first run gives that comes by the point. `who` runs, for the message.
+#[track_caller]
+fn in_some_run<T>(who: &str, mut run: impl FnMut() -> Result<T, String>) -> T {
+    let mut missed = String::new();
+    for _ in 0..TRIES {
+        match run() {
+            Ok(struck) => return struck,
+            Err(words) => missed = words,
+        }
+    }
+    panic!("{who} did not come by in {TRIES} runs; the last one: {missed}")
 }
 
 /// Which generation all of it is, once that is `ready`; before the first release and after a removal there is none.

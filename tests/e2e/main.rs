@@ -42,6 +42,7 @@ mod scenes;
 mod schema;
 mod seen;
 mod setup;
+mod share;
 mod slots;
 mod smoke;
 mod soak;
@@ -50,6 +51,7 @@ mod source_rules;
 mod step;
 mod supervisor;
 mod takeover;
+#[path = "../lives/tally.rs"]
 mod tally;
 mod traces;
 mod uv;

@@ -1,32 +1,4 @@
-//! What a sweep takes of all points, and what it counts.
-
-use std::fmt;
-
-/// How much was tried, and what was found.
-#[derive(Debug, Default)]
-pub struct Tally {
-    pub kills: usize,
-    pub errors: usize,
-    pub pairs: usize,
-    pub half_applied: Vec<String>,
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kills, errors, pairs, half_applied } = self;
-        let half = half_applied.len();
-        write!(f, "{kills} kill points, {errors} error points, {pairs} pairs, {half} half-applied")
-    }
-}
-
-impl Tally {
-    pub fn add(&mut self, other: Self) {
-        self.kills += other.kills;
-        self.errors += other.errors;
-        self.pairs += other.pairs;
-        self.half_applied.extend(other.half_applied);
-    }
-}
+//! What a sweep takes of all points.
 
 /// Every so many-th of a list, from one of them on.
 #[derive(Debug, Clone, Copy)]
