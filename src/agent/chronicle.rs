@@ -1,18 +1,23 @@
 //! The history's writer, and what generations, holds and quarantine still say when it is lost.
 
 use crate::desired::{Generation, Why};
-use crate::history::{self, Event, EventKind, History, HistoryError};
+use crate::history::{Event, EventKind, History, HistoryError, Writer};
 use crate::model::{EnvName, GenerationNumber, Identity};
 use crate::policy::{Hold, HoldKind, Quarantined, Standing};
 use crate::transaction::{self, Context, Event as Said, chain};
 
 use super::read_standing;
 
-/// Writes what happened. A history that can't be written never fails anything: that is said, and so is that it began anew.
+/// Writes what happened.
 pub(super) fn write(cx: &Context<'_>, event: &Event) {
+    write_next(cx, &Writer::default(), event);
+}
+
+/// The same among other events. A history that can't be written never fails anything: that is said, and so is that it began anew.
+pub(super) fn write_next(cx: &Context<'_>, history: &Writer, event: &Event) {
     // Its directory may be lost; what follows says when it can't be made.
     cx.host.files().make_directory(&cx.layout.state(), 0o700, Identity::ROOT).ok();
-    let said = match history::record(&cx.layout.history(), event, &|| remains(cx)) {
+    let said = match history.record(&cx.layout.history(), event, &|| remains(cx)) {
         Ok(said) => said,
         Err(error) => Some(format!("the history was not written: {}", chain(&error))),
     };

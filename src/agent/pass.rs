@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::desired::Why;
-use crate::history::{Event as Happened, EventKind};
+use crate::history::{Event as Happened, EventKind, Writer};
 use crate::model::{EnvName, Identity, Node};
 use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
@@ -112,12 +112,14 @@ fn recover_all(app: &App, report: &(dyn Report + Sync)) -> Result<BTreeMap<EnvNa
 }
 
 /// One environment, whose lock is held: its repairs, its one action.
-pub(super) fn carry_out(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
+pub(super) fn carry_out(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, installed: &Installed) -> Outcome {
     if let Err(failure) = settle(cx, plan).and_then(|()| repair(cx, plan, installed)) {
         return Outcome::Failed(Box::new(failure));
     }
     let outcome = act(cx, plan, installed);
-    record(cx, plan, &outcome);
+    if let Some(event) = happened(cx, plan, &outcome) {
+        chronicle::write_next(cx, history, &event);
+    }
     match (outcome, &plan.moved) {
         (Outcome::Unchanged, Some(words)) => Outcome::Left(Left::Diverged(words.clone())),
         (outcome, _) => outcome,
@@ -196,12 +198,7 @@ fn concluded(cx: &Context<'_>, plan: &EnvPlan, released: Released, title: String
     }
 }
 
-/// Writes what happened into the history; a history that can't be written never fails a release.
-fn record(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) {
-    let Some(event) = happened(cx, plan, outcome) else { return };
-    chronicle::write(cx, &event);
-}
-
+/// What the history says of it.
 fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happened> {
     let event = |kind, summary: String| Happened::new(cx.host.clock().now(), Some(plan.name.clone()), kind, summary);
     let wants = plan.wants.as_ref();

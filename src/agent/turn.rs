@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::outcome::{Left, Outcome};
 use super::pass::{Told, carry_out, left};
 use super::{App, read_standing, standing_here};
+use crate::history::Writer;
 use crate::host::{Heeding, Lock};
 use crate::manifest::Policy;
 use crate::model::{Digest, EnvName};
@@ -40,9 +41,10 @@ pub fn all(
     let (mut moving, still): (Vec<&EnvPlan>, Vec<&EnvPlan>) = plans.into_iter().partition(|plan| plan.changes());
     moving.sort_by_key(|plan| !is_pro(plan));
     let alone = moving.len() < 2;
+    let history = Writer::default();
     let turn = |plan: &&EnvPlan| {
         let about = About { report, env: &plan.name, alone };
-        Some(take(&app.context(&about), plan, app.wait.unwrap_or(PATIENCE), looked))
+        Some(take(&app.context(&about), &history, plan, app.wait.unwrap_or(PATIENCE), looked))
     };
     let move_on = |plan: &&EnvPlan| turn(plan).inspect(|outcome| told(&plan.name, outcome));
     std::thread::scope(|scope| {
@@ -95,11 +97,11 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 
 /// One environment on its own, as a pass has it that looked at the repository at `looked`.
 pub fn environment(cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> Outcome {
-    take(cx, plan, PATIENCE, looked)
+    take(cx, &Writer::default(), plan, PATIENCE, looked)
 }
 
 /// One environment's turn: its lock, another look at what the plan was made from, and then the plan.
-fn take(cx: &Context<'_>, plan: &EnvPlan, wait: Duration, looked: Timestamp) -> Outcome {
+fn take(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, wait: Duration, looked: Timestamp) -> Outcome {
     let name = &plan.name;
     if cx.host.clock().cancelled() {
         return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
@@ -116,7 +118,7 @@ fn take(cx: &Context<'_>, plan: &EnvPlan, wait: Duration, looked: Timestamp) -> 
         Err(error) => return Outcome::Failed(Box::new(error.into())),
     };
     heeding(cx, name, |cx| match before(cx, plan) {
-        Ok(Some(installed)) => carry_out(cx, plan, &installed),
+        Ok(Some(installed)) => carry_out(cx, history, plan, &installed),
         Ok(None) => Outcome::Left(Left::Overtaken),
         Err(failure) => Outcome::Failed(Box::new(failure)),
     })

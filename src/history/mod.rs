@@ -11,7 +11,9 @@ mod event;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -94,25 +96,49 @@ pub struct History {
     connection: Connection,
 }
 
-/// Adds an event, and makes the history when there is none; the directory must be there. A damaged one is renamed to
-/// `history.sqlite.corrupt-TIME`. What begins anew begins with what remains, and the line that is returned says so.
-pub fn record(path: &Path, event: &Event, remains: Remains<'_>) -> Result<Option<String>> {
-    let before = || remains().into_iter().filter(|known| !known.tells_of(event)).collect();
-    let remains: Remains<'_> = &before;
-    let (history, mut note) = match History::open(path, event.at, remains) {
-        Err(HistoryError::Damaged { source, .. }) => History::open_again(path, event.at, &source, remains)?,
-        other => other?,
-    };
-    match event.insert(&history.connection).map_err(failed(path)) {
-        Err(HistoryError::Damaged { source, .. }) => {
-            drop(history);
-            let (again, why) = History::open_again(path, event.at, &source, remains)?;
-            note = why;
-            event.insert(&again.connection).map_err(failed(path))?;
-        }
-        other => other?,
+/// A history that is written to: open from its first event to the writer's end, when SQLite carries its log over into the file;
+/// for each event on its own that would be three waits for the disk, behind the same of everybody else.
+#[derive(Debug, Default)]
+pub struct Writer(Mutex<Option<(History, Inode)>>);
+
+impl Writer {
+    /// Adds an event, and makes the history when there is none; the directory must be there. A damaged one is renamed to
+    /// `history.sqlite.corrupt-TIME`. What begins anew begins with what remains, and the line that is returned says so.
+    pub fn record(&self, path: &Path, event: &Event, remains: Remains<'_>) -> Result<Option<String>> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = || remains().into_iter().filter(|known| !known.tells_of(event)).collect();
+        // What was deleted meanwhile could be written to for ever.
+        let kept = open.take().filter(|(_, inode)| Inode::of(path) == Some(*inode));
+        let (history, note) = match kept {
+            Some((history, _)) => (history, None),
+            None => History::open(path, event.at, &before)?,
+        };
+        let (history, note) = match event.insert(&history.connection).map_err(failed(path)) {
+            Err(HistoryError::Damaged { source, .. }) => {
+                drop(history);
+                let (again, why) = History::open_again(path, event.at, &source, &before)?;
+                event.insert(&again.connection).map_err(failed(path))?;
+                (again, why)
+            }
+            other => other.map(|()| (history, note))?,
+        };
+        *open = Inode::of(path).map(|inode| (history, inode));
+        Ok(note)
     }
-    Ok(note)
+}
+
+/// Which file it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Inode {
+    device: u64,
+    number: u64,
+}
+
+impl Inode {
+    fn of(path: &Path) -> Option<Self> {
+        let about = std::fs::metadata(path).ok()?;
+        Some(Self { device: about.dev(), number: about.ino() })
+    }
 }
 
 impl History {
@@ -179,7 +205,10 @@ impl History {
 impl History {
     /// Opens or makes the file; the line says what it began with, where it was made and something was there before.
     fn open(path: &Path, now: Timestamp, remains: Remains<'_>) -> Result<(Self, Option<String>)> {
-        Self::begin(path, now, None, remains)
+        match Self::begin(path, now, None, remains) {
+            Err(HistoryError::Damaged { source, .. }) => Self::open_again(path, now, &source, remains),
+            other => other,
+        }
     }
 
     fn open_again(

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use portreeve::agent::LastPass;
 use portreeve::desired::{Generation, GenerationError, Listing};
-use portreeve::history::{History, HistoryError, record};
+use portreeve::history::{History, HistoryError, Writer};
 use portreeve::notify::Memory;
 use portreeve::policy::Standing;
 use portreeve::resource::Exec;
@@ -144,7 +144,7 @@ fn histories_are_read_and_added_to() {
     let made = || {
         let path = directory.path().join("made.sqlite");
         for event in values::events() {
-            record(&path, &event, &Vec::new).unwrap();
+            Writer::default().record(&path, &event, &Vec::new).unwrap();
         }
         rusqlite::Connection::open(&path).unwrap().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
         std::fs::read(&path).unwrap()
@@ -157,11 +157,11 @@ fn histories_are_read_and_added_to() {
     found.reverse();
     assert_eq!(found[1..], values::events());
     let more = values::events().remove(0);
-    assert_eq!(record(&path, &more, &Vec::new).unwrap(), None, "it goes on, and is not begun again");
+    assert_eq!(Writer::default().record(&path, &more, &Vec::new).unwrap(), None, "it goes on, and is not begun again");
     assert_eq!(read()[0], more);
 
     let fresh = directory.path().join("fresh.sqlite");
-    record(&fresh, &more, &Vec::new).unwrap();
+    Writer::default().record(&fresh, &more, &Vec::new).unwrap();
     assert_eq!(schema(&fresh), schema(&path), "another schema takes another number");
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
     assert!(matches!(History::open_to_read(&path), Err(HistoryError::Newer { found: 2, .. })));
