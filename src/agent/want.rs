@@ -31,6 +31,7 @@ pub struct Resolver<'a> {
     moved: BTreeMap<EnvName, String>,
     mirrors: BTreeMap<String, Rc<Objects>>,
     pythons: BTreeMap<Option<String>, Option<Interpreter>>,
+    processors: u32,
 }
 
 impl<'a> Resolver<'a> {
@@ -50,6 +51,7 @@ impl<'a> Resolver<'a> {
             moved: BTreeMap::new(),
             mirrors: BTreeMap::new(),
             pythons: BTreeMap::new(),
+            processors: cx.host.kernel().processors(),
         }
     }
 
@@ -82,7 +84,7 @@ impl<'a> Resolver<'a> {
             requirements: &requirements,
             installer: &self.app.facts.installer.key(),
             secrets: &secrets,
-            processors: self.cx.host.kernel().processors(),
+            processors: self.processors,
         }))
     }
 
