@@ -1,12 +1,15 @@
 //! A person agrees to a rewritten deploy branch, for one environment.
 
+use std::collections::BTreeSet;
+
+use super::floor::{self, Floors};
 use super::{Given, Left, OrderError, read_last_pass};
 use crate::desired::Wanted;
 use crate::manifest::Policy;
 use crate::model::{CommitId, EnvName};
 use crate::policy::Accepted;
 use crate::source::{Ancestry, Objects};
-use crate::transaction::{Context, chain};
+use crate::transaction::{Context, chain, read_generation};
 
 /// What is agreed to, and the sentence about it. Only the tip that the last pass refused can be let through: agreeing to any other
 /// would change nothing.
@@ -23,7 +26,7 @@ pub fn accepted(
     // What the last pass refused: the deploy repository's tip, or that of the branch that the environment follows.
     if let Some(commit) = refused(cx, name, words) {
         let said = format!("{} is accepted; the next pass goes there", commit.short());
-        return Ok((Accepted { by: given.by.clone(), at: cx.host.clock().now(), commit }, said));
+        return Ok((agreed(cx, name, given, commit)?, said));
     }
     let clone = Objects::open(&cx.layout.deploy_clone());
     let clone =
@@ -42,7 +45,16 @@ pub fn accepted(
         )));
     }
     let said = format!("{to} is accepted in place of {from}; the next pass goes there");
-    Ok((Accepted { by: given.by.clone(), at: cx.host.clock().now(), commit }, said))
+    Ok((agreed(cx, name, given, commit)?, said))
+}
+
+/// In place of all that was followed so far, of the deploy repository and of the application's.
+fn agreed(cx: &Context<'_>, name: &EnvName, given: &Given, commit: CommitId) -> Result<Accepted, OrderError> {
+    let mut over: BTreeSet<CommitId> = Floors::read(cx).of(cx, name)?.into_iter().collect();
+    for number in floor::numbers(cx, name)? {
+        over.extend(read_generation(cx, name, number)?.map(|generation| generation.wanted.commit));
+    }
+    Ok(Accepted { commit, over, by: given.by.clone(), at: cx.host.clock().now() })
 }
 
 /// The commit that the last pass said how to accept, where that is meant.

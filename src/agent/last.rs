@@ -166,7 +166,7 @@ mod tests {
             repairs: Vec::new(),
             respected: Vec::new(),
             moved: None,
-            warm: None,
+            retires: None,
         };
         let plan = Plan { tip: None, environments: vec![plan("bakery/dev"), plan("bakery/pro")] };
         let (commit, manifests, trouble, notify) = (None, None, None, None);

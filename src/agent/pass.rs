@@ -113,7 +113,8 @@ fn recover_all(app: &App, report: &(dyn Report + Sync)) -> Result<BTreeMap<EnvNa
 
 /// One environment, whose lock is held: its repairs, its one action.
 pub(super) fn carry_out(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, installed: &Installed) -> Outcome {
-    if let Err(failure) = settle(cx, plan).and_then(|()| repair(cx, plan, installed)) {
+    let settled = settle(cx, plan).and_then(|()| repair(cx, plan, installed)).and_then(|()| retire(cx, plan));
+    if let Err(failure) = settled {
         return Outcome::Failed(Box::new(failure));
     }
     let outcome = act(cx, plan, installed);
@@ -133,6 +134,14 @@ fn repair(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Result<(),
     }
 }
 
+/// A release gives the slot to its candidate, and a removal stops both.
+fn retire(cx: &Context<'_>, plan: &EnvPlan) -> Result<(), Failure> {
+    match (plan.retires, &plan.action) {
+        (None, _) | (_, Action::Release | Action::Remove | Action::Delete) => Ok(()),
+        (Some(slot), _) => transaction::retire(cx, &plan.name, slot).map_err(Failure::on_host(Phase::Verify)),
+    }
+}
+
 fn act(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
     let settled = |result: Result<(), Failure>, good: Outcome| match result {
         Ok(()) => good,
@@ -145,8 +154,11 @@ fn act(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
             remove(cx, plan, installed).unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)))
         }
         (Action::Nothing | Action::Release | Action::Start, _, _) => {
-            let unchanged = if plan.repairs.is_empty() { Outcome::Unchanged } else { Outcome::Repaired };
-            settled(transaction::retire_warm(cx, installed).map(|_| ()), unchanged)
+            if plan.repairs.is_empty() {
+                Outcome::Unchanged
+            } else {
+                Outcome::Repaired
+            }
         }
         (action, _, _) => Outcome::Left(left(action)),
     }

@@ -156,7 +156,7 @@ fn unreadable(name: EnvName, cause: String) -> EnvPlan {
         repairs: Vec::new(),
         respected: Vec::new(),
         moved: None,
-        warm: None,
+        retires: None,
     }
 }
 
@@ -366,7 +366,7 @@ impl Judge<'_> {
             (_, None) => return Ok(None),
         };
         let Some(floor) = self.floors.of(cx, &installed.name)? else { return Ok(None) };
-        let accepted = standing.accepted.as_ref().map(|accepted| &accepted.commit);
+        let accepted = standing.accepted_over(&floor);
         let refused = self.deploy.objects.follow(&floor, &self.deploy.tip, policy, accepted).err();
         let info = self.deploy.info.as_ref();
         Ok(refused.map(|refusal| diverged(&installed.name, &refusal, self.branch, info)))

@@ -106,11 +106,12 @@ fn take(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, wait: Duration, look
     if cx.host.clock().cancelled() {
         return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
     }
-    match plan.action {
-        Action::Nothing if !plan.changes() && plan.warm.is_none() && plan.moved.is_none() => return Outcome::Unchanged,
-        Action::Nothing => {}
-        _ if !plan.changes() => return Outcome::Left(left(&plan.action)),
-        _ => {}
+    if !plan.changes() && plan.retires.is_none() {
+        match plan.action {
+            Action::Nothing if plan.moved.is_none() => return Outcome::Unchanged,
+            Action::Nothing => {}
+            _ => return Outcome::Left(left(&plan.action)),
+        }
     }
     let _lock = match enter(cx, plan, wait, looked) {
         Ok(lock) => lock,

@@ -177,25 +177,26 @@ impl<'a> Resolver<'a> {
 }
 
 /// What is known of an environment's revision from its time on this host.
+#[derive(Default)]
 struct Known {
     /// What was released when the manifest named this very revision of this repository.
     released: Option<CommitId>,
-    /// What a person agreed to.
+    /// What a person agreed to in place of it.
     accepted: Option<CommitId>,
 }
 
 impl Known {
     fn of(cx: &Context<'_>, env: &Environment) -> Result<Self, Failure> {
-        let accepted = read_standing(cx, &env.name)?.accepted.map(|accepted| accepted.commit);
         for number in floor::numbers(cx, &env.name)? {
             let Some(generation) = transaction::read_generation(cx, &env.name, number)? else { continue };
             let (then, commit) = (&generation.wanted.env, &generation.wanted.commit);
             let same = then.rev == env.rev && then.source == env.source;
             if same && !transaction::was_refused(cx, &env.name, number)? {
+                let accepted = read_standing(cx, &env.name)?.accepted_over(commit).cloned();
                 return Ok(Self { released: Some(commit.clone()), accepted });
             }
         }
-        Ok(Self { released: None, accepted })
+        Ok(Self::default())
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Action, EnvPlan, Serving, Want};
 use crate::desired::Wanted;
 use crate::model::Slot;
 use crate::observed::{Difference, Drift, Installed, Part};
-use crate::policy::{Ruling, Standing};
+use crate::policy::{HoldKind, Ruling, Standing};
 
 /// What [`decide`] decides from.
 #[derive(Debug)]
@@ -40,11 +40,12 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
         wanted: generation.wanted.clone(),
     });
     let (respected, repairs) = intents_and_drift(installed);
-    let (name, warm) = (installed.name.clone(), installed.warm_slot());
-    let mut plan = EnvPlan { name, serves, wants: None, action: Action::Nothing, repairs, respected, moved, warm };
+    let (name, retires) = (installed.name.clone(), retires(installed, standing, now));
+    let mut plan = EnvPlan { name, serves, wants: None, action: Action::Nothing, repairs, respected, moved, retires };
     if let Some(words) = stopped_or_suspended(standing, now) {
         plan.action = words;
         plan.repairs.clear();
+        plan.retires = None;
     }
     match want {
         Want::Wanted(wanted) => {
@@ -108,6 +109,16 @@ pub fn intents_and_drift(installed: &Installed) -> (Vec<String>, Vec<Drift>) {
 fn masked(installed: &Installed, slot: Slot) -> String {
     let (name, unit) = (&installed.name, format!("{}@{slot}.service", installed.name.system()));
     format!("{unit} is masked: it can't be started; systemctl unmask {unit}, or portreeve stop {name}")
+}
+
+/// The slot that has been warm for long enough: since the release, or since somebody went back from it.
+fn retires(installed: &Installed, standing: &Standing, now: Timestamp) -> Option<Slot> {
+    let (slot, serving) = (installed.warm_slot()?, installed.generation.as_ref()?);
+    let back = standing.holds().filter(|hold| matches!(hold.kind, HoldKind::RolledBack { .. }));
+    let left = back.map(|hold| hold.since).chain([serving.at]).max()?;
+    let age = now.duration_since(left);
+    let warm = serving.wanted.env.warm.duration();
+    (age.is_negative() || age.unsigned_abs() >= warm).then_some(slot)
 }
 
 /// The two holds that need no wish to be judged.

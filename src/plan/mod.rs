@@ -49,8 +49,8 @@ pub struct EnvPlan {
     pub respected: Vec<String>,
     /// Its tag is on another commit than the one that was released by that name, in words. The other is not followed.
     pub moved: Option<String>,
-    /// The slot that stays up after a release, until its time has come.
-    pub warm: Option<Slot>,
+    /// The slot that stayed up after a release, and whose time has come.
+    pub retires: Option<Slot>,
 }
 
 /// What serves.

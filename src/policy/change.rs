@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Accepted, Backoff, FailureClass, Hold, HoldKind, Phase, Quarantined, Standing};
-use crate::model::{Digest, GenerationNumber};
+use crate::model::{CommitId, Digest, GenerationNumber};
 
 /// The first wait.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(5);
@@ -125,6 +125,12 @@ impl Standing {
     #[must_use]
     pub fn accepted(&self, accepted: Accepted) -> Self {
         Self { accepted: Some(accepted), ..self.clone() }
+    }
+
+    /// The tip that a person agreed to in place of `floor`.
+    pub fn accepted_over(&self, floor: &CommitId) -> Option<&CommitId> {
+        let accepted = self.accepted.as_ref().filter(|it| it.over.is_empty() || it.over.contains(floor));
+        accepted.map(|accepted| &accepted.commit)
     }
 
     /// The same with these holds: the one that touches least counts.

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::{CommitId, Digest, GenerationNumber};
 
 /// The format that this program writes; it reads those before it too. 2: evidence, cures, the host's state, what a rollback left.
-const FORMAT: u32 = 2;
+/// 3: in place of what a rewritten history was agreed to.
+const FORMAT: u32 = 3;
 
 /// Where an environment stands, apart from what runs: `/etc/portreeve/policy/ENV.json`. No record is [`Standing::default`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +196,10 @@ impl fmt::Display for Phase {
 pub struct Accepted {
     /// The tip that need not descend from what was applied.
     pub commit: CommitId,
+    /// What was followed then. In place of anything that was followed since it was not agreed to, and where caches are lost
+    /// only this tells. None: in place of anything.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub over: BTreeSet<CommitId>,
     /// Who agreed.
     pub by: String,
     /// When.
@@ -275,8 +280,8 @@ mod tests {
 
     #[test]
     fn a_newer_record_is_refused_and_a_broken_one_is_not_taken_for_none() {
-        let newer = br#"{"format": 3, "standing": {"shape": "unknown here"}}"#;
-        assert!(matches!(Standing::parse(newer), Err(StandingError::Newer { found: 3 })));
+        let newer = br#"{"format": 4, "standing": {"shape": "unknown here"}}"#;
+        assert!(matches!(Standing::parse(newer), Err(StandingError::Newer { found: 4 })));
         let whole = Standing::default().to_bytes();
         for len in 0..whole.len() - 2 {
             assert!(matches!(Standing::parse(&whole[..len]), Err(StandingError::Corrupt(_))), "{len}");
@@ -303,7 +308,7 @@ mod tests {
     #[test]
     fn the_record_on_disk_keeps_its_shape() {
         let text = r#"{
-  "format": 2,
+  "format": 3,
   "standing": {
     "hold": {
       "kind": {

@@ -50,5 +50,5 @@ pub use release::{Going, Ordered, Released, fits, go, go_by_order};
 pub use remove::{Deleted, delete, remove};
 pub use repair::{renders_differently, repair, start};
 pub use report::{About, Event, Quiet, Report};
-pub use retire::retire_warm;
+pub use slot::retire;
 pub use verdict::write_standing;

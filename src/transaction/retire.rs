@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Context, Event, Failure, Phase, slot};
+use super::{Context, Event, slot};
 use crate::desired::Generation;
 use crate::host::{Request, Target};
 use crate::manifest::Web;
@@ -49,16 +49,4 @@ pub fn drain(cx: &Context<'_>, generation: &Generation, slot: Slot) {
             return;
         }
     }
-}
-
-/// Retires a slot that has been warm for long enough. True when it was.
-pub fn retire_warm(cx: &Context<'_>, installed: &Installed) -> Result<bool, Failure> {
-    let (Some(generation), Some(slot)) = (&installed.generation, installed.warm_slot()) else { return Ok(false) };
-    let age = cx.host.clock().now().duration_since(generation.at);
-    let warm = generation.wanted.env.warm.duration();
-    let still = !age.is_negative() && age.unsigned_abs() < warm;
-    if !still {
-        slot::retire(cx, &installed.name, slot).map_err(Failure::on_host(Phase::Verify))?;
-    }
-    Ok(!still)
 }

@@ -51,7 +51,7 @@ const PLACES: [&str; 9] = [
     "/etc/portreeve/active",
     "/run/portreeve/bakery_pro",
     "/etc/portreeve/policy",
-    "/etc/nginx/sites-enabled",
+    "/home/foouser/bakery/pro/releases",
     "/home/foouser/bakery/pro",
 ];
 
@@ -66,7 +66,7 @@ pub struct Life {
     /// The commit that was followed when the branch was rewritten.
     followed: Option<String>,
     git: bool,
-    /// How the next pass ends: killed at a point, and whether the power goes with it.
+    /// How the next pass that gets there ends: killed at a point, and whether the power goes with it.
     doom: Option<(Point, bool)>,
     ledger: Ledger,
     pub passes: usize,
@@ -99,7 +99,7 @@ impl Life {
                 return Ok(said + &self.pass()?);
             }
         }
-        Ok("the next pass".to_owned())
+        Ok("the next pass that gets there".to_owned())
     }
 
     /// What happens; the order, if it is one.
@@ -221,17 +221,18 @@ impl Life {
         self.passes += 1;
         let wanted = self.wanted().map(str::to_owned);
         let (before, started) = (self.see(), Started::from_now(&self.world));
-        let (pass, cut) = match self.doom.take() {
-            Some((point, cut)) => (pass_until(&self.world, point, &["--json"]), cut),
-            None => (self.world.portreeve(&["reconcile", "--json"]), false),
+        let pass = match self.doom {
+            Some((point, _)) => pass_until(&self.world, point, &["--json"]),
+            None => self.world.portreeve(&["reconcile", "--json"]),
         };
         let (after, started) = (self.see(), started.until_now(&self.world));
         let passed =
             Passed { wanted: wanted.as_deref(), before: &before, after: &after, started: &started, said: &pass };
-        self.died += usize::from(died(&pass));
+        let doomed = self.doom.take_if(|_| died(&pass));
+        self.died += usize::from(doomed.is_some());
         let judged = self.ledger.judged(&self.world, &passed);
         let said = judged.map_err(|why| format!("{why}\n{passed:#?}\n{:#?}", self.ledger))?;
-        if cut {
+        if doomed.is_some_and(|(_, cut)| cut) {
             self.world.host.power_cut();
             self.boots(before.front.is_some());
             return Ok(said + ", and the power went");

@@ -1,9 +1,11 @@
 //! Two slots at once: each keeps its own code, settings and unit, and comes back by itself, whoever dies and when.
 
+use std::time::Duration;
+
 use crate::crash::{Point, pass_dies_at};
 use crate::edits::HASHED;
 use crate::oracle::{comes_back, converges, one_generation};
-use crate::traces::until;
+use crate::traces::{until, until_within};
 use crate::world::World;
 
 /// Says in each response which settings its process has.
@@ -169,4 +171,39 @@ fn whoever_dies_at_whatever_moment_comes_back_as_what_he_was() {
     world.portreeve(&["rollback", "bakery/pro"]).ok();
     assert_eq!(world.serving(), "v1");
     one_generation(&world);
+}
+
+/// Time enough for the pass that goes back and the one after it, on a busy machine.
+const WARM: &str = "20s";
+
+#[test]
+fn a_slot_that_was_left_is_warm_for_its_time_and_no_longer() {
+    let world = World::new("warm");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    let pro = world.deploy.read("projects/bakery/pro.toml");
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("warm = \"{WARM}\"\n{pro}")))]);
+    world.reconcile().ok();
+    let other = |slot: &str| {
+        let unit = format!("portreeve-bakery_pro@{slot}.service");
+        world.host.exec(&["systemctl", "is-active", &unit]).stdout.trim() == "active"
+    };
+    let cools = |slot: &str| {
+        until_within(Duration::from_mins(1), "the slot's time has come", || {
+            world.reconcile().ok();
+            !other(slot)
+        });
+        world.reconcile().ok();
+        assert!(world.host.has("/run/portreeve/pass"), "nothing is waited for any more");
+    };
+    world.release("v2", &[]).ok();
+    assert!(other("a") && other("b"), "both run after a release");
+    cools("a");
+
+    // Whoever goes back leaves a slot too, however long ago the one he goes back to was released.
+    world.portreeve(&["rollback", "bakery/pro", "--reason", "cart broken"]).ok();
+    world.reconcile().ok();
+    assert!(other("a") && other("b"), "both run after a rollback");
+    cools("b");
+    assert_eq!(world.serving(), "v1");
+    assert!(world.portreeve(&["status"]).stdout.contains("held"), "it was a hold that lasted");
 }

@@ -26,16 +26,21 @@ truncated) git-shell -c "$SSH_ORIGINAL_COMMAND" | head -c 4000 ;;
 esac
 "#;
 
+/// The server drops what no branch leads to.
+const FORGETS: &str = "git config --global --add safe.directory '*'; cd /srv/git/deploy.git
+    git reflog expire --expire=now --all; git gc --quiet --prune=now; chown -R git:git .";
+
+/// The host loses all that is not beside the generations.
+const LOSS: &str = "rm -r /var/lib/portreeve; install -d -m 0700 /var/lib/portreeve";
+
 fn short(commit: &str) -> &str {
     &commit[..7]
 }
 
-/// What a person's agreement leaves on the host.
+/// A person agrees, in the words that the pass, or `status`, gave him.
 fn accept(world: &World, environment: &str, commit: &str) {
-    let record = format!(
-        r#"{{"format":1,"standing":{{"accepted":{{"commit":"{commit}","by":"anna","at":"2026-11-21T02:41:07Z"}}}}}}"#
-    );
-    world.host.put_file(&format!("/etc/portreeve/policy/bakery_{environment}.json"), record);
+    let said = world.portreeve(&["accept", environment, commit]).ok();
+    assert!(said.stdout.contains(&format!("{} is accepted", short(commit))), "{said}");
 }
 
 /// The pass refuses, naming both commits, and nothing moves.
@@ -80,18 +85,18 @@ fn a_deploy_repository_that_goes_back_or_is_rewritten_is_refused_whatever_was_lo
     assert_eq!(world.portreeve(&["plan", "bakery/pro"]).code, 0);
 
     // The same without the cache, and without all that is not beside the generations. The server has neither commit.
-    world.host.sh("git config --global --add safe.directory '*'; cd /srv/git/deploy.git
-        git reflog expire --expire=now --all; git gc --quiet --prune=now; chown -R git:git .
-        rm -r /var/lib/portreeve/deploy.git");
+    world.host.sh(FORGETS);
+    world.host.sh("rm -r /var/lib/portreeve/deploy.git");
     refused(&world, "no longer has", &floor, &other);
-    world.host.sh("rm -r /var/lib/portreeve; install -d -m 0700 /var/lib/portreeve");
+    world.host.sh(LOSS);
     refused(&world, "no longer has", &first, &other);
 
     // A person agrees; what is built on it is followed, and there is no way back to it.
     world.deploy.write("projects/bakery/pro.toml", pro.replace("\"v1\"", "\"v2\""));
     let agreed = world.deploy.commit("v2, agreed to");
     world.deploy.push();
-    accept(&world, "pro", &agreed);
+    refused(&world, "no longer has", &first, &agreed);
+    accept(&world, "bakery/pro", &agreed);
     world.reconcile().ok();
     assert_eq!(world.serving(), "v2");
     world.set_rev("v1");
@@ -101,6 +106,11 @@ fn a_deploy_repository_that_goes_back_or_is_rewritten_is_refused_whatever_was_lo
     world.deploy.git(&["reset", "--quiet", "--hard", &agreed]);
     world.deploy.push_forced();
     refused(&world, "main went back to", &newest, &agreed);
+
+    // Nor when nobody can tell any more that it would be one.
+    world.host.sh(FORGETS);
+    world.host.sh(LOSS);
+    refused(&world, "no longer has", &newest, &agreed);
 }
 
 #[test]
@@ -154,7 +164,7 @@ fn a_moved_tag_and_a_rewritten_branch_of_an_application_are_told_of_and_not_foll
     assert!(pass.stderr.contains("bakery/stage is diverged: main of ssh://"), "{pass}");
     assert!(pass.stderr.contains(&format!("portreeve accept bakery/stage {rewritten}")), "{pass}");
     assert_eq!(stage().as_deref(), Some("v1"));
-    accept(&world, "stage", &rewritten);
+    accept(&world, "bakery/stage", &rewritten);
     world.reconcile();
     assert_eq!(stage().as_deref(), Some("v9"));
 }

@@ -85,14 +85,13 @@ fn listings_and_launchers_of_generations_are_read() {
 
 #[test]
 fn holds_and_quarantine_are_read() {
-    let first = fixture("standing.json", || values::standing(false).to_bytes());
-    let standing = Standing::parse(&first).unwrap();
-    assert_eq!(standing, values::standing(false));
-    holds(&json(&standing.to_bytes())["standing"], &json(&first)["standing"], "standing.json");
-    let second = fixture("../v2/standing.json", || values::standing(true).to_bytes());
-    let standing = Standing::parse(&second).unwrap();
-    assert_eq!(standing, values::standing(true));
-    holds(&json(&standing.to_bytes()), &json(&second), "v2/standing.json");
+    for format in 1..=3 {
+        let name = format!("v{format}/standing.json");
+        let bytes = fixture(&format!("../{name}"), || values::standing(format).to_bytes());
+        let standing = Standing::parse(&bytes).unwrap();
+        assert_eq!(standing, values::standing(format));
+        holds(&json(&standing.to_bytes())["standing"], &json(&bytes)["standing"], &name);
+    }
 }
 
 #[test]

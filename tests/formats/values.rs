@@ -136,9 +136,10 @@ fn hold(kind: HoldKind, reason: Option<&str>) -> Hold {
     Hold { kind, by: "anna".to_owned(), reason: reason.map(str::to_owned), since: at("2026-11-21T02:31:00Z") }
 }
 
-pub fn standing(new: bool) -> Standing {
-    // What the second format holds more than the first.
-    let more = |text: &str| new.then(|| text.to_owned());
+/// What the records of this format hold.
+pub fn standing(format: u32) -> Standing {
+    let second = format >= 2;
+    let more = |text: &str| second.then(|| text.to_owned());
     let excludes = BTreeSet::from([digest("one"), digest("two")]);
     Standing {
         hold: Some(hold(HoldKind::Stopped, None)),
@@ -166,9 +167,14 @@ pub fn standing(new: bool) -> Standing {
             phase: Phase::Build,
             cause: "no route to the package index".to_owned(),
             help: more("wait"),
-            host: new.then(|| digest("host")),
+            host: second.then(|| digest("host")),
         }),
-        accepted: Some(Accepted { commit: commit("c"), by: "anna".to_owned(), at: at("2026-11-21T02:45:00Z") }),
+        accepted: Some(Accepted {
+            commit: commit("c"),
+            over: (format >= 3).then(|| commit("b")).into_iter().collect(),
+            by: "anna".to_owned(),
+            at: at("2026-11-21T02:45:00Z"),
+        }),
     }
 }
 

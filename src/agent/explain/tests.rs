@@ -374,7 +374,7 @@ portreeve accept bakery/pro 8888888"
         you git log --oneline 7777777...8888888
         you portreeve accept bakery/pro 8888888";
     is(&night, said);
-    let agreed = |digit| Accepted { commit: commit(digit), by: "anna".into(), at: now() };
+    let agreed = |digit| Accepted { commit: commit(digit), over: BTreeSet::new(), by: "anna".into(), at: now() };
     let other = night.standing(|it| it.accepted(agreed('6')));
     is(&other, said);
     let accepted = other.standing(|it| it.accepted(agreed('8')));
