@@ -68,9 +68,19 @@ impl EnvLayout {
         self.home().join("etc")
     }
 
-    /// Collected static files: a union over releases.
+    /// Collected static files of all releases together, for names that hold a hash of the content.
     pub fn static_files(&self) -> PathBuf {
         self.home().join("static")
+    }
+
+    /// Static files release by release, for names that say nothing of the content: what is served stays as it is until the switch.
+    pub fn static_releases(&self) -> PathBuf {
+        self.home().join("static-releases")
+    }
+
+    /// One release's static files: a directory of its own, or a link to [those of all](Self::static_files).
+    pub fn static_of(&self, id: &ReleaseId) -> PathBuf {
+        self.static_releases().join(id.as_str())
     }
 
     /// Uploads; never touched by a release.

@@ -21,6 +21,21 @@ def _ours():
 globals().update(_ours())
 
 
+# Names without a hash: the files of the release that serves stay as they are until the switch.
+def _static_root(shared):
+    from pathlib import Path
+
+    plain = "django.contrib.staticfiles.storage.StaticFilesStorage"
+    named = globals().get("STORAGES", {}).get("staticfiles", {}).get("BACKEND")
+    own = Path(__file__).with_name("static").resolve()
+    # A link back to it, or something of the project's own choice.
+    is_ours = own.parent.with_name("static") == Path(shared).resolve()
+    return str(own) if is_ours and (named or globals().get("STATICFILES_STORAGE") or plain) == plain else shared
+
+
+STATIC_ROOT = _static_root(STATIC_ROOT)
+
+
 # Hashed names of static files: a manifest that releases share would give a worker of the old one the names of the new one.
 if "staticfiles" in globals().get("STORAGES", {}):
     _static = STORAGES["staticfiles"].get("BACKEND")

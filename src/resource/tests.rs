@@ -277,6 +277,12 @@ fn nginx_serves_files_and_hides_what_it_should() {
     with_subject(root, |mut subject| {
         (subject.http_port, subject.capabilities) = (port, nothing());
         let (statics, media) = (subject.layout.static_files(), subject.layout.media());
+        // As a release has them whose storage keeps the files of all releases together.
+        let (active, own) = (subject.layout.host().active_link(&subject.env.name), subject.layout.static_releases());
+        for (directory, link, target) in [(&own, "v1", &statics), (&active, "static", &own.join("v1"))] {
+            std::fs::create_dir_all(directory).unwrap();
+            std::os::unix::fs::symlink(target, directory.join(link)).unwrap();
+        }
         for file in ["a.css", "a.0123456789ab.css", ".env"] {
             std::fs::write(statics.join(file), "x").unwrap();
         }

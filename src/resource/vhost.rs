@@ -53,7 +53,9 @@ fn server(subject: &Subject<'_>, token: &str) -> Result<Vec<Directive>, EmitErro
     body.push(Directive::simple("client_max_body_size", [Arg::number(subject.env.nginx.max_body)]));
     body.extend(logs(subject)?);
     body.extend(headers(subject)?);
-    body.push(files(subject, "/static/", &subject.layout.static_files(), static_expiry())?);
+    // By the one link that moves: with the release that serves come its files.
+    let active = subject.layout.host().active_link(&subject.env.name).join("static");
+    body.push(files(subject, "/static/", &active, static_expiry())?);
     body.push(files(subject, "/media/", &subject.layout.media(), vec![])?);
     body.push(application(subject)?);
     let local = subject.layout.host().local_nginx(&subject.env.name);

@@ -87,6 +87,7 @@ fn directories(cx: &Context<'_>, paths: &EnvLayout, name: &EnvName, owners: Owne
         (paths.releases(), 0o755, root),
         (paths.venvs(), 0o755, root),
         (paths.static_files(), 0o2750, Identity { gid: web_group, ..app }),
+        (paths.static_releases(), 0o755, root),
         (paths.media(), 0o2750, Identity { gid: web_group, ..app }),
         (paths.data(), 0o700, app),
         (paths.log_dir(), 0o755, root),

@@ -105,7 +105,7 @@ fn built(cx: &Context<'_>, generations: &BTreeMap<GenerationNumber, Generation>)
         home.sweep(cx, &BTreeSet::new())?;
         // What an earlier deletion was killed over has no name any more, and would keep its directory.
         recover::sweep_trees(cx, generation);
-        for directory in [home.paths.releases(), home.paths.venvs()] {
+        for directory in [home.paths.releases(), home.paths.venvs(), home.paths.static_releases()] {
             if files.list(&directory).map_err(&fail)?.is_empty() {
                 files.remove_tree(&directory).map_err(&fail)?;
             }

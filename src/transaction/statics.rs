@@ -1,4 +1,5 @@
-//! Static files with a hash in their names: a union over releases, because a page of the old release still asks for its own.
+//! Static files. With a hash in their names: a union over releases, because a page of the old release still asks for its own.
+//! Without one: a directory for each release, which goes with its tree.
 //!
 //! Each generation's note says what its release asks for. A file goes when no kept generation names it, none that was replaced
 //! within [`DAYS`] does, and it has been there for so long.
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::sweep::Home;
 use super::{Context, Failure, Phase, as_app};
 use crate::desired::Generation;
-use crate::model::{EnvLayout, EnvName, GenerationNumber, Identity, Node};
+use crate::model::{EnvLayout, EnvName, Found, GenerationNumber, Identity, Node};
+use crate::observed::Owners;
 
 /// How long after its end the assets of a release can be had.
 const DAYS: i64 = 30;
@@ -39,6 +41,30 @@ struct Note {
 struct Manifest {
     /// From a file's own name to the one with its hash.
     paths: BTreeMap<String, String>,
+}
+
+/// Makes the directory for files whose names say nothing of their content. One that is there is this very release's.
+pub fn prepare(cx: &Context<'_>, own: &Path, owners: Owners) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Build);
+    let files = cx.host.files();
+    if files.look(own).map_err(&fail)? != Found::Absent {
+        return Ok(());
+    }
+    files.make_directory(own, 0o2750, Identity { gid: owners.web_group, ..owners.app }).map_err(&fail)
+}
+
+/// A release that collected nothing there has its files among those of all releases.
+pub fn share(cx: &Context<'_>, own: &Path, paths: &EnvLayout) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Build);
+    let files = cx.host.files();
+    match files.look(own).map_err(&fail)? {
+        Found::Directory { .. } if files.list(own).map_err(&fail)?.is_empty() => {
+            files.remove_tree(own).map_err(&fail)?;
+        }
+        Found::Absent => {}
+        _ => return Ok(()),
+    }
+    files.put(own, &Node::Link(paths.static_files())).map_err(&fail)
 }
 
 /// Writes down what a generation asks for, after `collectstatic`.

@@ -39,6 +39,11 @@ impl Home {
                 self.take_release(cx, &release, needed.contains(&release))?;
             }
         }
+        for name in list(&self.paths.static_releases())? {
+            if is_release(&name) && !needed.contains(&self.paths.releases().join(&name)) {
+                self.take_static(cx, &self.paths.static_releases().join(&name))?;
+            }
+        }
         for name in list(&self.paths.venvs())? {
             let key = name.strip_suffix(COMPLETE).unwrap_or(&name);
             let venv = self.paths.venvs().join(key);
@@ -62,6 +67,14 @@ impl Home {
         }
         files.rename(release, &gone).map_err(&fail)?;
         remove()
+    }
+
+    fn take_static(&self, cx: &Context<'_>, own: &Path) -> Result<(), Failure> {
+        let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Verify));
+        match files.look(own).map_err(&fail)? {
+            Found::Link(_) => files.remove(own).map_err(&fail),
+            _ => remove(cx, self.app, own, &["-mindepth", "1"]),
+        }
     }
 
     fn take_venv(&self, cx: &Context<'_>, venv: &Path) -> Result<(), Failure> {

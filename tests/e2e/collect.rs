@@ -136,3 +136,42 @@ fn a_kill_leaves_it_to_the_next_pass(world: &World) {
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
+
+/// What a visitor gets of the style sheet, which has no hash in its name here.
+#[track_caller]
+fn style(world: &World) -> String {
+    let answer = world.get("/static/shop/bakery.css");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body.trim().to_owned()
+}
+
+#[test]
+fn static_files_without_a_hash_are_those_of_the_release_that_serves() {
+    let world = World::new("statics");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(PRO))]);
+    let release = |version: &str, edits: Edits<'_>| {
+        let text = format!("/* {version} */\n");
+        world.release(version, &[&[("shop/static/shop/bakery.css", Some(&*text))], edits].concat())
+    };
+    release("v1", &[("shop/static/shop/old.css", Some("/* dropped */\n"))]).ok();
+    assert_eq!(style(&world), "/* v1 */");
+    release("v2", HEALTH_500).exits(3);
+    assert_eq!((world.serving().as_str(), style(&world).as_str()), ("v1", "/* v1 */"), "nobody has seen the other");
+    release("v3", &[]).ok();
+    assert_eq!((world.serving().as_str(), style(&world).as_str()), ("v3", "/* v3 */"));
+    assert_eq!(world.get("/static/shop/old.css").status, 404);
+    world.portreeve(&["rollback", ENV]).ok();
+    assert_eq!((world.serving().as_str(), style(&world).as_str()), ("v1", "/* v1 */"));
+    assert_eq!(world.get("/static/shop/old.css").status, 200);
+
+    // Hashed names of all releases are together, and so is what came with them.
+    world.portreeve(&["resume", ENV]).ok();
+    release("v4", &[HASHED]).ok();
+    assert_eq!(style(&world), "/* v4 */");
+    assert_eq!(styles(&world), ["v4"]);
+    release("v5", &[HASHED]).ok();
+    assert_eq!(styles(&world), ["v4", "v5"]);
+    let kept = ["releases", "static-releases"].map(|place| world.host.sh(&format!("ls -A {HOME}/{place}")));
+    assert_eq!(kept[0], kept[1], "they go with their releases");
+}
