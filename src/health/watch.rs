@@ -200,6 +200,9 @@ mod tests {
         fn monotonic(&self) -> Duration {
             self.now.get()
         }
+        fn boot(&self) -> crate::model::Boot {
+            unreachable!("nothing outlives a watch")
+        }
         fn sleep(&self, time: Duration) {
             self.now.set(self.now.get() + time);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Clock, Files, Front, Host, Kernel, Probe, Processes, Services, Users};
-use crate::model::Capabilities;
+use crate::model::{Boot, Capabilities};
 
 /// A machine for one transaction: all of it is the machine's own, but whether the transaction should end is asked elsewhere.
 #[derive(Clone, Copy)]
@@ -37,6 +37,10 @@ impl Clock for Heeding<'_> {
 
     fn monotonic(&self) -> Duration {
         self.host.clock().monotonic()
+    }
+
+    fn boot(&self) -> Boot {
+        self.host.clock().boot()
     }
 
     fn sleep(&self, time: Duration) {

@@ -68,7 +68,7 @@ pub use users::RealUsers;
 pub use write::Writer;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
-use crate::model::{Capabilities, Digest, Identity, MailAddress, SecretUrl, UserName};
+use crate::model::{Boot, Capabilities, Digest, Identity, MailAddress, SecretUrl, UserName};
 
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
@@ -391,6 +391,8 @@ pub trait Clock {
     fn now(&self) -> jiff::Timestamp;
     /// Time that only goes forward, for deadlines.
     fn monotonic(&self) -> Duration;
+    /// This boot of the host, by the wall clock as it is set now: for deadlines that outlive a process.
+    fn boot(&self) -> Boot;
     /// Waits, all of it: whoever waits for long asks [`cancelled`](Self::cancelled) in between.
     fn sleep(&self, time: Duration);
     /// Whether whatever goes by this clock should end at its next safe point (SIGTERM, or an order about the same environment).

@@ -3,6 +3,7 @@
 //! Each type is parsed once, at the border, and never checked again. Nothing here touches the machine.
 
 mod address;
+mod boot;
 mod capability;
 mod digest;
 mod duration;
@@ -18,6 +19,7 @@ mod service;
 mod slot;
 
 pub use address::{AddressError, MailAddress, SecretUrl};
+pub use boot::Boot;
 pub use capability::{Capabilities, Capability, NotHere};
 pub use digest::{CommitId, Digest, ReleaseId};
 pub use duration::{Span, SpanError};

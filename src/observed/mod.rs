@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use expectation::{Difference, Drift, Expectation, Owners, Part, expectations};
 
 use crate::desired::Generation;
-use crate::model::{Activity, EnvName, GenerationNumber, Service, Slot};
+use crate::model::{Activity, Boot, EnvName, GenerationNumber, Service, Slot};
 
 /// One environment as it was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +46,9 @@ pub struct Removed {
     pub format: u32,
     /// When its processes had stopped and its vhost was gone.
     pub since: Timestamp,
+    /// By whose clock that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Boot>,
     /// What stays for ever: data, media, backups, logs, secrets.
     pub kept: Vec<PathBuf>,
 }

@@ -6,10 +6,10 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{CommitId, Digest, GenerationNumber};
+use crate::model::{Boot, CommitId, Digest, GenerationNumber};
 
 /// The format that this program writes; it reads those before it too. 2: evidence, cures, the host's state, what a rollback left.
-/// 3: in place of what a rewritten history was agreed to.
+/// 3: in place of what a rewritten history was agreed to, and by which clock.
 const FORMAT: u32 = 3;
 
 /// Where an environment stands, apart from what runs: `/etc/portreeve/policy/ENV.json`. No record is [`Standing::default`].
@@ -68,7 +68,7 @@ pub enum HoldKind {
     },
     /// `portreeve suspend`: nothing is changed, not even drift.
     Suspended {
-        /// Wall-clock time at which it ends; `None`: when a person says so.
+        /// When it ends; `None`: when a person says so.
         until: Option<Timestamp>,
     },
     /// `portreeve stop`: neither slot runs.
@@ -230,26 +230,43 @@ struct Header {
 #[serde(deny_unknown_fields)]
 struct Record<T> {
     format: u32,
+    /// By whose clock its times are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<Boot>,
     standing: T,
 }
 
 impl Standing {
-    /// Reads a record.
-    pub fn parse(bytes: &[u8]) -> Result<Self, StandingError> {
+    /// Reads a record; its times are by the clock as it is set `now`.
+    pub fn parse(bytes: &[u8], now: &Boot) -> Result<Self, StandingError> {
         let header: Header = serde_json::from_slice(bytes).map_err(StandingError::Corrupt)?;
         if header.format > FORMAT {
             return Err(StandingError::Newer { found: header.format });
         }
         let record: Record<Self> = serde_json::from_slice(bytes).map_err(StandingError::Corrupt)?;
-        Ok(record.standing)
+        Ok(record.standing.by(|time| now.by_now(record.boot.as_ref(), time)))
     }
 
     /// The record, for people too: indented, with a newline at its end.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let record = Record { format: FORMAT, standing: self };
+    pub fn to_bytes(&self, now: &Boot) -> Vec<u8> {
+        let record = Record { format: FORMAT, boot: Some(now.clone()), standing: self };
         let mut bytes = serde_json::to_vec_pretty(&record).unwrap_or_else(|_| unreachable!("all keys are text"));
         bytes.push(b'\n');
         bytes
+    }
+
+    /// The same with each time as another clock has it.
+    fn by(mut self, clock: impl Fn(Timestamp) -> Timestamp) -> Self {
+        for hold in self.hold.iter_mut().chain(&mut self.covered) {
+            hold.since = clock(hold.since);
+            if let HoldKind::Suspended { until: Some(until) } = &mut hold.kind {
+                *until = clock(*until);
+            }
+        }
+        self.quarantine.iter_mut().for_each(|failed| failed.at = clock(failed.at));
+        self.retry.iter_mut().for_each(|retry| retry.next = clock(retry.next));
+        self.accepted.iter_mut().for_each(|accepted| accepted.at = clock(accepted.at));
+        self
     }
 
     /// All holds, the one that counts first.
@@ -278,16 +295,20 @@ impl HoldKind {
 mod tests {
     use super::*;
 
+    fn boot() -> Boot {
+        Boot { id: "one".to_owned(), began: "2026-11-20T18:00:00Z".parse().unwrap() }
+    }
+
     #[test]
     fn a_newer_record_is_refused_and_a_broken_one_is_not_taken_for_none() {
         let newer = br#"{"format": 4, "standing": {"shape": "unknown here"}}"#;
-        assert!(matches!(Standing::parse(newer), Err(StandingError::Newer { found: 4 })));
-        let whole = Standing::default().to_bytes();
+        assert!(matches!(Standing::parse(newer, &boot()), Err(StandingError::Newer { found: 4 })));
+        let whole = Standing::default().to_bytes(&boot());
         for len in 0..whole.len() - 2 {
-            assert!(matches!(Standing::parse(&whole[..len]), Err(StandingError::Corrupt(_))), "{len}");
+            assert!(matches!(Standing::parse(&whole[..len], &boot()), Err(StandingError::Corrupt(_))), "{len}");
         }
         let misspelt = br#"{"format": 1, "standing": {"holt": null}}"#;
-        assert!(matches!(Standing::parse(misspelt), Err(StandingError::Corrupt(_))));
+        assert!(matches!(Standing::parse(misspelt, &boot()), Err(StandingError::Corrupt(_))));
     }
 
     #[test]
@@ -296,8 +317,8 @@ mod tests {
             "kind": {"rolled-back": {"pinned": 42, "until": "change",
                 "excludes": ["ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"]}},
             "by": "anna", "reason": "cart broken", "since": "2026-11-21T02:41:07Z"}}}"#;
-        let standing = Standing::parse(text.as_bytes()).unwrap();
-        assert_eq!(Standing::parse(&standing.to_bytes()).unwrap(), standing);
+        let standing = Standing::parse(text.as_bytes(), &boot()).unwrap();
+        assert_eq!(Standing::parse(&standing.to_bytes(&boot()), &boot()).unwrap(), standing);
         let HoldKind::RolledBack { pinned, excludes, until, left: None } = &standing.hold.as_ref().unwrap().kind else {
             panic!()
         };
@@ -309,6 +330,10 @@ mod tests {
     fn the_record_on_disk_keeps_its_shape() {
         let text = r#"{
   "format": 3,
+  "boot": {
+    "id": "one",
+    "began": "2026-11-20T18:00:00Z"
+  },
   "standing": {
     "hold": {
       "kind": {
@@ -347,7 +372,7 @@ mod tests {
   }
 }
 "#;
-        let standing = Standing::parse(text.as_bytes()).unwrap();
-        assert_eq!(String::from_utf8(standing.to_bytes()).unwrap(), text);
+        let standing = Standing::parse(text.as_bytes(), &boot()).unwrap();
+        assert_eq!(String::from_utf8(standing.to_bytes(&boot())).unwrap(), text);
     }
 }

@@ -69,7 +69,8 @@ pub fn installed(cx: &Context<'_>, name: &EnvName, services: &BTreeMap<SlotId, S
 fn removed(cx: &Context<'_>, name: &EnvName) -> Result<Option<Removed>, Failure> {
     let bytes = cx.host.files().read(&cx.layout.removed_note(name), LIMIT).map_err(Failure::on_host(Phase::Recover))?;
     let note = bytes.and_then(|bytes| serde_json::from_slice::<Removed>(&bytes).ok());
-    Ok(note.filter(|note| note.format <= Removed::FORMAT))
+    let note = note.filter(|note| note.format <= Removed::FORMAT);
+    Ok(note.map(|note| Removed { since: cx.host.clock().boot().by_now(note.boot.as_ref(), note.since), ..note }))
 }
 
 fn raised(cx: &Context<'_>, name: &EnvName) -> Result<BTreeSet<Slot>, HostError> {
@@ -135,7 +136,7 @@ pub fn standing(cx: &Context<'_>, name: &EnvName) -> Result<Standing, Failure> {
     let path = cx.layout.standing(name);
     let bytes = cx.host.files().read(&path, LIMIT).map_err(Failure::on_host(Phase::Recover))?;
     let Some(bytes) = bytes else { return Ok(Standing::default()) };
-    Standing::parse(&bytes).map_err(|error| {
+    Standing::parse(&bytes, &cx.host.clock().boot()).map_err(|error| {
         let cause = format!("{}: {}", path.display(), super::chain(&error));
         Failure::new(FailureClass::Host, Phase::Recover, cause)
     })

@@ -40,7 +40,8 @@ pub fn remove(cx: &Context<'_>, installed: &Installed) -> Result<Removed, Failur
     for slot in Slot::BOTH {
         slot::retire(cx, name, slot).map_err(&fail)?;
     }
-    let removed = Removed { format: Removed::FORMAT, since: cx.host.clock().now(), kept: kept(cx, name)? };
+    let (clock, kept) = (cx.host.clock(), kept(cx, name)?);
+    let removed = Removed { format: Removed::FORMAT, since: clock.now(), boot: Some(clock.boot()), kept };
     let bytes = serde_json::to_vec(&removed).unwrap_or_default();
     let node = Node::File { bytes, mode: 0o644, owner: Identity::ROOT };
     cx.host.files().put(&cx.layout.removed_note(name), &node).map_err(&fail)?;

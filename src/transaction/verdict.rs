@@ -101,5 +101,6 @@ pub fn write_standing(cx: &Context<'_>, name: &EnvName, standing: &Standing) -> 
         return files.remove(&path);
     }
     files.make_directory(&cx.layout.policy(), 0o700, Identity::ROOT)?;
-    files.put(&path, &Node::File { bytes: standing.to_bytes(), mode: 0o600, owner: Identity::ROOT })
+    let bytes = standing.to_bytes(&cx.host.clock().boot());
+    files.put(&path, &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })
 }

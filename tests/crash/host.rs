@@ -7,7 +7,7 @@ use std::time::Duration;
 use portreeve::host::{
     Clock, Exit, Files, Front, Host, Kernel, Listener, Probe, Processes, Result, Run, Services, Users,
 };
-use portreeve::model::{Capabilities, Digest, EnvLayout, Identity, Layout, UserName};
+use portreeve::model::{Boot, Capabilities, Digest, EnvLayout, Identity, Layout, UserName};
 
 use crate::files::MemoryFiles;
 use crate::front::{MemoryFront, MemoryProbe};
@@ -89,6 +89,12 @@ impl Host for MemoryHost {
     }
 }
 
+/// Its clock is set, and goes on over power cuts: there is no second boot.
+pub fn booted(state: &State) -> Boot {
+    let began = jiff::Timestamp::from_second(BEGIN + state.set).expect("a time");
+    Boot { id: "one".to_owned(), began }
+}
+
 impl Clock for Rest {
     fn now(&self) -> jiff::Timestamp {
         let begin = jiff::Timestamp::from_second(BEGIN).expect("a time");
@@ -97,6 +103,9 @@ impl Clock for Rest {
     }
     fn monotonic(&self) -> Duration {
         self.machine.look(|state| state.clock)
+    }
+    fn boot(&self) -> Boot {
+        self.machine.look(booted)
     }
     fn sleep(&self, time: Duration) {
         self.machine.state.borrow_mut().clock += time;

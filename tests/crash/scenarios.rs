@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use crate::host::booted;
 use portreeve::agent::Outcome;
 use portreeve::desired::Generation;
 use portreeve::model::Digest;
@@ -49,7 +50,7 @@ fn nothing(_: &State, _: &Wish) -> Judgement<()> {
 /// Holds and quarantine, by the file.
 pub fn standing(state: &State) -> Standing {
     let bytes = state.storage.read(&layout().standing(&name()));
-    bytes.map(|bytes| Standing::parse(&bytes).expect("a whole record")).unwrap_or_default()
+    bytes.map(|bytes| Standing::parse(&bytes, &booted(state)).expect("a whole record")).unwrap_or_default()
 }
 
 /// What failed is not tried again.

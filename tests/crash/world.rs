@@ -121,6 +121,11 @@ impl World {
         self.state.storage.collect();
     }
 
+    /// What visitors get.
+    pub fn serves(&self) -> Option<String> {
+        serving(&self.state).expect("all of the host agrees")
+    }
+
     fn now(&self) -> jiff::Timestamp {
         Stage::new(self.state.clone()).host.clock().now()
     }

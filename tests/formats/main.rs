@@ -87,10 +87,10 @@ fn listings_and_launchers_of_generations_are_read() {
 fn holds_and_quarantine_are_read() {
     for format in 1..=3 {
         let name = format!("v{format}/standing.json");
-        let bytes = fixture(&format!("../{name}"), || values::standing(format).to_bytes());
-        let standing = Standing::parse(&bytes).unwrap();
+        let bytes = fixture(&format!("../{name}"), || values::standing(format).to_bytes(&values::boot()));
+        let standing = Standing::parse(&bytes, &values::boot()).unwrap();
         assert_eq!(standing, values::standing(format));
-        holds(&json(&standing.to_bytes())["standing"], &json(&bytes)["standing"], &name);
+        holds(&json(&standing.to_bytes(&values::boot()))["standing"], &json(&bytes)["standing"], &name);
     }
 }
 

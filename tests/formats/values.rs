@@ -7,7 +7,7 @@ use portreeve::agent::{LastPass, Left, Seen as SeenThen};
 use portreeve::desired::{Generation, Interpreter, Listed, Listing, Wanted, WantedInput, Why};
 use portreeve::history::{Event, EventKind};
 use portreeve::manifest::{Entry, Environment, Notify, Tree, parse};
-use portreeve::model::{CommitId, Digest, EnvName, Identity, MailAddress, ReleaseId, SecretUrl, Slot};
+use portreeve::model::{Boot, CommitId, Digest, EnvName, Identity, MailAddress, ReleaseId, SecretUrl, Slot};
 use portreeve::notify::{Channel, Failing, Memory, Seen, Sight, State};
 use portreeve::policy::{Accepted, Backoff, FailureClass, Hold, HoldKind, Phase, Quarantined, Standing, Until};
 use portreeve::resource::Exec;
@@ -134,6 +134,10 @@ pub fn exec() -> Exec {
 
 fn hold(kind: HoldKind, reason: Option<&str>) -> Hold {
     Hold { kind, by: "anna".to_owned(), reason: reason.map(str::to_owned), since: at("2026-11-21T02:31:00Z") }
+}
+
+pub fn boot() -> Boot {
+    Boot { id: "5a9ae4bb-4f9a-4e0e-9a59-1ea3d7ec0a3e".to_owned(), began: at("2026-11-20T18:00:00Z") }
 }
 
 /// What the records of this format hold.

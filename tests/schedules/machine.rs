@@ -11,7 +11,7 @@ use portreeve::host::{
     Activity, Answer, Clock, Exit, Files, Found, FreeSpace, Front, Host, HostError, Kernel, Lock, Manager, Node, Parts,
     Probe, Processes, Request, Result, Run, Service, Services, SlotId, Target, Users,
 };
-use portreeve::model::{Capabilities, Identity, Layout};
+use portreeve::model::{Boot, Capabilities, Identity, Layout};
 
 use crate::turns::Turns;
 
@@ -164,6 +164,9 @@ impl Clock for Machine {
     /// Looking at it takes a millisecond, so that what comes later is later.
     fn monotonic(&self) -> Duration {
         Duration::from_millis(self.clock.fetch_add(1, Ordering::SeqCst))
+    }
+    fn boot(&self) -> Boot {
+        Boot { id: "one".to_owned(), began: jiff::Timestamp::UNIX_EPOCH }
     }
     fn sleep(&self, time: Duration) {
         self.clock.fetch_add(u64::try_from(time.as_millis()).expect("not for ever"), Ordering::SeqCst);

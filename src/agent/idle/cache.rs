@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::Left;
 use crate::desired::Listed;
-use crate::model::{CommitId, Digest, EnvName, Identity};
+use crate::model::{Boot, CommitId, Digest, EnvName, Identity};
 
 /// The format that this program writes.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// What was true when the pass began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ pub struct Head {
     pub tags: Vec<Look>,
     /// From when on there is something to do, whatever else happens.
     pub due: Option<Timestamp>,
+    /// By whose clock that is.
+    pub boot: Boot,
     /// What became of each environment, and why those that are left as they are were.
     pub environments: Vec<(EnvName, Option<Left>)>,
     /// How many checks follow.
@@ -232,6 +234,7 @@ mod tests {
             services: nothing,
             tags: vec![],
             due: None,
+            boot: Boot { id: String::new(), began: Timestamp::UNIX_EPOCH },
             environments: vec![(EnvName::parse("bakery/pro").unwrap(), None)],
             checks: 0,
         }
@@ -289,6 +292,6 @@ mod tests {
     #[test]
     fn the_record_keeps_its_shape_or_gets_another_number() {
         let record = write(&head(), &checks()).unwrap();
-        assert_eq!((FORMAT, Digest::of(&record).short(16).as_str()), (2, "f2d19bd4a01e2b15"));
+        assert_eq!((FORMAT, Digest::of(&record).short(16).as_str()), (3, "0245f37edc071e33"));
     }
 }

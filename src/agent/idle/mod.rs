@@ -64,7 +64,8 @@ pub fn glance(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Glance {
         let tags = tags_to_look_at(cx, &head);
         let tags: Vec<_> = tags.iter().map(|look| scope.spawn(move || !remote.has_moved(look))).collect();
         let inputs = inputs::inputs(app, cx).ok();
-        let due = head.due.is_some_and(|due| due <= cx.host.clock().now());
+        let clock = cx.host.clock();
+        let due = head.due.is_some_and(|due| clock.boot().by_now(Some(&head.boot), due) <= clock.now());
         let holds = !due && inputs == Some(head.inputs) && is_as_it_was(cx, &head, checks);
         let same = looks.into_iter().chain(tags).all(|look| look.join().unwrap_or(false));
         (inputs, holds, tip.join().ok(), same)
@@ -234,6 +235,7 @@ fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>
         looks: branches.into_iter().map(|look| look.seen(survey)).collect::<Option<_>>()?,
         tags,
         due: survey.plan.environments.iter().filter_map(due).min(),
+        boot: cx.host.clock().boot(),
         interpreters: inputs::interpreters(cx, &pythons).ok()?,
         pythons,
         services: inputs::services(&services),
