@@ -20,7 +20,7 @@ pub struct Boot {
 impl Boot {
     /// By how much the clock was set since `then`.
     pub fn set_since(&self, then: Option<&Self>) -> SignedDuration {
-        let same = then.filter(|then| then.id == self.id);
+        let same = then.filter(|then| then.id == self.id && !then.id.is_empty());
         let set = same.map_or(SignedDuration::ZERO, |then| self.began.duration_since(then.began));
         if set.abs() < LEAST { SignedDuration::ZERO } else { set }
     }
@@ -46,5 +46,6 @@ mod tests {
         assert_eq!(by(&Boot { began: at(1_000) + SignedDuration::from_millis(900), ..then.clone() }), until);
         assert_eq!(by(&boot("b", 5_000)), until, "another boot says nothing of this one's clock");
         assert_eq!(boot("a", 5_000).by_now(None, until), until, "an older record");
+        assert_eq!(boot("", 5_000).by_now(Some(&boot("", 1_000)), until), until, "a kernel that gives it no name");
     }
 }
