@@ -42,17 +42,15 @@ const TELLS: (&str, Option<&str>) = (
     Some("def on_starting(server):\n    server.log.info('started %s', open('bakery/__init__.py').read())\n"),
 );
 
-/// Where passes change something, from the first note of a release to the last.
-const PLACES: [&str; 9] = [
-    "/var/lib/portreeve/journal",
-    "/etc/portreeve/generations/bakery_pro",
-    "/etc/portreeve/slots/bakery_pro",
-    "/etc/systemd/system",
-    "/etc/portreeve/active",
-    "/run/portreeve/bakery_pro",
-    "/etc/portreeve/policy",
-    "/home/foouser/bakery/pro/releases",
-    "/home/foouser/bakery/pro",
+/// Where a release changes something, from its first note to its last, and how often at least.
+const PLACES: [(&str, u32); 7] = [
+    ("/var/lib/portreeve/journal", 4),
+    ("/etc/portreeve/generations/bakery_pro", 3),
+    ("/home/foouser/bakery/pro/releases", 3),
+    ("/etc/portreeve/slots/bakery_pro", 2),
+    ("/etc/systemd/system", 2),
+    ("/etc/portreeve/active", 2),
+    ("/run/portreeve/bakery_pro", 2),
 ];
 
 /// How they change something there.
@@ -250,9 +248,10 @@ impl Life {
 
 /// One of the points at which a pass may die: drawn by a number, and the same for the same number.
 fn point(share: u16) -> Point {
-    let share = usize::from(share);
-    let nth = u32::try_from(share / PLACES.len() % 3 + 1).expect("few");
-    Point { name: "somewhere", call: CALLS, path: PLACES[share % PLACES.len()], nth }
+    let points = PLACES.iter().flat_map(|&(path, times)| (1..=times).map(move |nth| (path, nth)));
+    let points: Vec<_> = points.collect();
+    let (path, nth) = points[usize::from(share) % points.len()];
+    Point { name: "somewhere", call: CALLS, path, nth }
 }
 
 /// The directory of what serves, and its slot; without one nothing befalls it.
