@@ -44,13 +44,13 @@ const TELLS: (&str, Option<&str>) = (
 
 /// Where a release changes something, from its first note to its last, and how often at least.
 const PLACES: [(&str, u32); 7] = [
-    ("/var/lib/portreeve/journal", 4),
-    ("/etc/portreeve/generations/bakery_pro", 3),
-    ("/home/foouser/bakery/pro/releases", 3),
+    ("/var/lib/portreeve/journal", 3),
+    ("/etc/portreeve/generations/bakery_pro", 2),
+    ("/home/foouser/bakery/pro/releases", 2),
     ("/etc/portreeve/slots/bakery_pro", 2),
-    ("/etc/systemd/system", 2),
+    ("/etc/systemd/system", 1),
     ("/etc/portreeve/active", 2),
-    ("/run/portreeve/bakery_pro", 2),
+    ("/run/portreeve/bakery_pro", 1),
 ];
 
 /// How they change something there.
