@@ -52,7 +52,8 @@ pub fn accepted(
 fn agreed(cx: &Context<'_>, name: &EnvName, given: &Given, commit: CommitId) -> Result<Accepted, OrderError> {
     let mut over: BTreeSet<CommitId> = Floors::read(cx).of(cx, name)?.into_iter().collect();
     for number in floor::numbers(cx, name)? {
-        over.extend(read_generation(cx, name, number)?.map(|generation| generation.wanted.commit));
+        let wanted = read_generation(cx, name, number)?.map(|generation| generation.wanted);
+        over.extend(wanted.into_iter().flat_map(|wanted| [wanted.commit, wanted.deploy_commit]));
     }
     Ok(Accepted { commit, over, by: given.by.clone(), at: cx.host.clock().now() })
 }

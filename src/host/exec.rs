@@ -39,10 +39,11 @@ fn become_it(
     let args = all.map(|arg| CString::new(arg.into_vec())).collect::<Result<Vec<_>, NulError>>()?;
     let variables = variables.iter().map(|(name, value)| CString::new(format!("{name}={value}")));
     let variables = variables.collect::<Result<Vec<_>, NulError>>()?;
-    let before = rustix::fs::openat(CWD, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    // Supervisor's own directory, it may be, where we may not be.
+    let before = rustix::fs::openat(CWD, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     rustix::process::chdir(directory)?;
     let failed = nix::unistd::execve(&path, &args, &variables);
-    rustix::process::fchdir(before)?;
+    before.and_then(rustix::process::fchdir).ok();
     Ok(failed?)
 }
 

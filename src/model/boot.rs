@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 const LEAST: SignedDuration = SignedDuration::from_secs(1);
 
 /// A boot of the host, as a record notes it: when the clock is set, so is the time at which the host seems to have booted. Times
-/// in a record of the same boot are right by that much. After a reboot nobody knows what happened to the clock, and it counts.
+/// in a record of the same boot are right by that much. After a reboot nobody knows what happened to the clock, and it counts; a
+/// record of an earlier boot that is written again takes part in what happens to the clock in this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Boot {

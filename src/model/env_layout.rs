@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{EnvName, Layout, ReleaseId, UserName};
+use super::{Digest, EnvName, Layout, ReleaseId, UserName};
 
 /// What entry.py looks for in a release's tree.
 const RELEASE_NOTES: &str = ".portreeve";
@@ -78,9 +78,10 @@ impl EnvLayout {
         self.home().join("static-releases")
     }
 
-    /// One release's static files: a directory of its own, or a link to [those of all](Self::static_files).
-    pub fn static_of(&self, id: &ReleaseId) -> PathBuf {
-        self.static_releases().join(id.as_str())
+    /// One release's static files: a directory of its own, or a link to [those of all](Self::static_files). Settings say which,
+    /// and what is in it, so that `digest` is that of all that the release is made from.
+    pub fn static_of(&self, id: &ReleaseId, digest: &Digest) -> PathBuf {
+        self.static_releases().join(format!("{}-{}", id.as_str(), digest.short(6)))
     }
 
     /// Uploads; never touched by a release.

@@ -277,14 +277,19 @@ fn nginx_serves_files_and_hides_what_it_should() {
     with_subject(root, |mut subject| {
         (subject.http_port, subject.capabilities) = (port, nothing());
         let (statics, media) = (subject.layout.static_files(), subject.layout.media());
-        // As a release has them whose storage keeps the files of all releases together.
         let (active, own) = (subject.layout.host().active_link(&subject.env.name), subject.layout.static_releases());
-        for (directory, link, target) in [(&own, "v1", &statics), (&active, "static", &own.join("v1"))] {
+        for directory in [&active, &own.join("v1")] {
             std::fs::create_dir_all(directory).unwrap();
-            std::os::unix::fs::symlink(target, directory.join(link)).unwrap();
         }
-        for file in ["a.css", "a.0123456789ab.css", ".env"] {
-            std::fs::write(statics.join(file), "x").unwrap();
+        std::os::unix::fs::symlink(own.join("v1"), active.join("static")).unwrap();
+        for file in [
+            own.join("v1/a.css"),
+            own.join("v1/b.0123456789ab.css"),
+            statics.join("b.css"),
+            statics.join("a.0123456789ab.css"),
+            statics.join(".env"),
+        ] {
+            std::fs::write(file, "x").unwrap();
         }
         std::os::unix::fs::symlink("/etc/passwd", media.join("planted")).unwrap();
         // Only root can give the link to somebody else; without that it is the owner's own and is followed.
@@ -293,7 +298,10 @@ fn nginx_serves_files_and_hides_what_it_should() {
         let token = format!("/.portreeve/{}", vhost::token(vhost.as_bytes()).unwrap());
         let paths = [
             "/static/a.css",
+            "/static/b.css",
+            "/static/c.css",
             "/static/a.0123456789ab.css",
+            "/static/b.0123456789ab.css",
             "/static/.env",
             "/static/../etc",
             &token,
@@ -303,7 +311,18 @@ fn nginx_serves_files_and_hides_what_it_should() {
         let Some(answers) = nginx_answers(dir.path(), port, &vhost, &paths) else { return };
         assert_eq!(
             answers,
-            ["200 max-age=0", "200 max-age=31536000", "404", "502", "204", "502", if planted { "403" } else { "200" }]
+            [
+                "200 max-age=0",
+                "200 max-age=0",
+                "404",
+                "200 max-age=0",
+                "200 max-age=31536000",
+                "404",
+                "502",
+                "204",
+                "502",
+                if planted { "403" } else { "200" }
+            ]
         );
     });
 }

@@ -55,7 +55,8 @@ fn server(subject: &Subject<'_>, token: &str) -> Result<Vec<Directive>, EmitErro
     body.extend(headers(subject)?);
     // By the one link that moves: with the release that serves come its files.
     let active = subject.layout.host().active_link(&subject.env.name).join("static");
-    body.push(files(subject, "/static/", &active, static_expiry())?);
+    body.push(files(subject, "/static/", &active, static_files(subject)?)?);
+    body.push(of_all_releases(subject)?);
     body.push(files(subject, "/media/", &subject.layout.media(), vec![])?);
     body.push(application(subject)?);
     let local = subject.layout.host().local_nginx(&subject.env.name);
@@ -98,41 +99,61 @@ fn headers(subject: &Subject<'_>) -> Result<Vec<Directive>, EmitError> {
     subject.env.nginx.headers.iter().map(one).collect()
 }
 
-/// Files that nginx serves by itself. A block with an `add_header` inherits none, so all are said again; Django says
-/// `nosniff` for its own answers.
+/// Files that nginx serves by itself.
 fn files(
     subject: &Subject<'_>,
     prefix: &'static str,
     directory: &Path,
-    expiry: Vec<Directive>,
+    more: Vec<Directive>,
 ) -> Result<Directive, EmitError> {
     let root = format!("{}/", directory.display());
-    let mut body = vec![
-        Directive::simple("alias", [Arg::path("a directory", Path::new(&root))?]),
-        // The application writes here: a link to another's file must not make it public.
-        Directive::simple(
-            "disable_symlinks",
-            [Arg::word("if_not_owner"), Arg::path_after("from=", "a directory", directory)?],
-        ),
-    ];
+    let mut body = vec![Directive::simple("alias", [Arg::path("a directory", Path::new(&root))?])];
+    body.extend(as_they_are(subject, directory)?);
+    let hidden = vec![Directive::fixed("return", &["404"])];
+    body.push(Directive::block("location", [Arg::word("~"), Arg::word(r#""/\.""#)], hidden));
+    body.extend(more);
+    Ok(Directive::block("location", [Arg::word("^~"), Arg::word(prefix)], body))
+}
+
+/// What holds of all files. A block with an `add_header` inherits none, so all are said again; Django says `nosniff` for its own
+/// answers.
+fn as_they_are(subject: &Subject<'_>, directory: &Path) -> Result<Vec<Directive>, EmitError> {
+    // The application writes here: a link to another's file must not make it public.
+    let from = Arg::path_after("from=", "a directory", directory)?;
+    let mut body = vec![Directive::simple("disable_symlinks", [Arg::word("if_not_owner"), from])];
     body.extend(headers(subject)?);
     if !subject.env.nginx.headers.keys().any(|name| name.eq_ignore_ascii_case("x-content-type-options")) {
         body.push(Directive::fixed("add_header", &["X-Content-Type-Options", "nosniff", "always"]));
     }
-    let hidden = vec![Directive::fixed("return", &["404"])];
-    body.push(Directive::block("location", [Arg::word("~"), Arg::word(r#""/\.""#)], hidden));
-    body.extend(expiry);
-    Ok(Directive::block("location", [Arg::word("^~"), Arg::word(prefix)], body))
+    Ok(body)
 }
 
 /// Names with a hash of the content (as Django's `ManifestStaticFilesStorage` makes them) never change; others are asked
-/// for anew, so that no release is seen with the assets of the one before.
-fn static_expiry() -> Vec<Directive> {
-    let hashed = vec![Directive::fixed("expires", &["1y"])];
-    vec![
+/// for anew, so that no release is seen with the assets of the one before. What the release that serves does not have may be asked
+/// for by a page of another.
+fn static_files(subject: &Subject<'_>) -> Result<Vec<Directive>, EmitError> {
+    let or_elsewhere = || {
+        let elsewhere = Arg::prefixed("@", "the location", &elsewhere(subject))?;
+        Ok(Directive::simple("try_files", [Arg::variable("$uri"), elsewhere]))
+    };
+    let hashed = vec![Directive::fixed("expires", &["1y"]), or_elsewhere()?];
+    Ok(vec![
         Directive::fixed("expires", &["0"]),
+        or_elsewhere()?,
         Directive::block("location", [Arg::word("~"), Arg::word(r#""\.[0-9a-f]{12}\.[^/]+$""#)], hashed),
-    ]
+    ])
+}
+
+fn elsewhere(subject: &Subject<'_>) -> String {
+    format!("{}_static", subject.env.name.system())
+}
+
+/// The static files of all releases, which lie in a directory of this name.
+fn of_all_releases(subject: &Subject<'_>) -> Result<Directive, EmitError> {
+    let mut body = vec![Directive::simple("root", [Arg::path("a directory", &subject.layout.home())?])];
+    body.extend(as_they_are(subject, &subject.layout.static_files())?);
+    body.push(Directive::fixed("expires", &["0"]));
+    Ok(Directive::block("location", [Arg::prefixed("@", "the location", &elsewhere(subject))?], body))
 }
 
 fn application(subject: &Subject<'_>) -> Result<Directive, EmitError> {

@@ -127,14 +127,15 @@ impl<'a> Build<'a> {
 
     /// `compilemessages`, `collectstatic` and what else runs once for a release, with the candidate's own settings.
     pub fn django(&self, generation: &Generation) -> Result<(), Failure> {
-        let own = self.paths.static_of(&self.wanted.release);
+        let own = self.paths.static_of(&self.wanted.release, &self.wanted.digest);
         if let Some(django) = &self.wanted.env.django {
             statics::prepare(self.cx, &own, self.owners)?;
             self.commands(django, generation)?;
         }
-        statics::share(self.cx, &own, &self.paths)?;
+        statics::share(self.cx, &own, self.owners.app, &self.paths)?;
         // Nothing that ran here syncs what it wrote, and the release may be the one that serves after a power cut.
-        self.cx.host.files().sync_all(&self.paths.home()).map_err(Failure::on_host(Phase::Build))
+        self.cx.host.files().sync_all(&self.paths.home()).map_err(Failure::on_host(Phase::Build))?;
+        statics::finish(self.cx, &own, self.owners.root)
     }
 
     fn commands(&self, django: &Django, generation: &Generation) -> Result<(), Failure> {

@@ -125,9 +125,9 @@ impl Inventory {
 }
 
 /// What a release is built into.
-fn built(cx: &Context<'_>, wanted: &Wanted) -> [PathBuf; 2] {
-    let paths = cx.paths(wanted);
-    [paths.release(&wanted.release), paths.venvs().join(&wanted.venv)]
+fn built(cx: &Context<'_>, wanted: &Wanted) -> [PathBuf; 3] {
+    let (paths, release) = (cx.paths(wanted), &wanted.release);
+    [paths.release(release), paths.venvs().join(&wanted.venv), paths.static_of(release, &wanted.digest)]
 }
 
 fn pinned(kind: &HoldKind) -> Option<GenerationNumber> {

@@ -137,7 +137,7 @@ fn sweep_own(cx: &Context<'_>, env: &EnvName) {
 /// Removes what killed programs left half-made in the directories where releases are built.
 pub fn sweep_trees(cx: &Context<'_>, generation: &Generation) {
     let paths = cx.paths(&generation.wanted);
-    sweep(cx, &[paths.releases(), paths.venvs(), paths.home()]);
+    sweep(cx, &[paths.releases(), paths.venvs(), paths.static_releases(), paths.home()]);
 }
 
 /// Removes what killed programs left half-made where every file is made first.

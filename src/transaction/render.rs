@@ -95,9 +95,9 @@ pub fn nodes(cx: &Context<'_>, generation: &Generation, owners: Owners) -> Resul
     let rendered = files(cx, generation)?;
     let mut nodes: BTreeMap<String, Node> =
         rendered.iter().map(|file| (file.path.to_string_lossy().into_owned(), node(file, owners))).collect();
-    let (paths, release) = (cx.paths(&generation.wanted), &generation.wanted.release);
-    nodes.insert("release".to_owned(), Node::Link(paths.release(release)));
-    nodes.insert("static".to_owned(), Node::Link(paths.static_of(release)));
+    let (paths, wanted) = (cx.paths(&generation.wanted), &generation.wanted);
+    nodes.insert("release".to_owned(), Node::Link(paths.release(&wanted.release)));
+    nodes.insert("static".to_owned(), Node::Link(paths.static_of(&wanted.release, &wanted.digest)));
     let marker = format!("slot-{}", generation.slot);
     nodes.insert(marker, Node::File { bytes: Vec::new(), mode: 0o644, owner: owners.root });
     let record =

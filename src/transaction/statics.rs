@@ -1,5 +1,5 @@
 //! Static files. With a hash in their names: a union over releases, because a page of the old release still asks for its own.
-//! Without one: a directory for each release, which goes with its tree.
+//! Without one: a directory for each release, which goes with its tree; what is not there is looked for in the union.
 //!
 //! Each generation's note says what its release asks for. A file goes when no kept generation names it, none that was replaced
 //! within [`DAYS`] does, and it has been there for so long.
@@ -10,7 +10,7 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::sweep::Home;
+use super::sweep::{Home, complete, take_static};
 use super::{Context, Failure, Phase, as_app};
 use crate::desired::Generation;
 use crate::model::{EnvLayout, EnvName, Found, GenerationNumber, Identity, Node};
@@ -43,28 +43,41 @@ struct Manifest {
     paths: BTreeMap<String, String>,
 }
 
-/// Makes the directory for files whose names say nothing of their content. One that is there is this very release's.
+/// Makes the directory for files whose names say nothing of their content. What is there and not whole was left by a killed pass:
+/// Django would not write a file again that was cut off, because it is newer than its source.
 pub fn prepare(cx: &Context<'_>, own: &Path, owners: Owners) -> Result<(), Failure> {
     let fail = Failure::on_host(Phase::Build);
     let files = cx.host.files();
-    if files.look(own).map_err(&fail)? != Found::Absent {
+    if files.look(&complete(own)).map_err(&fail)? != Found::Absent {
         return Ok(());
     }
+    take_static(cx, Some(owners.app), own)?;
     files.make_directory(own, 0o2750, Identity { gid: owners.web_group, ..owners.app }).map_err(&fail)
 }
 
-/// A release that collected nothing there has its files among those of all releases.
-pub fn share(cx: &Context<'_>, own: &Path, paths: &EnvLayout) -> Result<(), Failure> {
+/// Leads a release that collected nothing of its own to the files of all releases. To those, what it did collect is added under
+/// names that are new: a page of this release may be open for longer than it serves.
+pub fn share(cx: &Context<'_>, own: &Path, app: Identity, paths: &EnvLayout) -> Result<(), Failure> {
     let fail = Failure::on_host(Phase::Build);
     let files = cx.host.files();
     match files.look(own).map_err(&fail)? {
-        Found::Directory { .. } if files.list(own).map_err(&fail)?.is_empty() => {
-            files.remove_tree(own).map_err(&fail)?;
+        Found::Link(_) => return Ok(()),
+        Found::Directory { .. } if !files.list(own).map_err(&fail)?.is_empty() => {
+            let (from, to) = (format!("{}/.", own.display()), format!("{}/", paths.static_files().display()));
+            // Versions of cp differ in what they call it when a name was there.
+            as_app::run(cx, app, "cp", &["-rln", "--", &from, &to])?;
+            return Ok(());
         }
-        Found::Absent => {}
-        _ => return Ok(()),
+        Found::Directory { .. } => files.remove_tree(own).map_err(&fail)?,
+        _ => {}
     }
     files.put(own, &Node::Link(paths.static_files())).map_err(&fail)
+}
+
+/// Notes, once all of it would outlive a power cut, that it is whole.
+pub fn finish(cx: &Context<'_>, own: &Path, owner: Identity) -> Result<(), Failure> {
+    let mark = Node::File { bytes: Vec::new(), mode: 0o644, owner };
+    cx.host.files().put(&complete(own), &mark).map_err(Failure::on_host(Phase::Build))
 }
 
 /// Writes down what a generation asks for, after `collectstatic`.

@@ -11,7 +11,7 @@ use crate::model::{EnvLayout, Found, Identity};
 
 /// A tree that is about to go; under its own name it could be taken for a whole one.
 const GONE: &str = ".gone";
-/// What says that a virtual environment is whole.
+/// What says that a virtual environment, or a release's static files, are whole.
 const COMPLETE: &str = ".complete";
 
 /// Where releases of one environment are, or were, and as whom they run.
@@ -40,8 +40,10 @@ impl Home {
             }
         }
         for name in list(&self.paths.static_releases())? {
-            if is_release(&name) && !needed.contains(&self.paths.releases().join(&name)) {
-                self.take_static(cx, &self.paths.static_releases().join(&name))?;
+            let key = name.strip_suffix(COMPLETE).unwrap_or(&name);
+            let own = self.paths.static_releases().join(key);
+            if is_static(key) && !needed.contains(&own) {
+                take_static(cx, self.app, &own)?;
             }
         }
         for name in list(&self.paths.venvs())? {
@@ -69,19 +71,25 @@ impl Home {
         remove()
     }
 
-    fn take_static(&self, cx: &Context<'_>, own: &Path) -> Result<(), Failure> {
-        let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Verify));
-        match files.look(own).map_err(&fail)? {
-            Found::Link(_) => files.remove(own).map_err(&fail),
-            _ => remove(cx, self.app, own, &["-mindepth", "1"]),
-        }
-    }
-
     fn take_venv(&self, cx: &Context<'_>, venv: &Path) -> Result<(), Failure> {
-        let complete = PathBuf::from(format!("{}{COMPLETE}", venv.display()));
-        cx.host.files().remove(&complete).map_err(Failure::on_host(Phase::Verify))?;
+        cx.host.files().remove(&complete(venv)).map_err(Failure::on_host(Phase::Verify))?;
         remove(cx, self.app, venv, &["-mindepth", "1"])
     }
+}
+
+/// Removes one release's static files, the mark that they are whole first.
+pub fn take_static(cx: &Context<'_>, app: Option<Identity>, own: &Path) -> Result<(), Failure> {
+    let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Verify));
+    files.remove(&complete(own)).map_err(&fail)?;
+    match files.look(own).map_err(&fail)? {
+        Found::Link(_) => files.remove(own).map_err(&fail),
+        _ => remove(cx, app, own, &["-mindepth", "1"]),
+    }
+}
+
+/// What says that a directory beside it is whole.
+pub fn complete(directory: &Path) -> PathBuf {
+    PathBuf::from(format!("{}{COMPLETE}", directory.display()))
 }
 
 /// Removes a directory; what of it `find` finds by `which` as the application, because only that could write there.
@@ -103,6 +111,11 @@ fn is_release(name: &str) -> bool {
     name.split_once('-').is_some_and(|(commit, key)| is_hex(commit, 9) && is_hex(key, 6))
 }
 
+/// A name that we give to a release's static files: its own, and six digits more.
+fn is_static(name: &str) -> bool {
+    name.rsplit_once('-').is_some_and(|(release, key)| is_release(release) && is_hex(key, 6))
+}
+
 /// A name that we give to a virtual environment: `env3.11-0123456789ab`.
 fn is_venv(name: &str) -> bool {
     name.strip_prefix("env").and_then(|rest| rest.rsplit_once('-')).is_some_and(|(_, key)| is_hex(key, 12))
@@ -122,6 +135,7 @@ mod tests {
         let commit = CommitId::parse(&"0123456789".repeat(4)).unwrap();
         assert!(is_release(ReleaseId::new(&commit, &Digest::of(b"key")).as_str()));
         assert!(is_venv(&format!("env3.11-{}", Digest::of(b"key").short(12))));
+        assert!(is_static("012345678-abcdef-012345") && !is_static("012345678-abcdef") && !is_static("notes-012345"));
         for other in ["", "-", "notes", "v1-backup", "012345678-", "012345678-abcdeg", "012345678-abcdef0", "."] {
             assert!(!is_release(other), "{other}");
         }

@@ -65,7 +65,7 @@ pub fn glance(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Glance {
         let tags: Vec<_> = tags.iter().map(|look| scope.spawn(move || !remote.has_moved(look))).collect();
         let inputs = inputs::inputs(app, cx).ok();
         let clock = cx.host.clock();
-        let due = head.due.is_some_and(|due| clock.boot().by_now(Some(&head.boot), due) <= clock.now());
+        let due = head.due.is_some_and(|due| clock.boot().by_now(head.boot.as_ref(), due) <= clock.now());
         let holds = !due && inputs == Some(head.inputs) && is_as_it_was(cx, &head, checks);
         let same = looks.into_iter().chain(tags).all(|look| look.join().unwrap_or(false));
         (inputs, holds, tip.join().ok(), same)
@@ -223,6 +223,7 @@ fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>
         }
     }
     checks.sort_unstable();
+    let due = survey.plan.environments.iter().filter_map(due).min();
     let (branches, tags) = looks(&wanted);
     let tags = tags.into_iter().filter_map(|look| look.seen(survey)).collect::<Vec<_>>();
     if !tags.is_empty() {
@@ -234,8 +235,8 @@ fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>
         tip,
         looks: branches.into_iter().map(|look| look.seen(survey)).collect::<Option<_>>()?,
         tags,
-        due: survey.plan.environments.iter().filter_map(due).min(),
-        boot: cx.host.clock().boot(),
+        due,
+        boot: due.map(|_| cx.host.clock().boot()),
         interpreters: inputs::interpreters(cx, &pythons).ok()?,
         pythons,
         services: inputs::services(&services),
