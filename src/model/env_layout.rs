@@ -78,8 +78,7 @@ impl EnvLayout {
         self.home().join("static-releases")
     }
 
-    /// One release's static files: a directory of its own, or a link to [those of all](Self::static_files). Settings say which,
-    /// and what is in it, so that `digest` is that of all that the release is made from.
+    /// One release's own static files. Settings say which those are, so that `digest` is that of all that it is made from.
     pub fn static_of(&self, id: &ReleaseId, digest: &Digest) -> PathBuf {
         self.static_releases().join(format!("{}-{}", id.as_str(), digest.short(6)))
     }

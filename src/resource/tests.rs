@@ -282,13 +282,9 @@ fn nginx_serves_files_and_hides_what_it_should() {
             std::fs::create_dir_all(directory).unwrap();
         }
         std::os::unix::fs::symlink(own.join("v1"), active.join("static")).unwrap();
-        for file in [
-            own.join("v1/a.css"),
-            own.join("v1/b.0123456789ab.css"),
-            statics.join("b.css"),
-            statics.join("a.0123456789ab.css"),
-            statics.join(".env"),
-        ] {
+        for file in
+            [own.join("v1/a.css"), statics.join("b.css"), statics.join("a.0123456789ab.css"), statics.join(".env")]
+        {
             std::fs::write(file, "x").unwrap();
         }
         std::os::unix::fs::symlink("/etc/passwd", media.join("planted")).unwrap();
@@ -301,7 +297,6 @@ fn nginx_serves_files_and_hides_what_it_should() {
             "/static/b.css",
             "/static/c.css",
             "/static/a.0123456789ab.css",
-            "/static/b.0123456789ab.css",
             "/static/.env",
             "/static/../etc",
             &token,
@@ -315,7 +310,6 @@ fn nginx_serves_files_and_hides_what_it_should() {
                 "200 max-age=0",
                 "200 max-age=0",
                 "404",
-                "200 max-age=0",
                 "200 max-age=31536000",
                 "404",
                 "502",

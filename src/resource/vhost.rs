@@ -107,51 +107,59 @@ fn files(
     more: Vec<Directive>,
 ) -> Result<Directive, EmitError> {
     let root = format!("{}/", directory.display());
-    let mut body = vec![Directive::simple("alias", [Arg::path("a directory", Path::new(&root))?])];
-    body.extend(as_they_are(subject, directory)?);
+    let mut body =
+        vec![Directive::simple("alias", [Arg::path("a directory", Path::new(&root))?]), own_links(directory)?];
+    body.extend(plain_headers(subject)?);
     let hidden = vec![Directive::fixed("return", &["404"])];
     body.push(Directive::block("location", [Arg::word("~"), Arg::word(r#""/\.""#)], hidden));
     body.extend(more);
     Ok(Directive::block("location", [Arg::word("^~"), Arg::word(prefix)], body))
 }
 
-/// What holds of all files. A block with an `add_header` inherits none, so all are said again; Django says `nosniff` for its own
-/// answers.
-fn as_they_are(subject: &Subject<'_>, directory: &Path) -> Result<Vec<Directive>, EmitError> {
-    // The application writes here: a link to another's file must not make it public.
-    let from = Arg::path_after("from=", "a directory", directory)?;
-    let mut body = vec![Directive::simple("disable_symlinks", [Arg::word("if_not_owner"), from])];
-    body.extend(headers(subject)?);
+/// A block with an `add_header` inherits none, so all are said again; Django says `nosniff` for its own answers.
+fn plain_headers(subject: &Subject<'_>) -> Result<Vec<Directive>, EmitError> {
+    let mut body = headers(subject)?;
     if !subject.env.nginx.headers.keys().any(|name| name.eq_ignore_ascii_case("x-content-type-options")) {
         body.push(Directive::fixed("add_header", &["X-Content-Type-Options", "nosniff", "always"]));
     }
     Ok(body)
 }
 
-/// Names with a hash of the content (as Django's `ManifestStaticFilesStorage` makes them) never change; others are asked
-/// for anew, so that no release is seen with the assets of the one before. What the release that serves does not have may be asked
-/// for by a page of another.
+/// Names with a hash of the content (as Django's `ManifestStaticFilesStorage` makes them) never change, and those of all releases
+/// are together; others are asked for anew, so that no release is seen with the assets of the one before. What the release that
+/// serves does not have may be asked for by a page of another.
 fn static_files(subject: &Subject<'_>) -> Result<Vec<Directive>, EmitError> {
-    let or_elsewhere = || {
-        let elsewhere = Arg::prefixed("@", "the location", &elsewhere(subject))?;
-        Ok(Directive::simple("try_files", [Arg::variable("$uri"), elsewhere]))
-    };
-    let hashed = vec![Directive::fixed("expires", &["1y"]), or_elsewhere()?];
+    let mut hashed = vec![Directive::fixed("expires", &["1y"])];
+    hashed.extend(together(subject)?);
+    let elsewhere = Arg::prefixed("@", "the location", &elsewhere(subject))?;
     Ok(vec![
         Directive::fixed("expires", &["0"]),
-        or_elsewhere()?,
+        Directive::simple("try_files", [Arg::variable("$uri"), elsewhere]),
         Directive::block("location", [Arg::word("~"), Arg::word(r#""\.[0-9a-f]{12}\.[^/]+$""#)], hashed),
     ])
+}
+
+/// The files of all releases lie in a directory that is called as it is in their addresses.
+fn together(subject: &Subject<'_>) -> Result<[Directive; 2], EmitError> {
+    Ok([
+        Directive::simple("root", [Arg::path("a directory", &subject.layout.home())?]),
+        own_links(&subject.layout.static_files())?,
+    ])
+}
+
+/// The application writes there: a link to another's file must not make it public.
+fn own_links(directory: &Path) -> Result<Directive, EmitError> {
+    let from = Arg::path_after("from=", "a directory", directory)?;
+    Ok(Directive::simple("disable_symlinks", [Arg::word("if_not_owner"), from]))
 }
 
 fn elsewhere(subject: &Subject<'_>) -> String {
     format!("{}_static", subject.env.name.system())
 }
 
-/// The static files of all releases, which lie in a directory of this name.
 fn of_all_releases(subject: &Subject<'_>) -> Result<Directive, EmitError> {
-    let mut body = vec![Directive::simple("root", [Arg::path("a directory", &subject.layout.home())?])];
-    body.extend(as_they_are(subject, &subject.layout.static_files())?);
+    let mut body = Vec::from(together(subject)?);
+    body.extend(plain_headers(subject)?);
     body.push(Directive::fixed("expires", &["0"]));
     Ok(Directive::block("location", [Arg::prefixed("@", "the location", &elsewhere(subject))?], body))
 }

@@ -128,8 +128,8 @@ impl<'a> Build<'a> {
     /// `compilemessages`, `collectstatic` and what else runs once for a release, with the candidate's own settings.
     pub fn django(&self, generation: &Generation) -> Result<(), Failure> {
         let own = self.paths.static_of(&self.wanted.release, &self.wanted.digest);
+        statics::prepare(self.cx, &own, self.owners)?;
         if let Some(django) = &self.wanted.env.django {
-            statics::prepare(self.cx, &own, self.owners)?;
             self.commands(django, generation)?;
         }
         statics::share(self.cx, &own, self.owners.app, &self.paths)?;

@@ -55,23 +55,15 @@ pub fn prepare(cx: &Context<'_>, own: &Path, owners: Owners) -> Result<(), Failu
     files.make_directory(own, 0o2750, Identity { gid: owners.web_group, ..owners.app }).map_err(&fail)
 }
 
-/// Leads a release that collected nothing of its own to the files of all releases. To those, what it did collect is added under
-/// names that are new: a page of this release may be open for longer than it serves.
+/// Adds what a release collected by itself to the files of all releases, under names that are new: a page of it may be open for
+/// longer than it serves, and names with a hash are only looked for there.
 pub fn share(cx: &Context<'_>, own: &Path, app: Identity, paths: &EnvLayout) -> Result<(), Failure> {
-    let fail = Failure::on_host(Phase::Build);
-    let files = cx.host.files();
-    match files.look(own).map_err(&fail)? {
-        Found::Link(_) => return Ok(()),
-        Found::Directory { .. } if !files.list(own).map_err(&fail)?.is_empty() => {
-            let (from, to) = (format!("{}/.", own.display()), format!("{}/", paths.static_files().display()));
-            // Versions of cp differ in what they call it when a name was there.
-            as_app::run(cx, app, "cp", &["-rln", "--", &from, &to])?;
-            return Ok(());
-        }
-        Found::Directory { .. } => files.remove_tree(own).map_err(&fail)?,
-        _ => {}
+    if cx.host.files().list(own).map_err(Failure::on_host(Phase::Build))?.is_empty() {
+        return Ok(());
     }
-    files.put(own, &Node::Link(paths.static_files())).map_err(&fail)
+    let (from, to) = (format!("{}/.", own.display()), format!("{}/", paths.static_files().display()));
+    // Versions of cp differ in what they call it when a name was there.
+    as_app::run(cx, app, "cp", &["-rln", "--", &from, &to]).map(|_| ())
 }
 
 /// Notes, once all of it would outlive a power cut, that it is whole.

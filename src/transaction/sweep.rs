@@ -79,12 +79,8 @@ impl Home {
 
 /// Removes one release's static files, the mark that they are whole first.
 pub fn take_static(cx: &Context<'_>, app: Option<Identity>, own: &Path) -> Result<(), Failure> {
-    let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Verify));
-    files.remove(&complete(own)).map_err(&fail)?;
-    match files.look(own).map_err(&fail)? {
-        Found::Link(_) => files.remove(own).map_err(&fail),
-        _ => remove(cx, app, own, &["-mindepth", "1"]),
-    }
+    cx.host.files().remove(&complete(own)).map_err(Failure::on_host(Phase::Verify))?;
+    remove(cx, app, own, &["-mindepth", "1"])
 }
 
 /// What says that a directory beside it is whole.

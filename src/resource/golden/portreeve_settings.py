@@ -30,7 +30,7 @@ def _static_root(shared):
     plain = "django.contrib.staticfiles.storage.StaticFilesStorage"
     named = globals().get("STORAGES", {}).get("staticfiles", {}).get("BACKEND")
     own = Path(__file__).with_name("static").resolve()
-    # A link back to it, or something of the project's own choice.
+    # Or it is something of the project's own choice.
     is_ours = own.parent.with_name("static") == Path(shared).resolve()
     return str(own) if is_ours and (named or globals().get("STATICFILES_STORAGE") or plain) == plain else shared
 
