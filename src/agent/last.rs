@@ -167,6 +167,7 @@ mod tests {
             respected: Vec::new(),
             moved: None,
             retires: None,
+            settles: false,
         };
         let plan = Plan { tip: None, environments: vec![plan("bakery/dev"), plan("bakery/pro")] };
         let (commit, manifests, trouble, notify) = (None, None, None, None);

@@ -2,7 +2,7 @@
 
 use crate::desired::Wanted;
 use crate::history::{Event as Happened, EventKind};
-use crate::plan::{Action, EnvPlan};
+use crate::plan::EnvPlan;
 use crate::policy::{FailureClass, Hold, HoldKind, Standing};
 use crate::transaction::{Context, Failure, Phase, host_print, standing as read_standing, write_standing};
 
@@ -12,7 +12,7 @@ use super::chronicle;
 /// what it excluded is wanted again. Its lock is held.
 pub fn settle(cx: &Context<'_>, plan: &EnvPlan) -> Result<(), Failure> {
     let Some(wanted) = &plan.wants else { return Ok(()) };
-    if !matches!(plan.action, Action::Nothing | Action::Release | Action::Start) {
+    if !plan.follows() {
         return Ok(());
     }
     let now = cx.host.clock().now();

@@ -157,6 +157,7 @@ fn unreadable(name: EnvName, cause: String) -> EnvPlan {
         respected: Vec::new(),
         moved: None,
         retires: None,
+        settles: false,
     }
 }
 

@@ -106,7 +106,7 @@ fn take(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, wait: Duration, look
     if cx.host.clock().cancelled() {
         return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
     }
-    if !plan.changes() && plan.retires.is_none() {
+    if !plan.changes() && plan.retires.is_none() && !plan.settles {
         match plan.action {
             Action::Nothing if plan.moved.is_none() => return Outcome::Unchanged,
             Action::Nothing => {}

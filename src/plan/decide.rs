@@ -41,7 +41,8 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
     });
     let (respected, repairs) = intents_and_drift(installed);
     let (name, retires) = (installed.name.clone(), retires(installed, standing, now));
-    let mut plan = EnvPlan { name, serves, wants: None, action: Action::Nothing, repairs, respected, moved, retires };
+    let (wants, action, settles) = (None, Action::Nothing, false);
+    let mut plan = EnvPlan { name, serves, wants, action, repairs, respected, moved, retires, settles };
     if let Some(words) = stopped_or_suspended(standing, now) {
         plan.action = words;
         plan.repairs.clear();
@@ -65,6 +66,8 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
         plan.start_if_down(installed);
     }
     plan.respect();
+    plan.settles = plan.follows()
+        && plan.wants.as_ref().is_some_and(|wanted| standing.settled(wanted.digest, now).standing != *standing);
     plan
 }
 

@@ -51,6 +51,8 @@ pub struct EnvPlan {
     pub moved: Option<String>,
     /// The slot that stayed up after a release, and whose time has come.
     pub retires: Option<Slot>,
+    /// A hold ends by what is wanted, or by its time: to be written down, though nothing else may be left to do.
+    pub settles: bool,
 }
 
 /// What serves.
@@ -112,6 +114,11 @@ pub struct Plan {
 }
 
 impl EnvPlan {
+    /// Whether it goes by what is wanted: nothing keeps it from that.
+    pub fn follows(&self) -> bool {
+        matches!(self.action, Action::Nothing | Action::Release | Action::Start)
+    }
+
     /// Whether a pass would change anything.
     pub fn changes(&self) -> bool {
         matches!(self.action, Action::Release | Action::Start | Action::Remove | Action::Delete)
