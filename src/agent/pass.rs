@@ -134,12 +134,9 @@ fn repair(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Result<(),
     }
 }
 
-/// A release gives the slot to its candidate, and a removal stops both.
 fn retire(cx: &Context<'_>, plan: &EnvPlan) -> Result<(), Failure> {
-    match (plan.retires, &plan.action) {
-        (None, _) | (_, Action::Release | Action::Remove | Action::Delete) => Ok(()),
-        (Some(slot), _) => transaction::retire(cx, &plan.name, slot).map_err(Failure::on_host(Phase::Verify)),
-    }
+    let retired = plan.retires.map_or(Ok(()), |slot| transaction::retire(cx, &plan.name, slot));
+    retired.map_err(Failure::on_host(Phase::Verify))
 }
 
 fn act(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {

@@ -3,6 +3,10 @@
 use super::*;
 use crate::model::{CommitId, Digest, ReleaseId};
 
+fn record(path: &Path, event: &Event, remains: Remains<'_>) -> Result<Option<String>> {
+    Writer::default().record(path, event, remains)
+}
+
 fn now() -> Timestamp {
     "2026-11-21T02:41:07.123Z".parse().unwrap()
 }
@@ -61,7 +65,7 @@ fn an_event_comes_back_whole() {
         took: Some(Duration::from_millis(6200)),
         ..event("bakery/pro", "v1.4.2 -> v1.5.0")
     };
-    assert_eq!(Writer::default().record(&path, &whole, &nothing).unwrap(), None);
+    assert_eq!(record(&path, &whole, &nothing).unwrap(), None);
     let reader = History::open_to_read(&path).unwrap().unwrap();
     assert_eq!(reader.list(Some(&env("bakery/pro")), 10).unwrap(), [whole]);
     assert!(reader.list(Some(&env("bakery/dev")), 10).unwrap().is_empty());
@@ -136,7 +140,7 @@ fn database_with(path: &Path, events: usize) {
 /// The file is moved aside, what remains is written first, and the one line says all of it.
 #[track_caller]
 fn is_rebuilt(directory: &Path, path: &Path) {
-    let said = Writer::default().record(path, &event("bakery/pro", "after"), &generations).unwrap().expect("a line");
+    let said = record(path, &event("bakery/pro", "after"), &generations).unwrap().expect("a line");
     let kept = directory.join("history.sqlite.corrupt-20261121T024107Z");
     assert!(said.contains("rebuilt from what this host still knows: 2 events; the one before was damaged ("), "{said}");
     assert!(said.contains(&kept.display().to_string()) && said.lines().count() == 1, "{said}");
@@ -144,7 +148,7 @@ fn is_rebuilt(directory: &Path, path: &Path) {
     let reader = History::open_to_read(path).unwrap().unwrap();
     let begun = "rebuilt from what this host still knows: 2 events";
     assert_eq!(summaries(&reader), ["after", begun, "released v2", "released v1"]);
-    assert_eq!(Writer::default().record(path, &event("bakery/pro", "later"), &generations).unwrap(), None, "said once");
+    assert_eq!(record(path, &event("bakery/pro", "later"), &generations).unwrap(), None, "said once");
 }
 
 #[test]
@@ -167,9 +171,7 @@ fn a_truncated_history_is_damaged_or_whole_and_always_writable() {
     for length in (1..bytes.len()).step_by(997) {
         let (_directory, path) = file();
         std::fs::write(&path, &bytes[..length]).unwrap();
-        rebuilt += usize::from(
-            Writer::default().record(&path, &event("bakery/pro", "after"), &generations).unwrap().is_some(),
-        );
+        rebuilt += usize::from(record(&path, &event("bakery/pro", "after"), &generations).unwrap().is_some());
         let reader = History::open_to_read(&path).unwrap().unwrap();
         assert_eq!(reader.list(None, 1).unwrap()[0].summary, "after", "{length} of {} bytes", bytes.len());
     }
@@ -191,7 +193,7 @@ fn a_page_that_was_overwritten_is_damage() {
 fn a_lost_history_is_rebuilt_and_the_event_itself_is_not_told_twice() {
     let (_directory, path) = file();
     let second = Event { generation: Some(2), ..event("bakery/pro", "released v2 in 3s") };
-    let said = Writer::default().record(&path, &second, &generations).unwrap().expect("a line");
+    let said = record(&path, &second, &generations).unwrap().expect("a line");
     assert!(said.ends_with("history.sqlite: rebuilt from what this host still knows: 1 event"), "{said}");
     let begun = "rebuilt from what this host still knows: 1 event";
     assert_eq!(summaries(&open(&path)), ["released v2 in 3s", begun, "released v1"]);
@@ -200,7 +202,7 @@ fn a_lost_history_is_rebuilt_and_the_event_itself_is_not_told_twice() {
 #[test]
 fn a_hosts_first_event_is_nothing_to_speak_of() {
     let (_directory, path) = file();
-    assert_eq!(Writer::default().record(&path, &event("bakery/pro", "released v1"), &nothing).unwrap(), None);
+    assert_eq!(record(&path, &event("bakery/pro", "released v1"), &nothing).unwrap(), None);
     assert_eq!(summaries(&open(&path)), ["released v1", "the history begins here"]);
 }
 
@@ -209,7 +211,7 @@ fn damage_that_shows_only_at_a_write_is_survived_too() {
     let (_directory, path) = file();
     drop(open(&path));
     Connection::open(&path).unwrap().execute_batch("DROP INDEX event_env; ALTER TABLE event RENAME TO gone").unwrap();
-    assert!(Writer::default().record(&path, &event("bakery/pro", "after"), &nothing).unwrap().is_some());
+    assert!(record(&path, &event("bakery/pro", "after"), &nothing).unwrap().is_some());
     assert_eq!(summaries(&open(&path)), ["after", "the history begins here"]);
 }
 
@@ -220,7 +222,7 @@ fn a_newer_schema_is_refused_by_name_and_left_alone() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
     let before = std::fs::read(&path).unwrap();
     for error in [
-        Writer::default().record(&path, &event("bakery/pro", "after"), &generations).unwrap_err(),
+        record(&path, &event("bakery/pro", "after"), &generations).unwrap_err(),
         History::open_to_read(&path).unwrap_err(),
     ] {
         assert!(matches!(error, HistoryError::Newer { found: 2, .. }));
@@ -233,7 +235,7 @@ fn a_newer_schema_is_refused_by_name_and_left_alone() {
 #[test]
 fn a_missing_directory_is_a_plain_refusal() {
     let path = Path::new("/nonexistent/history.sqlite");
-    let error = Writer::default().record(path, &event("bakery/pro", "after"), &nothing).unwrap_err();
+    let error = record(path, &event("bakery/pro", "after"), &nothing).unwrap_err();
     assert!(matches!(error, HistoryError::Sqlite { .. }), "{error:?}");
 }
 

@@ -40,13 +40,12 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
         wanted: generation.wanted.clone(),
     });
     let (respected, repairs) = intents_and_drift(installed);
-    let (name, retires) = (installed.name.clone(), retires(installed, standing, now));
-    let (wants, action, settles) = (None, Action::Nothing, false);
+    let (name, wants, action) = (installed.name.clone(), None, Action::Nothing);
+    let (retires, settles) = (None, false);
     let mut plan = EnvPlan { name, serves, wants, action, repairs, respected, moved, retires, settles };
     if let Some(words) = stopped_or_suspended(standing, now) {
         plan.action = words;
         plan.repairs.clear();
-        plan.retires = None;
     }
     match want {
         Want::Wanted(wanted) => {
@@ -66,6 +65,7 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
         plan.start_if_down(installed);
     }
     plan.respect();
+    plan.retires = cooled(installed, standing, now).filter(|_| plan.leaves_slots());
     plan.settles = plan.follows()
         && plan.wants.as_ref().is_some_and(|wanted| standing.settled(wanted.digest, now).standing != *standing);
     plan
@@ -80,6 +80,14 @@ impl EnvPlan {
             return;
         }
         self.action = Action::Start;
+    }
+
+    /// Neither gives the slot to a candidate, nor stops both, nor may touch nothing.
+    fn leaves_slots(&self) -> bool {
+        !matches!(
+            self.action,
+            Action::Release | Action::Remove | Action::Delete | Action::Stopped(_) | Action::Suspended(_)
+        )
     }
 
     /// What an operator said to the init system is neither undone nor got round by the other slot.
@@ -115,7 +123,7 @@ fn masked(installed: &Installed, slot: Slot) -> String {
 }
 
 /// The slot that has been warm for long enough: since the release, or since somebody went back from it.
-fn retires(installed: &Installed, standing: &Standing, now: Timestamp) -> Option<Slot> {
+fn cooled(installed: &Installed, standing: &Standing, now: Timestamp) -> Option<Slot> {
     let (slot, serving) = (installed.warm_slot()?, installed.generation.as_ref()?);
     let back = standing.holds().filter(|hold| matches!(hold.kind, HoldKind::RolledBack { .. }));
     let left = back.map(|hold| hold.since).chain([serving.at]).max()?;

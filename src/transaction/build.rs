@@ -66,8 +66,7 @@ impl<'a> Build<'a> {
         let fail = Failure::on_host(Phase::Build);
         let files = self.cx.host.files();
         let venv = self.paths.venvs().join(&self.wanted.venv);
-        let complete = self.paths.venvs().join(format!("{}.complete", self.wanted.venv));
-        if files.look(&complete).map_err(&fail)? != Found::Absent {
+        if sweep::is_whole(self.cx, &venv)? {
             return Ok(false);
         }
         self.clear(&venv)?;
@@ -83,7 +82,7 @@ impl<'a> Build<'a> {
         }
         // pip syncs nothing, and after a power cut the mark would vouch for what is not there.
         files.sync_all(&venv).map_err(&fail)?;
-        files.put(&complete, &Node::File { bytes: Vec::new(), mode: 0o644, owner: self.owners.root }).map_err(&fail)?;
+        sweep::mark_whole(self.cx, &venv, self.owners.root)?;
         Ok(true)
     }
 
@@ -135,7 +134,7 @@ impl<'a> Build<'a> {
         statics::share(self.cx, &own, self.owners.app, &self.paths)?;
         // Nothing that ran here syncs what it wrote, and the release may be the one that serves after a power cut.
         self.cx.host.files().sync_all(&self.paths.home()).map_err(Failure::on_host(Phase::Build))?;
-        statics::finish(self.cx, &own, self.owners.root)
+        sweep::mark_whole(self.cx, &own, self.owners.root)
     }
 
     fn commands(&self, django: &Django, generation: &Generation) -> Result<(), Failure> {

@@ -10,10 +10,10 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::sweep::{Home, complete, take_static};
+use super::sweep::{Home, is_whole, take_marked};
 use super::{Context, Failure, Phase, as_app};
 use crate::desired::Generation;
-use crate::model::{EnvLayout, EnvName, Found, GenerationNumber, Identity, Node};
+use crate::model::{EnvLayout, EnvName, GenerationNumber, Identity, Node};
 use crate::observed::Owners;
 
 /// How long after its end the assets of a release can be had.
@@ -46,13 +46,12 @@ struct Manifest {
 /// Makes the directory for files whose names say nothing of their content. What is there and not whole was left by a killed pass:
 /// Django would not write a file again that was cut off, because it is newer than its source.
 pub fn prepare(cx: &Context<'_>, own: &Path, owners: Owners) -> Result<(), Failure> {
-    let fail = Failure::on_host(Phase::Build);
-    let files = cx.host.files();
-    if files.look(&complete(own)).map_err(&fail)? != Found::Absent {
+    if is_whole(cx, own)? {
         return Ok(());
     }
-    take_static(cx, Some(owners.app), own)?;
-    files.make_directory(own, 0o2750, Identity { gid: owners.web_group, ..owners.app }).map_err(&fail)
+    take_marked(cx, Some(owners.app), own)?;
+    let owner = Identity { gid: owners.web_group, ..owners.app };
+    cx.host.files().make_directory(own, 0o2750, owner).map_err(Failure::on_host(Phase::Build))
 }
 
 /// Adds what a release collected by itself to the files of all releases, under names that are new: a page of it may be open for
@@ -64,12 +63,6 @@ pub fn share(cx: &Context<'_>, own: &Path, app: Identity, paths: &EnvLayout) -> 
     let (from, to) = (format!("{}/.", own.display()), format!("{}/", paths.static_files().display()));
     // Versions of cp differ in what they call it when a name was there.
     as_app::run(cx, app, "cp", &["-rln", "--", &from, &to]).map(|_| ())
-}
-
-/// Notes, once all of it would outlive a power cut, that it is whole.
-pub fn finish(cx: &Context<'_>, own: &Path, owner: Identity) -> Result<(), Failure> {
-    let mark = Node::File { bytes: Vec::new(), mode: 0o644, owner };
-    cx.host.files().put(&complete(own), &mark).map_err(Failure::on_host(Phase::Build))
 }
 
 /// Writes down what a generation asks for, after `collectstatic`.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Context, Failure, Phase, as_app};
 use crate::desired::Wanted;
-use crate::model::{EnvLayout, Found, Identity};
+use crate::model::{EnvLayout, Found, Identity, Node};
 
 /// A tree that is about to go; under its own name it could be taken for a whole one.
 const GONE: &str = ".gone";
@@ -39,18 +39,22 @@ impl Home {
                 self.take_release(cx, &release, needed.contains(&release))?;
             }
         }
-        for name in list(&self.paths.static_releases())? {
+        self.sweep_marked(cx, &self.paths.static_releases(), is_static, needed)?;
+        self.sweep_marked(cx, &self.paths.venvs(), is_venv, needed)
+    }
+
+    fn sweep_marked(
+        &self,
+        cx: &Context<'_>,
+        place: &Path,
+        is_ours: fn(&str) -> bool,
+        needed: &BTreeSet<PathBuf>,
+    ) -> Result<(), Failure> {
+        for name in cx.host.files().list(place).map_err(Failure::on_host(Phase::Verify))? {
             let key = name.strip_suffix(COMPLETE).unwrap_or(&name);
-            let own = self.paths.static_releases().join(key);
-            if is_static(key) && !needed.contains(&own) {
-                take_static(cx, self.app, &own)?;
-            }
-        }
-        for name in list(&self.paths.venvs())? {
-            let key = name.strip_suffix(COMPLETE).unwrap_or(&name);
-            let venv = self.paths.venvs().join(key);
-            if is_venv(key) && !needed.contains(&venv) {
-                self.take_venv(cx, &venv)?;
+            let built = place.join(key);
+            if is_ours(key) && !needed.contains(&built) {
+                take_marked(cx, self.app, &built)?;
             }
         }
         Ok(())
@@ -70,21 +74,27 @@ impl Home {
         files.rename(release, &gone).map_err(&fail)?;
         remove()
     }
-
-    fn take_venv(&self, cx: &Context<'_>, venv: &Path) -> Result<(), Failure> {
-        cx.host.files().remove(&complete(venv)).map_err(Failure::on_host(Phase::Verify))?;
-        remove(cx, self.app, venv, &["-mindepth", "1"])
-    }
 }
 
-/// Removes one release's static files, the mark that they are whole first.
-pub fn take_static(cx: &Context<'_>, app: Option<Identity>, own: &Path) -> Result<(), Failure> {
-    cx.host.files().remove(&complete(own)).map_err(Failure::on_host(Phase::Verify))?;
-    remove(cx, app, own, &["-mindepth", "1"])
+/// Removes a directory that has a mark when it is whole; the mark first.
+pub fn take_marked(cx: &Context<'_>, app: Option<Identity>, directory: &Path) -> Result<(), Failure> {
+    cx.host.files().remove(&mark(directory)).map_err(Failure::on_host(Phase::Verify))?;
+    remove(cx, app, directory, &["-mindepth", "1"])
 }
 
-/// What says that a directory beside it is whole.
-pub fn complete(directory: &Path) -> PathBuf {
+/// Whether a directory has its mark.
+pub fn is_whole(cx: &Context<'_>, directory: &Path) -> Result<bool, Failure> {
+    let found = cx.host.files().look(&mark(directory)).map_err(Failure::on_host(Phase::Build))?;
+    Ok(found != Found::Absent)
+}
+
+/// Gives a directory its mark, once all of it would outlive a power cut.
+pub fn mark_whole(cx: &Context<'_>, directory: &Path, owner: Identity) -> Result<(), Failure> {
+    let empty = Node::File { bytes: Vec::new(), mode: 0o644, owner };
+    cx.host.files().put(&mark(directory), &empty).map_err(Failure::on_host(Phase::Build))
+}
+
+fn mark(directory: &Path) -> PathBuf {
     PathBuf::from(format!("{}{COMPLETE}", directory.display()))
 }
 

@@ -2,13 +2,13 @@
 
 use std::ffi::OsString;
 
-use crate::host::booted;
 use portreeve::agent::Outcome;
 use portreeve::desired::Generation;
 use portreeve::model::Digest;
 use portreeve::policy::{FailureClass, HoldKind, Standing};
 use portreeve::transaction::FailureKind;
 
+use crate::host::booted;
 use crate::machine::State;
 use crate::oracle::{Judgement, active_number, at_rest, serving};
 use crate::program::{Wish, pass, rollback};
