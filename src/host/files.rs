@@ -187,7 +187,7 @@ impl Files for RealFiles {
     }
 
     fn holder(&self, path: &Path) -> Result<Option<String>> {
-        lock::holder(self.writer.ground(), path)
+        lock::holder(path)
     }
 }
 

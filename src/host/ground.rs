@@ -23,6 +23,7 @@ use super::disk::{About, Disk};
 use super::handle::{about_in, give, make_directory_in, open_directory, sync, sys};
 use super::later::{Gathering, Later};
 use super::linux::Linux;
+use super::way::{Directory, Step, Trust, Way};
 use super::{Authority, HostError, Result};
 use crate::model::{Identity, Layout};
 
@@ -32,15 +33,6 @@ const MOST_LINKS: u8 = 8;
 /// Groups from here on are people's (`login.defs`, `GID_MIN`).
 const FIRST_USER_GROUP: u32 = 1000;
 
-/// Who else may change what is in a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trust {
-    /// Nobody.
-    Ours,
-    /// This system group.
-    Shared(u32),
-}
-
 /// What to do about missing parents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Missing {
@@ -48,22 +40,12 @@ enum Missing {
     Make,
 }
 
-/// An opened and judged directory.
-#[derive(Debug)]
-struct Step<D: Disk> {
-    handle: D::Handle,
-    path: PathBuf,
-    trust: Trust,
-}
-
 /// A name in a directory in which we may write.
 #[derive(Debug)]
 pub struct Spot<D: Disk = Linux> {
     disk: D,
-    directory: D::Handle,
-    parent: PathBuf,
+    parent: Step<D::Handle>,
     name: OsString,
-    trust: Trust,
     /// What is below the runtime directory ends with the machine's uptime, and nobody waits for a disk to have it.
     lasting: bool,
     later: Arc<Later<D::Handle>>,
@@ -77,7 +59,12 @@ impl<D: Disk> Spot<D> {
 
     /// The parent directory.
     pub fn directory(&self) -> &D::Handle {
-        &self.directory
+        &self.parent.directory.handle
+    }
+
+    /// The parent's file system.
+    pub fn device(&self) -> u64 {
+        self.parent.directory.place.device
     }
 
     /// The last component.
@@ -87,40 +74,43 @@ impl<D: Disk> Spot<D> {
 
     /// The parent's path, without links.
     pub fn parent(&self) -> &Path {
-        &self.parent
+        &self.parent.directory.path
     }
 
     /// The path, without links in its parents.
     pub fn path(&self) -> PathBuf {
-        self.parent.join(&self.name)
+        self.parent().join(&self.name)
     }
 
     /// Whether a group shares the parent with us.
     pub fn is_shared(&self) -> bool {
-        matches!(self.trust, Trust::Shared(_))
+        matches!(self.parent.trust, Trust::Shared(_))
     }
 
     /// Itself, when nobody else writes in the parent.
     pub fn ours(self) -> Result<Self> {
-        match self.trust {
+        match self.parent.trust {
             Trust::Ours => Ok(self),
-            Trust::Shared(gid) => Err(group_writable(&self.parent, gid)),
+            Trust::Shared(gid) => Err(group_writable(self.parent(), gid)),
         }
     }
 
     /// Makes a change in the parent outlive a power cut.
     pub fn sync(&self) -> Result<()> {
-        self.if_lasting(|| sync(&self.disk, &self.directory, &self.parent))
+        self.if_lasting(|| sync(&self.disk, self.directory(), self.parent()))
     }
 
     /// The same for a new name: with others, where they are gathered.
     pub fn sync_name(&self) -> Result<()> {
-        self.if_lasting(|| self.later.sync(&self.disk, &self.directory, &self.parent))
+        self.if_lasting(|| self.later.sync(&self.disk, &self.parent.directory))
     }
 
     /// The same for the directory that is at the spot itself.
-    pub fn sync_here(&self, handle: &D::Handle) -> Result<()> {
-        self.if_lasting(|| self.later.sync(&self.disk, handle, &self.path()))
+    pub fn sync_here(&self, handle: D::Handle) -> Result<()> {
+        self.if_lasting(|| {
+            let (directory, _) = Directory::of(&self.disk, handle, &self.path())?;
+            self.later.sync(&self.disk, &Arc::new(directory))
+        })
     }
 
     /// The same, at once, for the content of a file that gets its name here.
@@ -134,7 +124,7 @@ impl<D: Disk> Spot<D> {
 
     /// What is there, by `lstat`.
     pub fn about(&self) -> Result<Option<About>> {
-        about_in(&self.disk, &self.directory, &self.name, &self.path())
+        about_in(&self.disk, self.directory(), &self.name, &self.path())
     }
 }
 
@@ -243,26 +233,27 @@ impl<D: Disk> Ground<D> {
         let Some((name, parents)) = names.split_last() else {
             return Err(refused(path, "the root itself is not written"));
         };
-        let mut here = self.begin(base)?;
-        for (index, parent) in parents.iter().enumerate() {
-            here = match open_directory(&self.disk, &here.handle, parent) {
-                Ok(handle) => self.judge(handle, here.path.join(parent))?,
+        let mut way = self.begin(base, parents)?;
+        for (index, parent) in parents.iter().enumerate().skip(way.len()) {
+            let path = way.here.directory.path.join(parent);
+            way.go(match open_directory(&self.disk, &way.here.directory.handle, parent) {
+                Ok(handle) => self.judge(handle, &path)?,
                 Err(Errno::NOENT) if missing == Missing::Report => return Ok(None),
-                Err(Errno::NOENT) => self.make(&here, parent)?,
+                Err(Errno::NOENT) => self.make(&way.here, parent)?,
                 Err(Errno::LOOP) if links < MOST_LINKS => {
                     let rest: PathBuf = names.iter().skip(index + 1).collect();
-                    return self.walk(&self.link_target(&here, parent)?.join(rest), missing, links + 1);
+                    return self.walk(&self.link_target(&way.here, parent)?.join(rest), missing, links + 1);
                 }
-                Err(errno) => return Err(HostError::at("open", here.path.join(parent))(errno.into())),
-            };
+                Err(errno) => return Err(HostError::at("open", path)(errno.into())),
+            });
         }
+        // Whoever removes or renames a directory comes by here on his way to its parent, so nothing on the way is ever gone.
+        self.later.went(&way);
         Ok(Some(Spot {
             disk: self.disk.clone(),
-            directory: here.handle,
-            lasting: !here.path.starts_with(&self.runtime),
-            parent: here.path,
+            lasting: !way.here.directory.path.starts_with(&self.runtime),
+            parent: way.here,
             name: name.clone(),
-            trust: here.trust,
             later: Arc::clone(&self.later),
         }))
     }
@@ -280,27 +271,34 @@ impl<D: Disk> Ground<D> {
         Ok((base, names.collect::<Result<_>>()?))
     }
 
-    fn begin(&self, base: &Base<D>) -> Result<Step<D>> {
+    /// The way as far as it is known: the base, and while changes are gathered what the thread's last way has in common with
+    /// this one. Whoever could have changed a directory that was found to be ours alone is root, as he could between any
+    /// judgement and its use.
+    fn begin(&self, base: &Base<D>, parents: &[OsString]) -> Result<Way<D::Handle>> {
+        let goal = parents.iter().fold(base.real.clone(), |goal, parent| goal.join(parent));
+        if let Some(way) = self.later.way().and_then(|way| way.towards(&base.real, &goal)) {
+            return Ok(way);
+        }
         let handle = sys("open", &base.real, || self.disk.again(&base.handle))?;
-        self.judge(handle, base.real.clone())
+        Ok(Way::from(self.judge(handle, &base.real)?))
     }
 
-    fn make(&self, here: &Step<D>, name: &OsStr) -> Result<Step<D>> {
-        let path = here.path.join(name);
-        let handle = make_directory_in(&self.disk, &here.handle, name, &path)?;
+    fn make(&self, here: &Step<D::Handle>, name: &OsStr) -> Result<Step<D::Handle>> {
+        let path = here.directory.path.join(name);
+        let handle = make_directory_in(&self.disk, &here.directory.handle, name, &path)?;
         give(&self.disk, self.authority, &handle, &path, 0o755, Identity::ROOT)?;
-        self.later.sync(&self.disk, &here.handle, &here.path)?;
-        self.judge(handle, path)
+        self.later.sync(&self.disk, &here.directory)?;
+        self.judge(handle, &path)
     }
 
-    fn judge(&self, handle: D::Handle, path: PathBuf) -> Result<Step<D>> {
-        let about = sys("look at", &path, || self.disk.about(&handle))?;
+    fn judge(&self, handle: D::Handle, path: &Path) -> Result<Step<D::Handle>> {
+        let (directory, about) = Directory::of(&self.disk, handle, path)?;
         let own = self.authority.own();
         if about.owner.uid != 0 && about.owner.uid != own.uid {
-            return Err(foreign(&path, about.owner.uid));
+            return Err(foreign(path, about.owner.uid));
         }
         if about.mode & 0o002 != 0 {
-            return Err(refused(&path, &format!("everybody may write there: chmod o-w {}", path.display())));
+            return Err(refused(path, &format!("everybody may write there: chmod o-w {}", path.display())));
         }
         let trust = match about.mode & 0o020 {
             0 => Trust::Ours,
@@ -308,20 +306,20 @@ impl<D: Disk> Ground<D> {
             _ if self.authority != Authority::Machine && about.owner.gid == own.gid => Trust::Ours,
             // Group 0 too: where an access list (acl(5)) lets others in, these bits are its mask.
             _ if about.owner.gid < FIRST_USER_GROUP => Trust::Shared(about.owner.gid),
-            _ => return Err(group_writable(&path, about.owner.gid)),
+            _ => return Err(group_writable(path, about.owner.gid)),
         };
-        Ok(Step { handle, path, trust })
+        Ok(Step { directory: Arc::new(directory), trust })
     }
 
     /// Where the link `name` leads, when only root could have made it.
-    fn link_target(&self, here: &Step<D>, name: &OsStr) -> Result<PathBuf> {
-        let path = here.path.join(name);
+    fn link_target(&self, here: &Step<D::Handle>, name: &OsStr) -> Result<PathBuf> {
+        let path = here.directory.path.join(name);
         if let Trust::Shared(_) = here.trust {
             return Err(refused(&path, "a symbolic link where a system group may write; put a directory in its place"));
         }
-        let text = sys("read", &path, || self.disk.read_link(&here.handle, name))?;
+        let text = sys("read", &path, || self.disk.read_link(&here.directory.handle, name))?;
         // The steps so far went through no link, so `..` may be taken by the text.
-        Ok(normal(&here.path.join(text)))
+        Ok(normal(&here.directory.path.join(text)))
     }
 }
 

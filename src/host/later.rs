@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
 use super::disk::Disk;
 use super::handle::{sync, sys};
+use super::way::{Directory, Place, Way};
 use super::{Result, Together};
 
 /// Up to here files and directories are synced one by one; more of them by one `syncfs(2)`, which writes all data and names of
@@ -16,13 +17,25 @@ use super::{Result, Together};
 /// thousands of files: one wait instead of one for each. For a few files it would wait for everybody else's data.
 pub(super) const SYNCED_ONE_BY_ONE: usize = 8;
 
-/// Directories by device and inode, with a handle and the path for messages.
-type Waiting<H> = BTreeMap<(u64, u64), (H, PathBuf)>;
-
-/// The directories that wait, while changes are gathered: of each thread on its own, because environments move side by side,
-/// and what one gathers must not keep another's rename waiting.
+/// What a thread has gathered.
 #[derive(Debug)]
-pub struct Later<H>(Mutex<HashMap<ThreadId, Waiting<H>>>);
+struct Gathered<H> {
+    /// Directories whose names wait.
+    waiting: BTreeMap<Place, Arc<Directory<H>>>,
+    /// How the last name was reached: the next one is often beside it.
+    way: Option<Way<H>>,
+}
+
+impl<H> Default for Gathered<H> {
+    fn default() -> Self {
+        Self { waiting: BTreeMap::new(), way: None }
+    }
+}
+
+/// What is known while changes are gathered: of each thread on its own, because environments move side by side, and what one
+/// gathers must not keep another's rename waiting.
+#[derive(Debug)]
+pub struct Later<H>(Mutex<HashMap<ThreadId, Gathered<H>>>);
 
 impl<H> Default for Later<H> {
     fn default() -> Self {
@@ -32,15 +45,13 @@ impl<H> Default for Later<H> {
 
 impl<H> Later<H> {
     /// Makes what happened in the directory outlive a power cut: now or, while changes are gathered, with the others.
-    pub fn sync<D: Disk<Handle = H>>(&self, disk: &D, directory: &H, path: &Path) -> Result<()> {
+    pub(super) fn sync<D: Disk<Handle = H>>(&self, disk: &D, directory: &Arc<Directory<H>>) -> Result<()> {
         let mut all = self.all();
-        let Some(waiting) = all.get_mut(&current()) else {
+        let Some(gathered) = all.get_mut(&current()) else {
             drop(all);
-            return sync(disk, directory, path);
+            return sync(disk, &directory.handle, &directory.path);
         };
-        let about = sys("look at", path, || disk.about(directory))?;
-        let handle = sys("open", path, || disk.again(directory))?;
-        waiting.entry((about.device, about.inode)).or_insert_with(|| (handle, path.to_owned()));
+        gathered.waiting.entry(directory.place).or_insert_with(|| Arc::clone(directory));
         Ok(())
     }
 
@@ -48,10 +59,22 @@ impl<H> Later<H> {
     pub fn sync_all<D: Disk<Handle = H>>(&self, disk: &D, handle: &H, path: &Path) -> Result<()> {
         sys("sync", path, || disk.sync_all(handle))?;
         let device = sys("look at", path, || disk.about(handle))?.device;
-        if let Some(waiting) = self.all().get_mut(&current()) {
-            waiting.retain(|(there, _), _| *there != device);
+        if let Some(gathered) = self.all().get_mut(&current()) {
+            gathered.waiting.retain(|place, _| place.device != device);
         }
         Ok(())
+    }
+
+    /// The way to the last name, while changes are gathered.
+    pub(super) fn way(&self) -> Option<Way<H>> {
+        self.all().get(&current()).and_then(|gathered| gathered.way.clone())
+    }
+
+    /// Keeps another one.
+    pub(super) fn went(&self, way: &Way<H>) {
+        if let Some(gathered) = self.all().get_mut(&current()) {
+            gathered.way = Some(way.clone());
+        }
     }
 
     /// Gathers from now on.
@@ -60,7 +83,7 @@ impl<H> Later<H> {
         Gathering { disk, later: self, _stays: PhantomData }
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<ThreadId, Waiting<H>>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<ThreadId, Gathered<H>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -76,20 +99,22 @@ pub struct Gathering<'a, D: Disk> {
 
 impl<D: Disk> Gathering<'_, D> {
     fn settle(&self) -> Result<()> {
-        let waiting = self.later.all().remove(&current()).unwrap_or_default();
-        let mut devices = BTreeMap::<u64, Vec<(D::Handle, PathBuf)>>::new();
-        for ((device, _), directory) in waiting {
-            devices.entry(device).or_default().push(directory);
+        let gathered = self.later.all().remove(&current()).unwrap_or_default();
+        let mut devices = BTreeMap::<u64, Vec<Arc<Directory<D::Handle>>>>::new();
+        for (place, directory) in gathered.waiting {
+            devices.entry(place.device).or_default().push(directory);
         }
         devices.values().try_for_each(|directories| sync_each(self.disk, directories))
     }
 }
 
 /// Directories of one file system.
-fn sync_each<D: Disk>(disk: &D, directories: &[(D::Handle, PathBuf)]) -> Result<()> {
+fn sync_each<D: Disk>(disk: &D, directories: &[Arc<Directory<D::Handle>>]) -> Result<()> {
     match directories {
-        [(handle, path), ..] if directories.len() > SYNCED_ONE_BY_ONE => sys("sync", path, || disk.sync_all(handle)),
-        few => few.iter().try_for_each(|(handle, path)| sync(disk, handle, path)),
+        [first, ..] if directories.len() > SYNCED_ONE_BY_ONE => {
+            sys("sync", &first.path, || disk.sync_all(&first.handle))
+        }
+        few => few.iter().try_for_each(|directory| sync(disk, &directory.handle, &directory.path)),
     }
 }
 
@@ -121,9 +146,10 @@ mod tests {
         let later = Later::default();
         let change = |directory: &tempfile::TempDir| {
             let (_, handle) = Linux.root(directory.path()).unwrap();
-            later.sync(&Linux, &handle, directory.path()).unwrap();
+            let (directory, _) = Directory::of(&Linux, handle, directory.path()).unwrap();
+            later.sync(&Linux, &Arc::new(directory)).unwrap();
         };
-        let waiting = || later.all().get(&current()).map(BTreeMap::len);
+        let waiting = || later.all().get(&current()).map(|gathered| gathered.waiting.len());
         change(&one);
         assert_eq!(waiting(), None);
         let together = Box::new(later.gather(&Linux));

@@ -139,12 +139,9 @@ fn flock(ground: &Ground, path: &Path) -> Result<Option<File>> {
 }
 
 /// Who holds the lock at `path`: asked by trying to share it, for an instant in which nobody else can take it.
-pub(super) fn holder(ground: &Ground, path: &Path) -> Result<Option<String>> {
-    let Some(spot) = ground.find(path)? else { return Ok(None) };
+pub(super) fn holder(path: &Path) -> Result<Option<String>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let opened = rustix::io::retry_on_intr(|| {
-        rustix::fs::openat(spot.directory(), spot.name(), flags, Mode::empty()).map(File::from)
-    });
+    let opened = rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()).map(File::from));
     let mut file = match opened {
         Ok(file) => file,
         Err(rustix::io::Errno::NOENT) => return Ok(None),

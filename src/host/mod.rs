@@ -26,6 +26,7 @@ mod logfile;
 mod nginx;
 mod nginx_trial;
 mod post;
+mod probe;
 mod process;
 mod real;
 mod rpc;
@@ -38,6 +39,7 @@ mod tmpfiles;
 mod tool;
 mod tree;
 mod users;
+mod way;
 mod write;
 mod xmlrpc;
 
@@ -59,6 +61,7 @@ pub use kernel::RealKernel;
 pub use linux::Linux;
 pub use nginx::Nginx;
 pub use post::{Nowhere, RealPost};
+pub use probe::{Answer, Probe, Request, Target};
 pub use process::RealProcesses;
 pub use real::{Machine, Parts};
 pub use scratch::Scratch;
@@ -126,7 +129,7 @@ pub trait Files {
     ) -> Result<()>;
     /// Removes a tree that only root could write; nothing there is fine. Not atomic.
     fn remove_tree(&self, path: &Path) -> Result<()>;
-    /// Removes from `directory`, and from where files are staged, what killed programs left half-made; nothing there is fine.
+    /// Removes from `directory` what killed programs left half-made; nothing there is fine.
     fn sweep(&self, directory: &Path) -> Result<()>;
     /// Makes an empty marker in the runtime directory; not durable.
     fn raise_flag(&self, path: &Path) -> Result<()>;
@@ -215,49 +218,6 @@ pub trait Front {
     fn reload(&self) -> Result<()>;
     /// Whether it runs.
     fn running(&self) -> Result<bool>;
-}
-
-/// Where a request goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// A Unix socket.
-    Socket(PathBuf),
-    /// A TCP port of 127.0.0.1.
-    Port(u16),
-}
-
-/// A GET request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    /// Where to.
-    pub target: Target,
-    /// `Host:`
-    pub host: String,
-    /// Path and query.
-    pub path: String,
-    /// Sends `X-Forwarded-Proto: https`.
-    pub forwarded_https: bool,
-    /// For connection, answer and body together.
-    pub timeout: Duration,
-}
-
-/// An answer; at most 64 KiB of its body were read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// HTTP status.
-    pub status: u16,
-    /// Header names in lower case, with their values.
-    pub headers: Vec<(String, String)>,
-    /// The body's beginning.
-    pub body: Vec<u8>,
-    /// Until the body's end.
-    pub took: Duration,
-}
-
-/// HTTP without redirects.
-pub trait Probe {
-    /// Sends the request. The inner error says in a few words why there was no answer: `connection refused`, `no answer within 5s`.
-    fn get(&self, request: &Request) -> Result<std::result::Result<Answer, String>>;
 }
 
 /// A mail in plain text.

@@ -6,6 +6,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use rustix::io::Errno;
+
 use super::disk::{Disk, Onto};
 use super::ground::{Ground, Spot};
 use super::handle::{give, make_directory_in, sys};
@@ -13,18 +15,32 @@ use super::leftover::{Purpose, discard, hold, with_temporary};
 use super::{Authority, HostError, Node, Result};
 use crate::model::Identity;
 
-/// Puts `node` in the place of the file or link at `path`, by one rename.
+/// Puts `node` in the place of the file or link at `path`, by one rename; a link where nothing is needs none.
 pub(super) fn put<D: Disk>(ground: &Ground<D>, staging: &Path, path: &Path, node: &Node) -> Result<()> {
     let spot = ground.spot(path)?.ours()?;
+    if let Node::Link(text) = node
+        && appears(&spot, text)?
+    {
+        return spot.sync_name();
+    }
     let Some(stage) = stage_beside(ground, staging, &spot)? else {
         return place(ground.authority(), spot.directory(), &spot, node);
     };
     match place(ground.authority(), &stage, &spot, node) {
         // One number for two mounts of the same file system: bind mounts, overlays.
-        Err(e) if e.errno() == Some(rustix::io::Errno::XDEV.raw_os_error()) => {
+        Err(e) if e.errno() == Some(Errno::XDEV.raw_os_error()) => {
             place(ground.authority(), spot.directory(), &spot, node)
         }
         done => done,
+    }
+}
+
+/// Makes a link in one step, whole from its first moment. False: its name is taken.
+fn appears<D: Disk>(spot: &Spot<D>, text: &Path) -> Result<bool> {
+    match rustix::io::retry_on_intr(|| spot.disk().make_link(text, spot.directory(), spot.name())) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(errno) => Err(HostError::at("make", spot.path())(errno.into())),
     }
 }
 
@@ -35,12 +51,11 @@ fn stage_beside<D: Disk>(ground: &Ground<D>, staging: &Path, spot: &Spot<D>) -> 
     let path = place.path();
     let stage = make_directory_in(disk, place.directory(), place.name(), &path)?;
     let there = sys("look at", &path, || disk.about(&stage))?;
-    let here = sys("look at", spot.parent(), || disk.about(spot.directory()))?;
     if there.owner.uid != 0 && there.owner.uid != ground.authority().own().uid || there.mode & 0o022 != 0 {
         let why = format!("others may write there: chown root:root {0} && chmod 700 {0}", path.display());
         return Err(HostError::Unsafe { path, why });
     }
-    Ok((there.device == here.device).then_some(stage))
+    Ok((there.device == spot.device()).then_some(stage))
 }
 
 fn place<D: Disk>(authority: Authority, stage: &D::Handle, spot: &Spot<D>, node: &Node) -> Result<()> {

@@ -42,16 +42,12 @@ impl<D: Disk> Writer<D> {
 
     /// See [`Files::sweep`](super::Files::sweep).
     pub fn sweep(&self, directory: &Path) -> Result<()> {
-        let disk = self.ground.disk();
-        for directory in [directory, &self.staging] {
-            let Some(spot) = self.ground.find(directory)? else { continue };
-            match open_directory(disk, spot.directory(), spot.name()) {
-                Ok(handle) => sweep(disk, &handle, &spot.path(), Sweep::All)?,
-                Err(Errno::NOENT) => {}
-                Err(errno) => return Err(HostError::at("open", directory)(errno.into())),
-            }
+        let Some(spot) = self.ground.find(directory)? else { return Ok(()) };
+        match open_directory(spot.disk(), spot.directory(), spot.name()) {
+            Ok(handle) => sweep(spot.disk(), &handle, &spot.path(), Sweep::All),
+            Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(HostError::at("open", directory)(errno.into())),
         }
-        Ok(())
     }
 
     /// See [`Files::make_directory`](super::Files::make_directory).
@@ -77,7 +73,7 @@ impl<D: Disk> Writer<D> {
             return Ok(());
         }
         give(disk, authority, &handle, path, mode, owner)?;
-        spot.sync_here(&handle)?;
+        spot.sync_here(handle)?;
         spot.sync_name()
     }
 

@@ -67,6 +67,15 @@ const CONFIG: &[&str] = &[
     "gc.pruneExpire=never",
 ];
 
+/// How long a repository of ours has been there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// It was just made.
+    New,
+    /// It was there already.
+    Used,
+}
+
 impl Git {
     /// `/usr/bin/git`, else the first one in `path`, the directories of `$PATH`.
     pub fn find(path: &str) -> Option<Self> {
@@ -130,11 +139,13 @@ impl Git {
         Ok(String::from_utf8_lossy(&stdout).into_owned())
     }
 
-    /// Fetches `refspecs` into the bare repository at `repository`.
-    pub(super) fn fetch(&self, repository: &Path, address: &Address, refspecs: &[String]) -> Result<()> {
+    /// Fetches `refspecs` into the bare repository at `repository`. In a new one there is no housekeeping to do, and asking for
+    /// it would start two more programs.
+    pub(super) fn fetch(&self, repository: &Path, address: &Address, refspecs: &[String], age: Age) -> Result<()> {
         let mut command = self.command(address, repository);
         command.env("GIT_DIR", repository);
         command.args(["fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--prune"]);
+        command.args((age == Age::New).then_some("--no-auto-maintenance"));
         command.args(["--", address.as_str()]).args(refspecs);
         self.run(command, address, self.limits.fetch).map(drop)
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::{CommitId, Digest};
 
+use super::git::Age;
 use super::refs::{NotRefs, Refs, branch_ref, tag_ref};
 use super::{Address, Git, Objects, Result, SourceError};
 
@@ -102,11 +103,11 @@ impl Mirror {
     }
 
     /// Makes it when it is not there, and anew when what is there can't be opened: a power cut may leave half of one.
-    pub fn ensure(&self) -> Result<()> {
+    pub fn ensure(&self) -> Result<Age> {
         match git2::Repository::open_bare(&self.path) {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Age::Used),
             Err(error) if error.code() == git2::ErrorCode::Owner => Err(self.unreadable("the repository", error)),
-            Err(_) => self.make(),
+            Err(_) => self.make().map(|()| Age::New),
         }
     }
 
@@ -127,7 +128,7 @@ impl Mirror {
     /// A branch may have moved since it was looked at: what counts is what this returns. One fetch of a mirror at a time:
     /// hold its lock.
     pub fn fetch(&self, git: &Git, wanted: &[Wanted]) -> Result<Vec<CommitId>> {
-        self.ensure()?;
+        let age = self.ensure()?;
         for name in wanted.iter().filter(|wanted| !matches!(wanted, Wanted::Commit(_))) {
             check_ref(&name.remote())?;
         }
@@ -135,7 +136,7 @@ impl Mirror {
         let missing: Vec<_> = wanted.iter().filter(|wanted| !is_here(&before, wanted)).collect();
         if !missing.is_empty() {
             self.sweep()?;
-            let fetched = self.fetch_missing(git, &missing);
+            let fetched = self.fetch_missing(git, &missing, age);
             self.sweep()?;
             fetched?;
         }
@@ -143,15 +144,15 @@ impl Mirror {
         wanted.iter().map(|wanted| self.found(&objects, wanted)).collect()
     }
 
-    fn fetch_missing(&self, git: &Git, missing: &[&Wanted]) -> Result<()> {
+    fn fetch_missing(&self, git: &Git, missing: &[&Wanted], age: Age) -> Result<()> {
         let refspecs: Vec<_> = missing.iter().map(|wanted| wanted.refspec()).collect();
         let (commits, names): (Vec<&Wanted>, Vec<&Wanted>) =
             missing.iter().partition(|wanted| matches!(wanted, Wanted::Commit(_)));
-        match git.fetch(&self.path, &self.address, &refspecs) {
+        match git.fetch(&self.path, &self.address, &refspecs, age) {
             Err(SourceError::NoSuchRev { .. }) if !commits.is_empty() => {
                 let all = ALL.iter().map(|&spec| spec.to_owned());
                 let refspecs: Vec<_> = names.iter().map(|wanted| wanted.refspec()).chain(all).collect();
-                git.fetch(&self.path, &self.address, &refspecs)
+                git.fetch(&self.path, &self.address, &refspecs, age)
             }
             other => other,
         }

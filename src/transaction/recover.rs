@@ -131,7 +131,7 @@ pub fn close(cx: &Context<'_>, intent: &Intent, end: End) -> Result<(), Failure>
 }
 
 fn sweep_own(cx: &Context<'_>, env: &EnvName) {
-    sweep(cx, &[cx.layout.env_generations(env), cx.layout.env_runtime(env)]);
+    sweep(cx, &[cx.layout.env_generations(env), cx.layout.env_runtime(env), cx.layout.staging()]);
 }
 
 /// Removes what killed programs left half-made in the directories where releases are built.
@@ -142,7 +142,7 @@ pub fn sweep_trees(cx: &Context<'_>, generation: &Generation) {
 
 /// Removes what killed programs left half-made where every file is made first.
 pub fn tidy(cx: &Context<'_>) {
-    sweep(cx, &[cx.layout.journal()]);
+    sweep(cx, &[cx.layout.journal(), cx.layout.staging()]);
 }
 
 /// Hidden, and read by nobody: what can't be removed is only told.

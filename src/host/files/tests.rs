@@ -71,6 +71,38 @@ fn why(result: Result<()>) -> String {
 }
 
 #[test]
+fn what_goes_meanwhile_is_on_no_way_that_is_known() {
+    let place = place();
+    let together = place.files.together();
+    let make = |name: &str| {
+        place.files.make_directory(&place.at("a/b/c"), 0o755, Identity::ROOT).unwrap();
+        place.put(&format!("a/b/{name}"), b"x").unwrap();
+    };
+    make("removed");
+    place.files.remove_tree(&place.at("a/b")).unwrap();
+    make("renamed");
+    place.files.rename(&place.at("a"), &place.at("aside")).unwrap();
+    make("there");
+    together.finish().unwrap();
+    assert_eq!(
+        (place.names("a/b"), place.names("aside/b")),
+        (vec!["c".into(), "there".into()], vec!["c".into(), "renamed".into()])
+    );
+}
+
+#[test]
+fn a_link_where_nothing_is_needs_no_staging() {
+    let place = place();
+    let link = |text: &str| place.files.put(&place.at("link"), &Node::Link(text.into()));
+    link("one").unwrap();
+    assert_eq!(place.names(""), ["link"]);
+    link("two").unwrap();
+    assert_eq!(place.files.look(&place.at("link")).unwrap(), Found::Link("two".into()));
+    place.directory("there", 0o755, Identity::ROOT);
+    assert!(place.files.put(&place.at("there"), &Node::Link("three".into())).is_err(), "a directory stays");
+}
+
+#[test]
 fn a_file_is_put_whole_with_its_owner_and_mode() {
     let place = place();
     place.put("site.conf", b"one").unwrap();
@@ -347,11 +379,12 @@ fn what_a_killed_run_left_is_swept_and_what_a_live_one_makes_is_not() {
 
     place.directory("etc/portreeve/staging", 0o700, Identity::ROOT);
     fs::write(place.at("etc/portreeve/staging/.x.new-5-5"), "").unwrap();
-    place.files.sweep(&place.at("g")).unwrap();
+    let sweep = || ["g", "etc/portreeve/staging"].map(|place_of| place.files.sweep(&place.at(place_of)).unwrap());
+    sweep();
     let young = place.names("etc/portreeve/staging");
     assert_eq!(young, [".x.new-5-5"], "whoever made it may be about to lock it");
     old_enough(&place.at("etc/portreeve/staging/.x.new-5-5"));
-    place.files.sweep(&place.at("g")).unwrap();
+    sweep();
     assert_eq!(place.names("g"), ["42"]);
     assert_eq!(place.names("etc/portreeve/staging"), [""; 0]);
 }
