@@ -275,7 +275,8 @@ impl<D: Disk> Ground<D> {
     /// this one. Whoever could have changed a directory that was found to be ours alone is root, as he could between any
     /// judgement and its use.
     fn begin(&self, base: &Base<D>, parents: &[OsString]) -> Result<Way<D::Handle>> {
-        let goal = parents.iter().fold(base.real.clone(), |goal, parent| goal.join(parent));
+        let mut goal = base.real.clone();
+        goal.extend(parents);
         if let Some(way) = self.later.way().and_then(|way| way.towards(&base.real, &goal)) {
             return Ok(way);
         }

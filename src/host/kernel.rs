@@ -2,13 +2,18 @@
 #![expect(clippy::disallowed_methods, reason = "this is where /proc is read")]
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
 use super::{Authority, HostError, Kernel, Listener, Result};
 
 /// State of a listening socket in `/proc/net/tcp` (`TCP_LISTEN`).
 const LISTEN: &str = "0A";
+
+/// Bytes of a table with a hundred connections; larger ones are read too.
+const TABLE: usize = 16 * 1024;
 
 /// Every other port, with its comma: no value of [`RESERVED`] is longer.
 const LONGEST: usize = 256 * 1024;
@@ -44,10 +49,7 @@ impl Kernel for RealKernel {
     }
 
     fn listeners(&self) -> Result<Vec<Listener>> {
-        let mut sockets = Vec::new();
-        for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-            sockets.extend(parse_table(&read_table(Path::new(table))?));
-        }
+        let mut sockets = listening()?;
         sockets.sort_unstable_by_key(|socket| socket.port);
         // Walking all processes' files takes milliseconds, so not when there is nothing to ask.
         let owners = if sockets.is_empty() { BTreeMap::new() } else { owners(Path::new("/proc")) };
@@ -89,6 +91,18 @@ struct Socket {
     port: u16,
     uid: u32,
     inode: u64,
+}
+
+/// Of both address families, side by side: for each the kernel goes through its table of all connections, which is as large as
+/// its memory allows (`tcp_hashinfo`), however few they are.
+fn listening() -> Result<Vec<Socket>> {
+    let read = |table: &str| read_table(Path::new(table)).map(|text| parse_table(&text));
+    std::thread::scope(|scope| {
+        let six = scope.spawn(|| read("/proc/net/tcp6"));
+        let mut sockets = read("/proc/net/tcp")?;
+        sockets.extend(six.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+        Ok(sockets)
+    })
 }
 
 fn parse_table(table: &str) -> Vec<Socket> {
@@ -142,20 +156,20 @@ fn parse_range(text: &str) -> Option<(u16, u16)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// A kernel without IPv6 has no table for it.
+/// A kernel without IPv6 has no table for it. Read in as few pieces as can be: each begins with a search.
 fn read_table(path: &Path) -> Result<String> {
-    match std::fs::read_to_string(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(String::new()),
-        text => text.map_err(HostError::at("read", path)),
+    let mut text = String::with_capacity(TABLE);
+    match File::open(path).and_then(|mut file| file.read_to_string(&mut text)) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(HostError::at("read", path)(e)),
+        _ => Ok(text),
     }
 }
 
 /// The whole of a value of `/proc/sys`, which answers the first read only, cut to the reader's buffer
 /// (`proc_do_large_bitmap`): a growing buffer would see `60000-60` of `60000-60009` and then the end.
 fn read_at_once(path: &str) -> Result<String> {
-    use std::io::Read as _;
     let mut buffer = vec![0; LONGEST];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut buffer));
+    let read = File::open(path).and_then(|mut file| file.read(&mut buffer));
     let length = read.map_err(HostError::at("read", path))?;
     Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
 }

@@ -26,6 +26,11 @@ impl Boot {
         if set.abs() < LEAST { SignedDuration::ZERO } else { set }
     }
 
+    /// Whether two records may tell of one moment: times that were moved with a clock are as exact as two looks at it.
+    pub fn is_same_moment(one: Timestamp, other: Timestamp) -> bool {
+        one.duration_since(other).abs() < LEAST
+    }
+
     /// A time of a record from `then`, by today's clock.
     pub fn by_now(&self, then: Option<&Self>, time: Timestamp) -> Timestamp {
         time.checked_add(self.set_since(then)).unwrap_or(time)

@@ -256,7 +256,8 @@ impl Standing {
     }
 
     /// The same with each time as another clock has it.
-    fn by(mut self, clock: impl Fn(Timestamp) -> Timestamp) -> Self {
+    #[must_use]
+    pub fn by(mut self, clock: impl Fn(Timestamp) -> Timestamp) -> Self {
         for hold in self.hold.iter_mut().chain(&mut self.covered) {
             hold.since = clock(hold.since);
             if let HoldKind::Suspended { until: Some(until) } = &mut hold.kind {

@@ -9,7 +9,7 @@ use super::verdict::Verdict;
 use super::{Context, Failure, Phase};
 use crate::desired::{Generation, Wanted};
 use crate::host::HostError;
-use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node, Slot};
+use crate::model::{Boot, Digest, EnvName, GenerationNumber, Identity, Node, Slot};
 use crate::policy::Standing;
 
 /// Why a journal was not understood.
@@ -53,6 +53,9 @@ pub struct Intent {
     /// When it began.
     #[serde(default)]
     pub at: Option<Timestamp>,
+    /// By whose clock its times are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Boot>,
     /// The repository asked for it: what becomes of it is remembered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asked: bool,
@@ -80,6 +83,7 @@ impl Intent {
             slot_before: Some(number),
             digest: None,
             at: None,
+            boot: None,
             asked: false,
             failed: None,
             before: None,
@@ -105,6 +109,16 @@ impl Intent {
         serde_json::from_slice(bytes).map_err(foreign)
     }
 
+    /// The same with its times by the clock as it is set `now`.
+    fn by(mut self, now: Boot) -> Self {
+        let set = |time| now.by_now(self.boot.as_ref(), time);
+        self.at = self.at.map(set);
+        self.failed = self.failed.map(|failed| Verdict { at: set(failed.at), ..failed });
+        self.before = self.before.map(|before| before.by(set));
+        self.boot = Some(now);
+        self
+    }
+
     fn path(cx: &Context<'_>, env: &EnvName) -> std::path::PathBuf {
         cx.layout.journal().join(format!("{}.json", env.flat()))
     }
@@ -122,7 +136,7 @@ impl Intent {
         if failed.is_none() {
             return (self, Ok(()));
         }
-        let next = Self { failed, ..self };
+        let next = Self { failed, ..self.by(cx.host.clock().boot()) };
         let written = next.write(cx);
         (next, written)
     }
@@ -143,6 +157,25 @@ impl Intent {
         let path = Self::path(cx, env);
         let Some(bytes) = cx.host.files().read(&path, 64 * 1024)? else { return Ok(None) };
         let intent = Self::parse(&path, &bytes)?;
-        if intent.env == *env { Ok(Some(intent)) } else { Err(JournalError::Foreign(path)) }
+        if intent.env == *env { Ok(Some(intent.by(cx.host.clock().boot()))) } else { Err(JournalError::Foreign(path)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_again_after_an_order_has_moved_with_the_clock() {
+        let boot = |began| Boot { id: "one".to_owned(), began: Timestamp::from_second(began).unwrap() };
+        let text = r#"{"format":1,"env":"bakery/pro","from":1,"to":2,"slot":"b","slot_before":null,"at":"1970-01-01T00:01:00Z",
+            "boot":{"id":"one","began":"1970-01-01T00:00:00Z"},
+            "before":{"hold":{"kind":{"suspended":{"until":"1970-01-01T02:00:00Z"}},"by":"anna","since":"1970-01-01T00:00:30Z"}}}"#;
+        let intent = Intent::parse(Path::new("/journal"), text.as_bytes()).unwrap().by(boot(1_000_000));
+        let second = |time: Timestamp| time.as_second() - 1_000_000;
+        assert_eq!(intent.at.map(second), Some(60));
+        let hold = intent.before.as_ref().and_then(|before| before.hold.clone()).unwrap();
+        assert_eq!(second(hold.since), 30);
+        assert_eq!(intent.clone().by(boot(1_000_000)), intent, "once");
     }
 }

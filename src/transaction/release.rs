@@ -135,6 +135,7 @@ fn intent(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> I
         slot_before: installed.slots.get(&generation.slot).copied(),
         digest: Some(generation.wanted.digest),
         at: Some(cx.host.clock().now()),
+        boot: Some(cx.host.clock().boot()),
         asked: false,
         failed: None,
         before: None,

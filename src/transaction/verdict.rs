@@ -3,12 +3,13 @@
 //! The journal carries a failure from the moment it is known, and is closed only when the environment's record says the same.
 //! So a program that is killed in between leaves both to the next one, and no failed content is ever tried again by accident.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Context, Failure, FailureKind, Intent, Phase, host_print, read};
 use crate::desired::Wanted;
 use crate::host::HostError;
-use crate::model::{Digest, EnvName, Identity, Node};
+use crate::model::{Boot, Digest, EnvName, Identity, Node};
 use crate::policy::{self, FailureClass, Standing};
 
 /// Why a transaction is being undone.
@@ -30,7 +31,7 @@ pub struct Verdict {
     #[serde(default)]
     pub host: Option<Digest>,
     /// When.
-    pub at: jiff::Timestamp,
+    pub at: Timestamp,
 }
 
 impl Verdict {
@@ -87,10 +88,11 @@ fn replace(cx: &Context<'_>, name: &EnvName, standing: &Standing, next: &Standin
 
 /// Whether the record counts this failure already.
 fn counts(standing: &Standing, digest: Digest, verdict: &Verdict) -> bool {
+    let same = |time: Timestamp| Boot::is_same_moment(time, verdict.at);
     let waits = standing.retry.as_ref().is_some_and(|retry| {
-        retry.digest == digest && verdict.at.checked_add(policy::backoff(retry.failures)).ok() == Some(retry.next)
+        retry.digest == digest && retry.next.checked_sub(policy::backoff(retry.failures)).is_ok_and(same)
     });
-    waits || standing.quarantined(digest).is_some_and(|entry| entry.at == verdict.at)
+    waits || standing.quarantined(digest).is_some_and(|entry| same(entry.at))
 }
 
 /// Makes an environment's record durable; an empty one is removed.
@@ -103,4 +105,31 @@ pub fn write_standing(cx: &Context<'_>, name: &EnvName, standing: &Standing) -> 
     files.make_directory(&cx.layout.policy(), 0o700, Identity::ROOT)?;
     let bytes = standing.to_bytes(&cx.host.clock().boot());
     files.put(&path, &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_counts_once_wherever_the_clock_is_set_meanwhile() {
+        let (at, digest) = (Timestamp::UNIX_EPOCH, Digest::of(b"content"));
+        for class in [FailureClass::Transient, FailureClass::Host, FailureClass::Release] {
+            let (phase, cause) = (Phase::Build, "it failed".to_owned());
+            let (generation, evidence, help, host) = (None, None, None, None);
+            let failure =
+                policy::Failure { class, phase, digest, generation, cause: cause.clone(), evidence, help, host };
+            let standing = Standing::default().after_failure(failure, at);
+            let verdict =
+                |at| Verdict { class, phase, cause: cause.clone(), evidence: None, help: None, host: None, at };
+            assert!(counts(&standing, digest, &verdict(at)), "{class:?}");
+            let set = SignedDuration::from_hours(24 * 3_650);
+            let standing = standing.by(|time| time + set + SignedDuration::from_micros(7));
+            assert!(counts(&standing, digest, &verdict(at + set)), "{class:?}");
+            assert!(!counts(&standing, digest, &verdict(at + set + SignedDuration::from_secs(30))), "{class:?}");
+            assert!(!counts(&standing, Digest::of(b"other"), &verdict(at + set)), "{class:?}");
+        }
+    }
 }

@@ -184,6 +184,7 @@ pub fn standing(format: u32) -> Standing {
 
 pub fn intent() -> Intent {
     Intent {
+        boot: None,
         format: 1,
         env: pro(),
         from: 42,
