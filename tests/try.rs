@@ -27,7 +27,10 @@ impl Newcomer {
         let own = rustix::process::geteuid().as_raw();
         let uid = if own == 0 { NOBODY } else { own };
         let program = dir.path().join("portreeve");
-        fs::copy(env!("CARGO_BIN_EXE_portreeve"), &program).unwrap();
+        // By another program: a test beside this one may be starting something just now, and would hold the copy open for
+        // writing until then, which can't be run meanwhile (ETXTBSY).
+        let copied = Command::new("cp").args([env!("CARGO_BIN_EXE_portreeve").as_ref(), program.as_os_str()]).status();
+        assert!(copied.unwrap().success());
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         if own == 0 {

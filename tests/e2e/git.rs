@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::cmd::{self, CmdResult};
-use crate::host::TestHost;
+use crate::host::{Storage, TestHost};
 
 /// The address that the host knows the deploy repository by.
 pub const DEPLOY: &str = "ssh://git@git.example.org/srv/git/deploy.git";
@@ -160,7 +160,7 @@ pub fn copy_tree(from: &Path, to: &Path) {
 
 #[test]
 fn the_host_fetches_with_its_deploy_key_and_can_do_nothing_else() {
-    let host = TestHost::boot("git");
+    let host = TestHost::boot("git", Storage::Shared);
     serve(&host);
     let repo = Repo::new(&host, "deploy");
     repo.write("portreeve.toml", "schema = 1\n");

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::base;
 use crate::cmd::{self, CmdResult};
+use crate::disk;
 use crate::traces::{self, Traces, until, until_within};
 
 /// Longest boot or shutdown on a busy machine.
@@ -20,7 +21,19 @@ const BOOT: Duration = Duration::from_mins(2);
 #[derive(Debug)]
 pub struct TestHost {
     traces: Traces,
+    /// The layers below its own, for overlay.
+    below: String,
+    storage: Storage,
     running: Option<Running>,
+}
+
+/// Where a host's files are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// In a directory of this machine: a power cut takes all processes, and what was in memory of files stays.
+    Shared,
+    /// On a disk of its own, which loses with its power what nobody synced.
+    Own,
 }
 
 /// The processes of a host that has power.
@@ -34,9 +47,9 @@ struct Running {
 impl TestHost {
     /// A fresh host that has booted with no failed unit.
     #[track_caller]
-    pub fn boot(name: &str) -> Self {
+    pub fn boot(name: &str, storage: Storage) -> Self {
         traces::abandoned().iter().for_each(Traces::remove);
-        let mut host = Self::lay_out(name, &base::base().display().to_string());
+        let mut host = Self::lay_out(name, base::base().display().to_string(), storage);
         fs::write(host.path("/etc/hostname"), format!("{name}\n")).expect("its name is written");
         // An empty one means a first boot, which asks questions and ends degraded.
         let id = fs::read_to_string("/proc/sys/kernel/random/uuid").expect("a random name").replace('-', "");
@@ -46,17 +59,20 @@ impl TestHost {
         host
     }
 
-    fn lay_out(name: &str, below: &str) -> Self {
-        let host = Self { traces: Traces::of(name), running: None };
+    fn lay_out(name: &str, below: String, storage: Storage) -> Self {
+        let host = Self { traces: Traces::of(name), below, storage, running: None };
+        if storage == Storage::Own {
+            disk::make(&host.traces);
+        }
         for directory in [host.traces.upper(), host.traces.work(), host.traces.root()] {
             fs::create_dir_all(directory).expect("the host's directories are made");
         }
-        host.mount(below);
+        host.mount();
         host
     }
 
-    fn mount(&self, below: &str) {
-        let (upper, work) = (self.traces.upper(), self.traces.work());
+    fn mount(&self) {
+        let (below, upper, work) = (&self.below, self.traces.upper(), self.traces.work());
         // A directory of a layer below can be renamed, as on any other disk.
         let layers =
             format!("redirect_dir=on,lowerdir={below},upperdir={},workdir={}", upper.display(), work.display());
@@ -129,13 +145,26 @@ impl TestHost {
         File::open(path).expect("the network namespace is opened").into()
     }
 
-    /// The power goes: every process is gone at once; what was in memory of files stays.
+    /// What was done so far stays done, whatever happens.
+    pub fn sync(&self) {
+        self.exec_ok(&["sync", "-f", "/"]);
+    }
+
+    /// The power goes: every process is gone at once, and from a disk of its own whatever was not synced.
     #[track_caller]
     pub fn power_cut(&mut self) {
         let mut running = self.running.take().expect("the host has power");
         // nspawn's own death would leave the host running, with another parent.
         rustix::process::kill_process(running.init, Signal::KILL).expect("its init is killed");
         running.nspawn.wait().expect("nspawn has ended");
+        if self.storage == Storage::Own {
+            disk::keep_what_is_written(&self.traces);
+            for mounted in [self.traces.root(), self.traces.disk()] {
+                rustix::mount::unmount(mounted, UnmountFlags::empty()).expect("nobody is in it any more");
+            }
+            disk::come_back(&self.traces);
+            self.mount();
+        }
     }
 
     /// An orderly shutdown.
@@ -280,7 +309,7 @@ impl Snapshot {
     #[track_caller]
     pub fn boot(&self, name: &str) -> TestHost {
         let below = format!("{}:{}", self.0.traces.upper().display(), base::base().display());
-        let mut host = TestHost::lay_out(name, &below);
+        let mut host = TestHost::lay_out(name, below, Storage::Own);
         host.power_on();
         host
     }

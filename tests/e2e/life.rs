@@ -75,7 +75,7 @@ pub struct Life {
 impl Life {
     /// A release is wanted; nothing is there yet.
     pub fn new(name: &str) -> Self {
-        let world = World::new(name);
+        let world = World::on_its_own_disk(name);
         world.host.exec_ok(&["systemctl", "enable", "--now", "nginx"]);
         world.deploy.write(PRO, PRO_TOML);
         let ledger = Ledger::default();
@@ -219,6 +219,7 @@ impl Life {
         self.passes += 1;
         let wanted = self.wanted().map(str::to_owned);
         let (before, started) = (self.see(), Started::from_now(&self.world));
+        self.world.host.sync();
         let pass = match self.doom {
             Some((point, _)) => pass_until(&self.world, point, &["--json"]),
             None => self.world.portreeve(&["reconcile", "--json"]),

@@ -18,6 +18,7 @@ mod collect;
 mod commands;
 mod concurrency;
 mod crash;
+mod disk;
 mod django;
 mod drift;
 mod edits;

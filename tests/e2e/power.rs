@@ -1,4 +1,5 @@
-//! Power cuts: whenever the machine dies, what comes up afterwards is one generation, whole, before any pass has run.
+//! Power cuts: whenever the machine dies, what comes up afterwards is one generation, whole, before any pass has run. With the
+//! power goes what nobody synced.
 
 use crate::crash::{Point, pass_dies_at};
 use crate::oracle::{comes_back, converges, one_generation};
@@ -10,12 +11,19 @@ use std::time::Duration;
 const ACTIVE: &str = "/etc/portreeve/active";
 const RUNTIME: &str = "/run/portreeve/bakery_pro";
 
-/// The power goes with the program stopped at this point; what serves after the boot.
+/// The power goes with the program stopped at this point, and the host boots.
 #[track_caller]
-fn cut_at(world: &mut World, point: Point) -> u64 {
+fn cut(world: &mut World, point: Point) {
+    world.host.sync();
     pass_dies_at(world, point);
     world.host.power_cut();
     world.host.boot_again();
+}
+
+/// The same, where something had served; what serves after the boot.
+#[track_caller]
+fn cut_at(world: &mut World, point: Point) -> u64 {
+    cut(world, point);
     comes_back(world);
     one_generation(world)
 }
@@ -48,7 +56,7 @@ fn a_healthy_host_reboots_and_serves_without_the_agent() {
 
 #[test]
 fn a_power_cut_before_or_after_the_rename_boots_one_generation() {
-    let mut world = World::new("power");
+    let mut world = World::on_its_own_disk("power");
     world.reconcile().ok();
     let before = one_generation(&world);
 
@@ -56,10 +64,13 @@ fn a_power_cut_before_or_after_the_rename_boots_one_generation() {
     let at = Point::first("before the rename", "renameat", ACTIVE);
     assert_eq!(cut_at(&mut world, at), before);
     assert_eq!(world.serving(), "v1");
+    let at = Point::first("before the rename is on the disk", "fsync", ACTIVE);
+    assert_eq!(cut_at(&mut world, at), before);
+    assert_eq!(world.serving(), "v1");
     converges(&world, "v2");
 
     want(&world, "v3");
-    let at = Point::first("after the rename", "fsync", ACTIVE);
+    let at = Point::first("after the rename", "renameat", RUNTIME);
     let committed = cut_at(&mut world, at);
     assert_eq!((world.serving(), world.get("/").header("x-vhost")), ("v3".to_owned(), Some("v3")));
     converges(&world, "v3");
@@ -67,11 +78,22 @@ fn a_power_cut_before_or_after_the_rename_boots_one_generation() {
 }
 
 #[test]
+fn a_first_release_that_the_disk_did_not_get_is_made_again() {
+    let mut world = World::on_its_own_disk("first-cut");
+    // The first sync makes the environment, which is absent; the second would make its first generation the active one.
+    cut(&mut world, Point { nth: 2, ..Point::first("before the rename is on the disk", "fsync", ACTIVE) });
+    world.host.exec_ok(&["nginx", "-t", "-q"]);
+    assert_eq!(world.host.sh("readlink /etc/portreeve/active/bakery_pro").trim(), "../generations/bakery_pro/0");
+    converges(&world, "v1");
+}
+
+#[test]
 fn a_power_cut_during_the_effects_boots_the_new_generation() {
-    let mut world = World::new("effects");
+    let mut world = World::on_its_own_disk("effects");
     // The first release of all, too: before it, `active` led to the empty generation.
-    let at = Point { nth: 2, ..Point::first("the first release is committed", "fsync", ACTIVE) };
-    assert_eq!(cut_at(&mut world, at), 1);
+    let journal = Point::first("all but the journal", "unlinkat", "/var/lib/portreeve/journal");
+    cut_at(&mut world, journal);
+    assert_eq!(world.serving(), "v1");
     converges(&world, "v1");
 
     want(&world, "v2");
@@ -85,8 +107,7 @@ fn a_power_cut_during_the_effects_boots_the_new_generation() {
     converges(&world, "v3");
 
     want(&world, "v4");
-    let at = Point::first("all but the journal", "unlinkat", "/var/lib/portreeve/journal");
-    cut_at(&mut world, at);
+    cut_at(&mut world, journal);
     assert_eq!(world.serving(), "v4");
     converges(&world, "v4");
 }
@@ -106,6 +127,7 @@ fn what_somebody_removed_is_mended_before_a_killed_pass_is_finished() {
 
 /// The power goes so long after the rename, with the program running on.
 fn cut_when_committed(world: &mut World, after: Duration) {
+    world.host.sync();
     let active = world.host.path("/etc/portreeve/active/bakery_pro");
     let before = target(&active);
     let mut pass = world.host.command(&["portreeve", "reconcile"]).spawn().expect("a pass is started");

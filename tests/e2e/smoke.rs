@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::host::TestHost;
+use crate::host::{Storage, TestHost};
 use crate::http;
 use crate::load::Load;
 
@@ -17,7 +17,7 @@ const SITE: &str = "server {
 #[test]
 fn a_host_boots_serves_loses_power_boots_again_and_leaves_nothing() {
     let began = Instant::now();
-    let mut host = TestHost::boot("smoke");
+    let mut host = TestHost::boot("smoke", Storage::Shared);
     println!("booted {:.1?}", began.elapsed());
     let traces = host.traces();
     assert!(!traces.found().is_empty(), "what must be gone later must be seen now");
@@ -52,7 +52,7 @@ fn a_host_boots_serves_loses_power_boots_again_and_leaves_nothing() {
 
 #[test]
 fn the_load_sees_a_server_that_goes_away() {
-    let host = TestHost::boot("outage");
+    let host = TestHost::boot("outage", Storage::Shared);
     host.put_file("/etc/nginx/sites-enabled/smoke.conf", SITE);
     host.exec_ok(&["systemctl", "restart", "nginx"]);
     let load = Load::start(&host, "smoke.example", 80, 4);
@@ -67,7 +67,7 @@ fn the_load_sees_a_server_that_goes_away() {
 /// What tests of the program lean on, so that its absence is not taken for the program's fault.
 #[test]
 fn a_host_has_what_a_release_needs() {
-    let host = TestHost::boot("needs");
+    let host = TestHost::boot("needs", Storage::Shared);
     host.sh("strace -f -o /root/trace sh -c 'echo x >/root/x'; grep -q openat /root/trace");
     host.sh("unshare --mount sh -c 'mount --bind /etc/nginx/nginx.conf /etc/hostname'; grep -q needs /etc/hostname");
     host.sh("echo 60000-60009 >/proc/sys/net/ipv4/ip_local_reserved_ports");

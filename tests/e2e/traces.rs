@@ -38,14 +38,24 @@ impl Traces {
         hosts().join(&self.name)
     }
 
+    /// Where its files are.
+    pub fn disk(&self) -> PathBuf {
+        self.directory().join("disk")
+    }
+
+    /// The file that is mounted there, if it has a disk of its own.
+    pub fn image(&self) -> PathBuf {
+        self.directory().join("disk.image")
+    }
+
     /// The layer with all that differs from the base.
     pub fn upper(&self) -> PathBuf {
-        self.directory().join("upper")
+        self.disk().join("upper")
     }
 
     /// Overlay's scratch directory.
     pub fn work(&self) -> PathBuf {
-        self.directory().join("work")
+        self.disk().join("work")
     }
 
     /// The host's `/`, as seen from outside.

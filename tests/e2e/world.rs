@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::cmd::CmdResult;
 use crate::git::{self, Repo, copy_tree};
-use crate::host::TestHost;
+use crate::host::{Storage, TestHost};
 use crate::http::{self, Response};
 use crate::load::Load;
 
@@ -65,7 +65,17 @@ impl World {
     /// as `bakery/pro`. Nothing is released yet.
     #[track_caller]
     pub fn new(name: &str) -> Self {
-        let host = TestHost::boot(name);
+        Self::stored(name, Storage::Shared)
+    }
+
+    /// The same on a host with a disk of its own.
+    #[track_caller]
+    pub fn on_its_own_disk(name: &str) -> Self {
+        Self::stored(name, Storage::Own)
+    }
+
+    fn stored(name: &str, storage: Storage) -> Self {
+        let host = TestHost::boot(name, storage);
         git::serve(&host);
         host.install_binary();
         host.put_file("/etc/portreeve/agent.toml", AGENT_TOML);
