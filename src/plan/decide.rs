@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Action, EnvPlan, Serving, Want};
 use crate::desired::Wanted;
-use crate::model::Slot;
+use crate::model::{Slot, moment};
 use crate::observed::{Difference, Drift, Installed, Part};
 use crate::policy::{HoldKind, Ruling, Standing};
 
@@ -138,7 +138,7 @@ fn stopped_or_suspended(standing: &Standing, now: Timestamp) -> Option<Action> {
     match standing.decide(nothing, None, now) {
         Ruling::Stopped(hold) => Some(Action::Stopped(by(hold))),
         Ruling::Suspended { hold, until } => {
-            let until = until.map(|until| format!("until {until}, ")).unwrap_or_default();
+            let until = until.map(|until| format!("until {}, ", moment(until, now))).unwrap_or_default();
             Some(Action::Suspended(format!("{until}{}", by(hold))))
         }
         _ => None,

@@ -12,7 +12,7 @@ packages="systemd systemd-sysv dbus ca-certificates
 git openssh-client openssh-server
 nginx-light supervisor logrotate
 python3 python3-venv gettext sqlite3
-curl iproute2 procps strace inotify-tools"
+curl iproute2 procps strace inotify-tools faketime"
 
 # What the sample site needs, gunicorn for sites that forgot it, setuptools and wheel to build from source, and the other
 # installer.

@@ -13,6 +13,7 @@ mod agent;
 mod badinput;
 mod base;
 mod calls;
+mod clock;
 mod cmd;
 mod collect;
 mod commands;

@@ -1,0 +1,98 @@
+//! A clock that is set between two passes, by years in either direction, changes nothing but the ages that are shown.
+//!
+//! The kernel's clock is everybody's on this machine, so it is the program's that is set: what it asks the C library for the time
+//! of day, and nothing else (`faketime(1)`).
+
+use std::time::Duration;
+
+use crate::cmd::CmdResult;
+use crate::edits::IMPORT_ERROR_AT_START;
+use crate::http;
+use crate::traces::until_within;
+use crate::world::World;
+
+/// Ten years, either way.
+const YEARS: [&str; 2] = ["+3650d", "-3650d"];
+
+/// Files' times and the time since the boot are as they are on a machine whose clock is set.
+const ONLY_THE_TIME_OF_DAY: [&str; 4] =
+    ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1"];
+
+/// The program, by a clock that was set.
+#[track_caller]
+fn by_clock(world: &World, set: &str, arguments: &[&str]) -> CmdResult {
+    let date = world.host.exec(&[&ONLY_THE_TIME_OF_DAY[..], &["faketime", "-f", set, "date", "+%Y"]].concat()).ok();
+    assert_ne!(date.stdout, world.host.exec_ok(&["date", "+%Y"]).stdout, "the clock is set");
+    let program = ["faketime", "-f", set, "portreeve"];
+    world.host.exec(&[&ONLY_THE_TIME_OF_DAY[..], &program, arguments].concat())
+}
+
+/// What would be written by a pass that had something to do.
+fn mark(world: &World) -> impl Fn() -> String {
+    world.host.sh("touch /run/mark; sleep 0.05");
+    || world.host.sh("find /etc /home /var/lib/portreeve -xdev -cnewer /run/mark")
+}
+
+#[test]
+fn a_healthy_host_rests() {
+    let world = World::new("clock");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.reconcile().ok();
+    world.reconcile().ok();
+    let written = mark(&world);
+    for set in YEARS {
+        let pass = by_clock(&world, set, &["reconcile"]).ok();
+        assert_eq!(pass.stdout.trim(), "bakery/pro  unchanged", "{set}: {pass}");
+        let status = by_clock(&world, set, &["status"]).ok();
+        assert!(status.stdout.contains("v1"), "{status}");
+    }
+    assert_eq!(world.reconcile().ok().stdout.trim(), "bakery/pro  unchanged");
+    assert_eq!(written(), "");
+}
+
+#[test]
+fn what_is_suspended_stays_for_its_time_and_what_is_refused_stays_refused() {
+    let world = World::new("clock-hold");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.reconcile().ok();
+    world.release("v2", IMPORT_ERROR_AT_START).exits(3);
+    let attempts = || world.host.sh("ls /var/lib/portreeve/attempts /etc/portreeve/generations/bakery_pro");
+    let before = attempts();
+    for set in YEARS {
+        let pass = by_clock(&world, set, &["reconcile"]);
+        assert_eq!((world.serving().as_str(), attempts()), ("v1", before.clone()), "{set}: {pass}");
+    }
+
+    world.portreeve(&["suspend", "bakery/pro", "--for", "30s", "--reason", "stocktaking"]).ok();
+    world.push_app("v3", &[], "v3");
+    world.set_rev("v3");
+    for set in YEARS {
+        let pass = by_clock(&world, set, &["reconcile"]).ok();
+        assert!(pass.stdout.contains("bakery/pro  suspended until "), "{set}: {pass}");
+        assert_eq!(world.serving(), "v1", "{set}");
+    }
+    until_within(Duration::from_secs(90), "half a minute is over, by a clock that is ten years late", || {
+        by_clock(&world, YEARS[1], &["reconcile"]).ok();
+        world.serving() == "v3"
+    });
+}
+
+#[test]
+fn what_was_removed_has_its_grace() {
+    let world = World::new("clock-grace");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.reconcile().ok();
+    let text = world.deploy.read("projects/bakery/pro.toml");
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("removed = true\n{text}")))]);
+    world.reconcile().ok();
+    let release =
+        || http::get(&world.host, crate::world::SITE, "/").expect("nginx answers").release().map(str::to_owned);
+    assert_eq!(release(), None);
+    for set in YEARS {
+        let pass = by_clock(&world, set, &["reconcile"]).ok();
+        assert!(world.host.has("/etc/portreeve/generations/bakery_pro/1"), "{set}: {pass}");
+    }
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(&text))]);
+    world.reconcile().ok();
+    assert_eq!(release().as_deref(), Some("v1"), "it is back");
+}
