@@ -7,6 +7,7 @@ use crate::world::{Edits, World};
 
 const ENV: &str = "bakery/pro";
 const HOME: &str = "/home/foouser/bakery/pro";
+const STATIC_RELEASES: &str = "/home/foouser/bakery/pro/static-releases";
 
 const PRO: &str = r#"rev = "v1"
 keep_releases = 2
@@ -186,4 +187,27 @@ fn static_files_without_a_hash_are_those_of_the_release_that_serves() {
     let kept = ["releases", "static-releases"]
         .map(|place| world.host.sh(&format!("ls -A {HOME}/{place} | grep -v complete | cut -d- -f1,2")));
     assert_eq!(kept[0], kept[1], "they go with their releases");
+}
+
+/// Django leaves a file alone that is newer than its source: one that was cut off would be served for ever.
+#[test]
+fn static_files_that_a_killed_pass_left_are_collected_again() {
+    let world = World::new("cut-statics");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(PRO))]);
+    let release = |version: &str| {
+        world.push_app(version, &[("shop/static/shop/bakery.css", Some(&format!("/* {version} */\n")))], version);
+        world.set_rev(version);
+    };
+    release("v1");
+    world.reconcile().ok();
+    release("v2");
+    pass_dies_at(&world, Point::first("nobody has said that they are whole", "renameat", STATIC_RELEASES));
+    let cut = world.host.sh(&format!(
+        "cd {STATIC_RELEASES}; for own in *-??????; do test -e $own.complete || truncate -s 3 $own/shop/bakery.css; done
+        cat */shop/bakery.css"
+    ));
+    assert!(cut.contains("/* v1 */") && !cut.contains("/* v2 */"), "{cut}");
+    converges(&world, "v2");
+    assert_eq!(style(&world), "/* v2 */");
 }

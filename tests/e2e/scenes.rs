@@ -7,6 +7,8 @@ pub struct Scene {
     pub name: &'static str,
     /// Makes the host, and what is wanted of it.
     pub before: fn(&World),
+    /// What each host does once it has booted: processes end with the host that is copied.
+    pub booted: fn(&World),
     /// The program's arguments.
     pub work: &'static [&'static str],
     /// What may answer before another pass has run; `None`: nothing of ours.
@@ -16,6 +18,7 @@ pub struct Scene {
 }
 
 const RECONCILE: &[&str] = &["reconcile"];
+const ROLLBACK: &[&str] = &["rollback", "bakery/pro"];
 
 pub const SECOND: Scene = Scene {
     name: "second release",
@@ -23,15 +26,17 @@ pub const SECOND: Scene = Scene {
         released(world, &["v1"]);
         want(world, "v2");
     },
+    booted: |_| (),
     work: RECONCILE,
     meanwhile: &[Some("v1"), Some("v2")],
     finally: &[Some("v2")],
 };
 
-pub const ALL: [Scene; 6] = [
+pub const ALL: [Scene; 7] = [
     Scene {
         name: "first release",
         before: quick,
+        booted: |_| (),
         work: RECONCILE,
         meanwhile: &[None, Some("v1")],
         finally: &[Some("v1")],
@@ -40,7 +45,18 @@ pub const ALL: [Scene; 6] = [
     Scene {
         name: "rollback",
         before: |world| released(world, &["v1", "v2"]),
-        work: &["rollback", "bakery/pro"],
+        booted: |_| (),
+        work: ROLLBACK,
+        meanwhile: &[Some("v1"), Some("v2")],
+        finally: &[Some("v1"), Some("v2")],
+    },
+    Scene {
+        name: "rollback to a slot that still runs",
+        before: SECOND.before,
+        booted: |world| {
+            world.reconcile().ok();
+        },
+        work: ROLLBACK,
         meanwhile: &[Some("v1"), Some("v2")],
         finally: &[Some("v1"), Some("v2")],
     },
@@ -51,6 +67,7 @@ pub const ALL: [Scene; 6] = [
             released(world, &["v1", "v2", "v3"]);
             want(world, "v4");
         },
+        booted: |_| (),
         work: RECONCILE,
         meanwhile: &[Some("v3"), Some("v4")],
         finally: &[Some("v4")],
@@ -61,6 +78,7 @@ pub const ALL: [Scene; 6] = [
             released(world, &["v1"]);
             edit(world, |text| format!("{text}\n[nginx]\nheaders = {{ X-Vhost = \"renewed\" }}\n"));
         },
+        booted: |_| (),
         work: RECONCILE,
         meanwhile: &[Some("v1")],
         finally: &[Some("v1")],
@@ -71,6 +89,7 @@ pub const ALL: [Scene; 6] = [
             released(world, &["v1"]);
             edit(world, |text| format!("removed = true\n{text}"));
         },
+        booted: |_| (),
         work: RECONCILE,
         meanwhile: &[Some("v1"), None],
         finally: &[None],
