@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Wanted;
-use crate::model::{Digest, EnvName, GenerationNumber, Identity, Slot};
+use crate::model::{Boot, Digest, EnvName, GenerationNumber, Identity, Slot};
 
 /// Why a generation was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct Generation {
     pub slot: Slot,
     /// When it was made.
     pub at: jiff::Timestamp,
+    /// By whose clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Boot>,
     /// Why.
     pub why: Why,
     /// What it runs.
@@ -50,6 +53,11 @@ pub enum GenerationError {
 }
 
 impl Generation {
+    /// When it was made, by the clock as it is set `now`.
+    pub fn made(&self, now: &Boot) -> jiff::Timestamp {
+        now.by_now(self.boot.as_ref(), self.at)
+    }
+
     /// The version that this program writes.
     pub const FORMAT: u32 = 1;
     /// The record's file.

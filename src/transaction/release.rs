@@ -122,7 +122,8 @@ fn settle(cx: &Context<'_>, intent: &Intent, generation: &Generation, installed:
 fn numbered(cx: &Context<'_>, installed: &Installed, wanted: &Wanted, why: Why) -> Generation {
     let (number, slot) = stage::next(installed);
     let (format, name, at) = (Generation::FORMAT, wanted.env.name.clone(), cx.host.clock().now());
-    Generation { format, name, number, slot, at, why, wanted: wanted.clone() }
+    let boot = Some(cx.host.clock().boot());
+    Generation { format, name, number, slot, at, boot, why, wanted: wanted.clone() }
 }
 
 fn intent(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> Intent {

@@ -53,7 +53,8 @@ fn act(stage: &Stage, want: Want) -> Result<Outcome, Failure> {
     };
     let (moved, foreign, grace, now) = (None, None, std::time::Duration::ZERO, stage.host.clock().now());
     let (installed, standing) = (&installed, &standing);
-    let decision = Decision { want, moved, installed, standing, foreign, renders_differently, grace, now };
+    let boot = &cx.host.clock().boot();
+    let decision = Decision { want, moved, installed, standing, foreign, renders_differently, grace, now, boot };
     Ok(environment(&cx, &decide(decision), now))
 }
 

@@ -38,13 +38,17 @@ fn a_healthy_host_rests() {
     let world = World::new("clock");
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
     world.reconcile().ok();
+    world.release("v2", &[]).ok();
     world.reconcile().ok();
+    let slots = || world.host.sh("systemctl is-active portreeve-bakery_pro@a portreeve-bakery_pro@b");
+    assert_eq!(slots(), "active\nactive\n", "one serves, one is warm");
     let written = mark(&world);
     for set in YEARS {
         let pass = by_clock(&world, set, &["reconcile"]).ok();
         assert_eq!(pass.stdout.trim(), "bakery/pro  unchanged", "{set}: {pass}");
         let status = by_clock(&world, set, &["status"]).ok();
-        assert!(status.stdout.contains("v1"), "{status}");
+        assert!(status.stdout.contains("v2"), "{status}");
+        assert_eq!(slots(), "active\nactive\n", "{set}");
     }
     assert_eq!(world.reconcile().ok().stdout.trim(), "bakery/pro  unchanged");
     assert_eq!(written(), "");

@@ -112,7 +112,7 @@ pub fn generation() -> Generation {
         processors: 2,
     });
     let at = at("2026-11-21T02:41:07.123456789Z");
-    Generation { format: 1, name: pro(), number: 43, slot: Slot::B, at, why: Why::Rollback(41), wanted }
+    Generation { format: 1, name: pro(), number: 43, slot: Slot::B, at, boot: None, why: Why::Rollback(41), wanted }
 }
 
 pub fn listing() -> Listing {

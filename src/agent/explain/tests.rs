@@ -76,6 +76,7 @@ impl Night {
             number: 42,
             slot: Slot::A,
             at: before(600),
+            boot: None,
             why: Why::Push,
             wanted: serving.clone(),
         };
