@@ -20,18 +20,18 @@ const BUILDING: [Point; 8] = [
     Point::first("before the release's tree", "renameat2", "/home/foouser/bakery/pro/releases"),
     Point::first("before the virtual environment is complete", "renameat", "/home/foouser/bakery/pro/venvs"),
     Point::first("before it is absent", "renameat2", GENERATIONS),
-    Point::first("before absence is active", "renameat", ACTIVE),
-    Point::first("before the vhost's link", "renameat", NGINX),
-    Point::first("before logrotate's link", "renameat", LOGROTATE),
-    Point::first("before tmpfiles' link", "renameat", TMPFILES),
+    Point::first("before absence is active", "symlinkat", ACTIVE),
+    Point::first("before the vhost's link", "symlinkat", NGINX),
+    Point::first("before logrotate's link", "symlinkat", LOGROTATE),
+    Point::first("before tmpfiles' link", "symlinkat", TMPFILES),
 ];
 
 /// From there to the end.
 const STARTING: [Point; 6] = [
     Point::first("before its generation", "renameat2", GENERATIONS),
-    Point::first("before its slot's link", "renameat", "/etc/portreeve/slots/bakery_pro"),
+    Point::first("before its slot's link", "symlinkat", "/etc/portreeve/slots/bakery_pro"),
     Point::first("before its unit", "renameat", UNITS),
-    Point::first("before it is wanted at boot", "renameat", "/etc/systemd/system/multi-user.target.wants"),
+    Point::first("before it is wanted at boot", "symlinkat", "/etc/systemd/system/multi-user.target.wants"),
     Point::first("before the rename", "renameat", ACTIVE),
     Point::first("after the rename", "fsync", ACTIVE),
 ];

@@ -49,8 +49,8 @@ const PLACES: [(&str, u32); 7] = [
     ("/home/foouser/bakery/pro/releases", 2),
     ("/etc/portreeve/slots/bakery_pro", 2),
     ("/etc/systemd/system", 1),
-    ("/etc/portreeve/active", 2),
-    ("/run/portreeve/bakery_pro", 1),
+    ("/etc/portreeve/active", 3),
+    ("/run/portreeve/bakery_pro", 2),
 ];
 
 /// How they change something there.
