@@ -61,7 +61,13 @@ pub fn read_last_pass(cx: &Context<'_>) -> LastPass {
     let read = |path: &Path| cx.host.files().read(path, LIMIT).ok().flatten();
     let last = read(&cx.layout.last_pass()).and_then(|bytes| LastPass::parse(&bytes)).unwrap_or_default();
     let look = read(&cx.layout.last_look()).and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
-    match look {
+    until_now(last, look, cx.host.clock().now())
+}
+
+/// What there is of it until now: the clock was set back since a pass that is yet to come, and none after it would be news.
+fn until_now(last: LastPass, look: Option<Timestamp>, now: Timestamp) -> LastPass {
+    let last = LastPass { at: last.at.filter(|&at| at <= now), ..last };
+    match look.filter(|&look| look <= now) {
         Some(look) => again(last, look),
         None => last,
     }
@@ -199,5 +205,17 @@ mod tests {
         let later = again(last.clone(), at(7).unwrap());
         assert_eq!((later.at, later.fetched, later.trouble), (at(7), at(7), None));
         assert_eq!(again(last.clone(), at(4).unwrap()), last);
+    }
+
+    #[test]
+    fn a_pass_that_is_yet_to_come_was_seen_by_another_clock() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let last = LastPass { at: Some(at(100)), ..LastPass::default() };
+        let seen = |look: Option<i64>, now| until_now(last.clone(), look.map(at), at(now)).at.map(Timestamp::as_second);
+        assert_eq!(seen(None, 100), Some(100));
+        assert_eq!(seen(Some(120), 130), Some(120));
+        assert_eq!(seen(Some(120), 110), Some(100), "the clock was set back since the look");
+        assert_eq!(seen(Some(120), 50), None, "and since the pass: the next one is news");
+        assert_eq!(seen(Some(40), 50), Some(40));
     }
 }

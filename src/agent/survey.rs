@@ -337,9 +337,9 @@ fn environment(app: &App, cx: &Context<'_>, seen: Seen, moment: &Moment) -> Resu
         }
         _ => false,
     };
-    let (now, boot, grace) = (cx.host.clock().now(), &cx.host.clock().boot(), app.settings.prune.grace.duration());
+    let (now, grace) = (cx.host.clock().now(), app.settings.prune.grace.duration());
     let (installed, standing) = (&installed, &standing);
-    Ok(decide(Decision { want, moved, installed, standing, foreign, renders_differently, grace, now, boot }))
+    Ok(decide(Decision { want, moved, installed, standing, foreign, renders_differently, grace, now }))
 }
 
 /// Whether this tip counts for an environment.

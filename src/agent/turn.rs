@@ -135,8 +135,8 @@ fn enter(cx: &Context<'_>, plan: &EnvPlan, wait: Duration, looked: Timestamp) ->
     }
 }
 
-/// Whether what is under way is a release of other content, begun before we looked at the repository. By the wall clock: one
-/// that was set back makes us wait for the end of it.
+/// Whether what is under way is a release of other content, begun before we looked at the repository. A clock that was set back
+/// since we looked makes us wait for the end of it.
 fn is_newer(cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> bool {
     let (Action::Release, Some(wanted)) = (&plan.action, &plan.wants) else { return false };
     let Ok(Some(Intent { digest: Some(digest), at: Some(at), .. })) = Intent::find(cx, &plan.name) else {

@@ -53,9 +53,10 @@ pub enum GenerationError {
 }
 
 impl Generation {
-    /// When it was made, by the clock as it is set `now`.
-    pub fn made(&self, now: &Boot) -> jiff::Timestamp {
-        now.by_now(self.boot.as_ref(), self.at)
+    /// The same with its time by the clock as it is set `now`.
+    #[must_use]
+    pub fn by(self, now: Boot) -> Self {
+        Self { at: now.by_now(self.boot.as_ref(), self.at), boot: Some(now), ..self }
     }
 
     /// The version that this program writes.

@@ -1,7 +1,8 @@
 //! Where we may write: along directories that nobody else can change, held by their handles.
 //!
 //! Every directory from the base to the parent of what is written is opened on its own, relative to the handle before it
-//! (`openat2`, `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`), and judged by its handle, so that what was judged is what is used:
+//! (`openat2`, `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`), and judged by its handle, so that what was judged is what is used (while
+//! changes are gathered the handles of the last way are used again):
 //!
 //! - its owner is root or ourselves, and not everybody may write to it;
 //! - a *system* group (gid below 1000; `/var/log` is `root:syslog 0775` on Ubuntu) may write to it, but then it is only passed
@@ -247,7 +248,8 @@ impl<D: Disk> Ground<D> {
                 Err(errno) => return Err(HostError::at("open", path)(errno.into())),
             });
         }
-        // Whoever removes or renames a directory comes by here on his way to its parent, so nothing on the way is ever gone.
+        // We come by here before we remove or rename a directory, on the way to its parent, so of ours nothing on it is gone. What
+        // a person removes meanwhile is an error until the end of what is gathered.
         self.later.went(&way);
         Ok(Some(Spot {
             disk: self.disk.clone(),

@@ -1,4 +1,4 @@
-//! Names that become durable together: a wait for each directory instead of one for each name in it, and all but the first are
+//! Names that become durable together, and the way to the last one meanwhile: a wait for each directory instead of one for each name in it, and all but the first are
 //! short, because a file system writes what happened before in one go.
 
 use std::collections::{BTreeMap, HashMap};

@@ -18,7 +18,7 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Directory<H> {
     pub handle: H,
-    /// For messages.
+    /// Without links: ways and parents are compared by it.
     pub path: PathBuf,
     pub place: Place,
 }

@@ -10,7 +10,6 @@ const LEAST: SignedDuration = SignedDuration::from_secs(1);
 /// in a record of the same boot are right by that much. After a reboot nobody knows what happened to the clock, and it counts; a
 /// record of an earlier boot that is written again takes part in what happens to the clock in this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Boot {
     /// The kernel's name for it (`/proc/sys/kernel/random/boot_id`, random(4)).
     pub id: String,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Action, EnvPlan, Serving, Want};
 use crate::desired::Wanted;
-use crate::model::{Boot, Slot, moment};
+use crate::model::{Slot, moment};
 use crate::observed::{Difference, Drift, Installed, Part};
 use crate::policy::{HoldKind, Ruling, Standing};
 
@@ -29,13 +29,11 @@ pub struct Decision<'a> {
     pub grace: Duration,
     /// The wall clock.
     pub now: Timestamp,
-    /// By which boot it is set.
-    pub boot: &'a Boot,
 }
 
 /// Decides about one environment.
 pub fn decide(decision: Decision<'_>) -> EnvPlan {
-    let Decision { want, moved, installed, standing, foreign, renders_differently, grace, now, boot } = decision;
+    let Decision { want, moved, installed, standing, foreign, renders_differently, grace, now } = decision;
     let serves = installed.generation.as_ref().map(|generation| Serving {
         title: generation.wanted.title(),
         generation: generation.number,
@@ -67,7 +65,7 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
         plan.start_if_down(installed);
     }
     plan.respect();
-    plan.retires = cooled(installed, standing, boot, now).filter(|_| plan.leaves_slots());
+    plan.retires = cooled(installed, standing, now).filter(|_| plan.leaves_slots());
     plan.settles = plan.follows()
         && plan.wants.as_ref().is_some_and(|wanted| standing.settled(wanted.digest, now).standing != *standing);
     plan
@@ -125,10 +123,10 @@ fn masked(installed: &Installed, slot: Slot) -> String {
 }
 
 /// The slot that has been warm for long enough: since the release, or since somebody went back from it.
-fn cooled(installed: &Installed, standing: &Standing, boot: &Boot, now: Timestamp) -> Option<Slot> {
+fn cooled(installed: &Installed, standing: &Standing, now: Timestamp) -> Option<Slot> {
     let (slot, serving) = (installed.warm_slot()?, installed.generation.as_ref()?);
     let back = standing.holds().filter(|hold| matches!(hold.kind, HoldKind::RolledBack { .. }));
-    let left = back.map(|hold| hold.since).chain([serving.made(boot)]).max()?;
+    let left = back.map(|hold| hold.since).chain([serving.at]).max()?;
     let age = now.duration_since(left);
     let warm = serving.wanted.env.warm.duration();
     (age.is_negative() || age.unsigned_abs() >= warm).then_some(slot)
@@ -224,8 +222,7 @@ mod tests {
 
     fn act(want: Want, installed: &Installed, standing: &Standing, grace: Duration, now: Timestamp) -> Action {
         let (moved, foreign, renders_differently) = (None, None, false);
-        let boot = &Boot { id: String::new(), began: Timestamp::UNIX_EPOCH };
-        decide(Decision { want, moved, installed, standing, foreign, renders_differently, grace, now, boot }).action
+        decide(Decision { want, moved, installed, standing, foreign, renders_differently, grace, now }).action
     }
 
     /// Its record is gone with its generation, so nothing says any more whether it needed a tombstone.

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::desired::{Interpreter, Wanted, WantedInput};
     use crate::manifest::{self, Entry, Tree};
-    use crate::model::{Boot, CommitId, EnvName};
+    use crate::model::{CommitId, EnvName};
     use crate::observed::Installed;
     use crate::plan::{Decision, Want, decide};
     use crate::policy::Standing;
@@ -142,8 +142,7 @@ mod tests {
         let (want, installed) = (Want::Wanted(Box::new(wanted(&name))), Installed::nothing(name));
         let (standing, now) = (&Standing::default(), jiff::Timestamp::UNIX_EPOCH);
         let (moved, foreign, renders_differently, grace) = (None, None, false, std::time::Duration::ZERO);
-        let (boot, installed) = (&Boot { id: String::new(), began: now }, &installed);
-        decide(Decision { want, moved, installed, standing, foreign, renders_differently, grace, now, boot })
+        decide(Decision { want, moved, installed: &installed, standing, foreign, renders_differently, grace, now })
     }
 
     /// What a host can't do leaves a row that says so; every other row is root's. Whatever the host lacks, all of it or some.

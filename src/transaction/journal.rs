@@ -132,11 +132,11 @@ impl Intent {
     /// Makes it durable that the transaction is undone, and why: whoever ends it goes back, whatever is active.
     /// The record as it is meant to be, also where the disk does not take it.
     pub fn failing(self, cx: &Context<'_>, wanted: &Wanted, failure: &Failure) -> (Self, Result<(), HostError>) {
-        let failed = Verdict::of(cx, wanted, failure);
+        let (this, failed) = (self.by(cx.host.clock().boot()), Verdict::of(cx, wanted, failure));
         if failed.is_none() {
-            return (self, Ok(()));
+            return (this, Ok(()));
         }
-        let next = Self { failed, ..self.by(cx.host.clock().boot()) };
+        let next = Self { failed, ..this };
         let written = next.write(cx);
         (next, written)
     }
@@ -164,18 +164,23 @@ impl Intent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::HoldKind;
 
     #[test]
     fn what_stands_again_after_an_order_has_moved_with_the_clock() {
         let boot = |began| Boot { id: "one".to_owned(), began: Timestamp::from_second(began).unwrap() };
         let text = r#"{"format":1,"env":"bakery/pro","from":1,"to":2,"slot":"b","slot_before":null,"at":"1970-01-01T00:01:00Z",
             "boot":{"id":"one","began":"1970-01-01T00:00:00Z"},
+            "failed":{"class":"host","phase":"start","cause":"no room","at":"1970-01-01T00:02:00Z"},
             "before":{"hold":{"kind":{"suspended":{"until":"1970-01-01T02:00:00Z"}},"by":"anna","since":"1970-01-01T00:00:30Z"}}}"#;
         let intent = Intent::parse(Path::new("/journal"), text.as_bytes()).unwrap().by(boot(1_000_000));
         let second = |time: Timestamp| time.as_second() - 1_000_000;
         assert_eq!(intent.at.map(second), Some(60));
         let hold = intent.before.as_ref().and_then(|before| before.hold.clone()).unwrap();
         assert_eq!(second(hold.since), 30);
+        assert_eq!(intent.failed.as_ref().map(|failed| second(failed.at)), Some(120));
+        let HoldKind::Suspended { until: Some(until) } = hold.kind else { panic!("{hold:?}") };
+        assert_eq!(second(until), 7_200);
         assert_eq!(intent.clone().by(boot(1_000_000)), intent, "once");
     }
 }

@@ -122,7 +122,7 @@ pub fn read_generation(
     let path = cx.layout.generation(name, number).join(Generation::FILE);
     let bytes = cx.host.files().read(&path, LIMIT).map_err(Failure::on_host(Phase::Recover))?;
     match bytes.map(|bytes| Generation::parse(&bytes)) {
-        Some(Ok(generation)) => Ok(Some(generation)),
+        Some(Ok(generation)) => Ok(Some(generation.by(cx.host.clock().boot()))),
         Some(Err(error @ crate::desired::GenerationError::Newer(_))) => {
             let cause = format!("{}: {error}", path.display());
             Err(Failure::new(FailureClass::Host, Phase::Recover, cause))

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::sweep::{Home, is_whole, take_marked};
 use super::{Context, Failure, Phase, as_app};
 use crate::desired::Generation;
-use crate::model::{EnvLayout, EnvName, GenerationNumber, Identity, Node};
+use crate::model::{Boot, EnvLayout, EnvName, GenerationNumber, Identity, Node};
 use crate::observed::Owners;
 
 /// How long after its end the assets of a release can be had.
@@ -32,6 +32,9 @@ const AT_ONCE: usize = 200;
 struct Note {
     /// When the generation was made.
     at: Timestamp,
+    /// By whose clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<Boot>,
     /// Names below the directory of static files; `None` when there was no manifest to tell them.
     names: Option<BTreeSet<String>>,
 }
@@ -72,7 +75,8 @@ pub fn remember(cx: &Context<'_>, generation: &Generation, paths: &EnvLayout) ->
     // With a settings module that the project sets by itself, its storage knows nothing of ours.
     let manifest = [own, paths.static_files()].iter().find_map(|place| manifest(cx, place));
     let names = manifest.map(|manifest| manifest.paths.into_iter().flat_map(<[String; 2]>::from).collect());
-    let bytes = serde_json::to_vec(&Note { at: generation.at, names }).unwrap_or_default();
+    let bytes =
+        serde_json::to_vec(&Note { at: generation.at, boot: generation.boot.clone(), names }).unwrap_or_default();
     let path = cx.layout.static_note(&generation.name, generation.number);
     cx.host.files().put(&path, &Node::File { bytes, mode: 0o600, owner: Identity::ROOT }).map_err(&fail)
 }
@@ -108,11 +112,12 @@ fn notes(cx: &Context<'_>, name: &EnvName) -> Result<Notes, Failure> {
     let fail = Failure::on_host(Phase::Verify);
     let files = cx.host.files();
     let names = files.list(&cx.layout.env_generations(name)).map_err(&fail)?;
-    let mut notes = Notes::new();
+    let (mut notes, now) = (Notes::new(), cx.host.clock().boot());
     for number in names.iter().filter_map(|name| name.strip_suffix(".static")?.parse().ok()) {
         let bytes = files.read(&cx.layout.static_note(name, number), LIMIT).map_err(&fail)?;
-        let note = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        notes.insert(number, note.unwrap_or(Note { at: Timestamp::UNIX_EPOCH, names: None }));
+        let note: Option<Note> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let note = note.unwrap_or(Note { at: Timestamp::UNIX_EPOCH, boot: None, names: None });
+        notes.insert(number, Note { at: now.by_now(note.boot.as_ref(), note.at), ..note });
     }
     Ok(notes)
 }
@@ -171,7 +176,7 @@ mod tests {
     }
 
     fn note(day: i64, names: &[&str]) -> Note {
-        Note { at: days(day), names: Some(names.iter().map(|&name| name.to_owned()).collect()) }
+        Note { at: days(day), boot: None, names: Some(names.iter().map(|&name| name.to_owned()).collect()) }
     }
 
     #[test]
@@ -195,7 +200,7 @@ mod tests {
 
     #[test]
     fn nothing_goes_while_a_kept_generation_does_not_say_what_it_needs() {
-        let silent = Note { at: days(0), names: None };
+        let silent = Note { at: days(0), boot: None, names: None };
         let notes = Notes::from([(1, silent.clone()), (2, note(0, &["a"]))]);
         assert_eq!(asked(&notes, &[1, 2], &[1, 2].into()), None);
         assert_eq!(asked(&notes, &[2], &[2, 3].into()), None, "3 has no note");

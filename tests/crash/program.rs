@@ -53,8 +53,7 @@ fn act(stage: &Stage, want: Want) -> Result<Outcome, Failure> {
     };
     let (moved, foreign, grace, now) = (None, None, std::time::Duration::ZERO, stage.host.clock().now());
     let (installed, standing) = (&installed, &standing);
-    let boot = &cx.host.clock().boot();
-    let decision = Decision { want, moved, installed, standing, foreign, renders_differently, grace, now, boot };
+    let decision = Decision { want, moved, installed, standing, foreign, renders_differently, grace, now };
     Ok(environment(&cx, &decide(decision), now))
 }
 

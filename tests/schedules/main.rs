@@ -126,8 +126,7 @@ impl World {
         let (want, now) = (Want::Wanted(Box::new(wanted(rev))), self.machine.now());
         let (foreign, renders_differently) = (None, false);
         let (moved, grace, installed, standing) = (None, Duration::ZERO, &installed, &standing);
-        let boot = &cx.host.clock().boot();
-        let decision = Decision { want, moved, installed, standing, foreign, renders_differently, grace, now, boot };
+        let decision = Decision { want, moved, installed, standing, foreign, renders_differently, grace, now };
         Ok(decide(decision))
     }
 
