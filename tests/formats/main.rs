@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use portreeve::agent::LastPass;
 use portreeve::desired::{Generation, GenerationError, Listing};
 use portreeve::history::{History, HistoryError, Writer};
+use portreeve::model::Boot;
 use portreeve::notify::Memory;
 use portreeve::policy::Standing;
 use portreeve::resource::Exec;
@@ -58,18 +59,25 @@ fn toml_as_json(bytes: &[u8]) -> serde_json::Value {
     serde_json::to_value(table).unwrap()
 }
 
+/// Records whose times say by whose clock they are, and older ones of the same format, which don't.
+fn with_and_without_a_boot(name: &str) -> [(String, Option<Boot>); 2] {
+    [(name.to_owned(), None), (format!("boot-{name}"), Some(values::boot()))]
+}
+
 #[test]
 fn generations_are_read() {
-    let bytes = fixture("generation.toml", || values::generation().to_bytes().unwrap());
-    let generation = Generation::parse(&bytes).unwrap();
-    assert_eq!((generation.format, generation.number, generation.wanted.title().as_str()), (1, 43, "v1.4.2"));
-    assert_eq!(generation.wanted.env.domains.len(), 2);
-    let again = generation.to_bytes().unwrap();
-    assert_eq!(Generation::parse(&again).unwrap(), generation);
-    holds(&toml_as_json(&again), &toml_as_json(&bytes), "generation.toml");
-    let newer = String::from_utf8(bytes).unwrap().replacen("format = 1", "format = 2", 1);
-    let refused = Generation::parse(newer.as_bytes()).unwrap_err();
-    assert!(matches!(refused, GenerationError::Newer(2)), "{refused}");
+    for (name, boot) in with_and_without_a_boot("generation.toml") {
+        let bytes = fixture(&name, || values::generation(boot.clone()).to_bytes().unwrap());
+        let generation = Generation::parse(&bytes).unwrap();
+        assert_eq!((generation.format, generation.number, generation.wanted.title().as_str()), (1, 43, "v1.4.2"));
+        assert_eq!((generation.wanted.env.domains.len(), &generation.boot), (2, &boot));
+        let again = generation.to_bytes().unwrap();
+        assert_eq!(Generation::parse(&again).unwrap(), generation);
+        holds(&toml_as_json(&again), &toml_as_json(&bytes), &name);
+        let newer = String::from_utf8(bytes).unwrap().replacen("format = 1", "format = 2", 1);
+        let refused = Generation::parse(newer.as_bytes()).unwrap_err();
+        assert!(matches!(refused, GenerationError::Newer(2)), "{refused}");
+    }
 }
 
 #[test]
@@ -96,18 +104,20 @@ fn holds_and_quarantine_are_read() {
 
 #[test]
 fn open_transactions_are_read() {
-    let bytes = fixture("intent.json", || serde_json::to_vec(&values::intent()).unwrap());
     let at = Path::new("/var/lib/portreeve/journal/bakery_pro.json");
-    let intent = Intent::parse(at, &bytes).unwrap();
-    assert_eq!(intent, values::intent());
-    holds(&serde_json::to_value(&intent).unwrap(), &json(&bytes), "intent.json");
+    for (name, boot) in with_and_without_a_boot("intent.json") {
+        let bytes = fixture(&name, || serde_json::to_vec(&values::intent(boot.clone())).unwrap());
+        let intent = Intent::parse(at, &bytes).unwrap();
+        assert_eq!(intent, values::intent(boot));
+        holds(&serde_json::to_value(&intent).unwrap(), &json(&bytes), &name);
+        for length in 0..bytes.len() {
+            assert!(matches!(Intent::parse(at, &bytes[..length]), Err(JournalError::Foreign(_))), "{length}");
+        }
+    }
     let refused = Intent::parse(at, br#"{"format": 2, "shape": "unknown here"}"#).unwrap_err();
     assert!(matches!(refused, JournalError::Newer { found: 2, .. }));
     let words = "/var/lib/portreeve/journal/bakery_pro.json: format 2, of a newer portreeve (this one knows 1)";
     assert!(refused.to_string().starts_with(words), "{refused}");
-    for length in 0..bytes.len() {
-        assert!(matches!(Intent::parse(at, &bytes[..length]), Err(JournalError::Foreign(_))), "{length}");
-    }
 }
 
 #[test]

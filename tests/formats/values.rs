@@ -100,7 +100,7 @@ fn environment() -> Environment {
     repository.unwrap().environments.remove(&pro()).unwrap().unwrap()
 }
 
-pub fn generation() -> Generation {
+pub fn generation(boot: Option<Boot>) -> Generation {
     let wanted = Wanted::new(WantedInput {
         env: environment(),
         commit: commit("a"),
@@ -112,7 +112,7 @@ pub fn generation() -> Generation {
         processors: 2,
     });
     let at = at("2026-11-21T02:41:07.123456789Z");
-    Generation { format: 1, name: pro(), number: 43, slot: Slot::B, at, boot: None, why: Why::Rollback(41), wanted }
+    Generation { format: 1, name: pro(), number: 43, slot: Slot::B, at, boot, why: Why::Rollback(41), wanted }
 }
 
 pub fn listing() -> Listing {
@@ -182,9 +182,9 @@ pub fn standing(format: u32) -> Standing {
     }
 }
 
-pub fn intent() -> Intent {
+pub fn intent(boot: Option<Boot>) -> Intent {
     Intent {
-        boot: None,
+        boot,
         format: 1,
         env: pro(),
         from: 42,
