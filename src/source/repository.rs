@@ -102,12 +102,12 @@ impl Mirror {
         &self.address
     }
 
-    /// Makes it when it is not there, and anew when what is there can't be opened: a power cut may leave half of one.
+    /// Makes it when it is not there, and anew when what is there can't be used: a power cut may leave half of one.
     pub fn ensure(&self) -> Result<Age> {
         match git2::Repository::open_bare(&self.path) {
-            Ok(_) => Ok(Age::Used),
+            Ok(_) if is_whole(&self.path) => Ok(Age::Used),
             Err(error) if error.code() == git2::ErrorCode::Owner => Err(self.unreadable("the repository", error)),
-            Err(_) => self.make().map(|()| Age::New),
+            _ => self.make().map(|()| Age::New),
         }
     }
 
@@ -193,6 +193,19 @@ impl Mirror {
 
 fn is_here(objects: &Objects, wanted: &Wanted) -> bool {
     matches!(wanted, Wanted::Commit(commit) if objects.contains(commit))
+}
+
+/// Whether git can work with what is at `path`. Small files whose names came to the disk before their bytes are empty after a
+/// power cut; git sees to that itself for packs, and for references not before `core.fsync` has its `reference`.
+fn is_whole(path: &Path) -> bool {
+    is_filled(&path.join("HEAD")) && is_filled(&path.join("refs"))
+}
+
+fn is_filled(path: &Path) -> bool {
+    match fs::read_dir(path) {
+        Ok(mut entries) => entries.all(|entry| entry.is_ok_and(|entry| is_filled(&entry.path()))),
+        Err(_) => fs::symlink_metadata(path).is_ok_and(|about| about.len() > 0),
+    }
 }
 
 /// Removes git's temporary and lock files, so many levels deep.
@@ -446,6 +459,31 @@ mod tests {
         fs::create_dir_all(mirror.path().with_extension("new")).unwrap();
         mirror.fetch(&git(), &[Wanted::Branch("main".into())]).unwrap();
         assert!(!mirror.path().with_extension("new").exists());
+    }
+
+    /// Each of its own files in turn, as `truncate(2)` would: of what git wrote by itself, packs are synced.
+    #[test]
+    fn a_mirror_whose_files_a_power_cut_emptied_is_used_or_made_anew() {
+        let origin = Origin::new();
+        let mirror = origin.mirror();
+        let main = [Wanted::Branch("main".into())];
+        for name in ["HEAD", "config", "description", "refs"] {
+            let tip = origin.commit(name, "1");
+            mirror.fetch(&git(), &main).unwrap();
+            for file in files(&mirror.path().join(name)) {
+                fs::write(&file, "").unwrap();
+            }
+            assert_eq!(mirror.fetch(&git(), &main).unwrap(), std::slice::from_ref(&tip), "{name}");
+            let next = origin.commit(name, "2");
+            assert_eq!(mirror.fetch(&git(), &main).unwrap(), [next], "{name}");
+        }
+    }
+
+    fn files(path: &Path) -> Vec<PathBuf> {
+        match fs::read_dir(path) {
+            Ok(entries) => entries.flat_map(|entry| files(&entry.unwrap().path())).collect(),
+            Err(_) => vec![path.to_owned()],
+        }
     }
 
     #[test]
