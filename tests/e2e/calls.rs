@@ -27,6 +27,9 @@ const MAKING: &str = ".new-";
 /// In names that libgit2 makes, before some letters drawn by lot.
 const DRAWN: &str = "_git2_";
 
+/// Where the program is: whatever has a whole path is relative to it as well, and such calls are never the same number.
+const ROOT: &str = "/";
+
 /// Stands in place of a call's result when another thread comes in between.
 const UNFINISHED: &str = " <unfinished ...>";
 
@@ -151,14 +154,13 @@ impl Point {
         let call = &calls[at];
         // Names that are the same in each run before those with a number in them. Of what carries data, and of what opens, there
         // is not the same number in each run.
-        let known = call.paths.iter().map(|path| &**path).filter(|path| !path.contains(DRAWN));
+        let known = call.paths.iter().map(|path| &**path).filter(|path| !path.contains(DRAWN) && *path != ROOT);
         let (passing, lasting): (Vec<&str>, Vec<&str>) = known.partition(|path| path.contains(MAKING));
         let (passing, lasting) = (passing.into_iter().map(Some), lasting.into_iter().map(Some));
         let any = !carries_data(&call.name) && !call.name.starts_with("open");
         let paths = lasting.chain(any.then_some(None)).chain(passing).chain([None]);
         let addresses = paths.map(|path| (reach(calls, at, path), path));
-        // The fewer calls before it, the fewer that may be missing in another run.
-        let ((reach, nth), path) = addresses.min_by_key(|(address, _)| *address).expect("one without a path");
+        let ((reach, nth), path) = addresses.min_by_key(|((reach, _), _)| *reach).expect("one without a path");
         Self { call: call.clone(), path: path.map(str::to_owned), nth, reach }
     }
 }
