@@ -150,6 +150,11 @@ impl Point {
         self.reach != Reach::Later
     }
 
+    /// Whether its address is the same in each run: the number in a name that is still being made is another one now and then.
+    pub fn is_steady(&self) -> bool {
+        self.path.as_ref().is_none_or(|path| !path.contains(MAKING))
+    }
+
     fn of(calls: &[Call], at: usize) -> Self {
         let call = &calls[at];
         // Names that are the same in each run before those with a number in them. Of what carries data, and of what opens, there
