@@ -89,10 +89,10 @@ pub trait Disk: Clone + Debug {
     /// Takes the handle's lock, which lasts until it is closed. False: another one has it.
     fn try_lock(&self, handle: &Self::Handle) -> Answer<bool>;
 
-    /// Makes a directory for us alone.
-    fn make_directory(&self, directory: &Self::Handle, name: &OsStr) -> Answer<()>;
-    /// Makes a file for us alone, where nothing is.
-    fn create(&self, directory: &Self::Handle, name: &OsStr) -> Answer<Self::Handle>;
+    /// Makes a directory of ours with this mode, which nobody but us may write in.
+    fn make_directory(&self, directory: &Self::Handle, name: &OsStr, mode: u32) -> Answer<()>;
+    /// Makes a file of ours with this mode, where nothing is.
+    fn create(&self, directory: &Self::Handle, name: &OsStr, mode: u32) -> Answer<Self::Handle>;
     /// Opens a file, made when it is missing.
     fn touch(&self, directory: &Self::Handle, name: &OsStr) -> Answer<Self::Handle>;
     /// Makes a link where nothing is.

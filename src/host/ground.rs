@@ -288,7 +288,7 @@ impl<D: Disk> Ground<D> {
 
     fn make(&self, here: &Step<D::Handle>, name: &OsStr) -> Result<Step<D::Handle>> {
         let path = here.directory.path.join(name);
-        let handle = make_directory_in(&self.disk, &here.directory.handle, name, &path)?;
+        let handle = make_directory_in(&self.disk, &here.directory.handle, name, 0o755, &path)?;
         give(&self.disk, self.authority, &handle, &path, 0o755, Identity::ROOT)?;
         self.later.sync(&self.disk, &here.directory)?;
         self.judge(handle, &path)

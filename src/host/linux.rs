@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, RenameFla
 use rustix::io::Errno;
 
 use super::disk::{About, Answer, Disk, Kind, Onto, Open};
+use super::umask;
 use crate::model::Identity;
 
 /// The disks of this machine.
@@ -82,13 +83,13 @@ impl Disk for Linux {
         }
     }
 
-    fn make_directory(&self, directory: &OwnedFd, name: &OsStr) -> Answer<()> {
-        rustix::fs::mkdirat(directory, name, Mode::RWXU)
+    fn make_directory(&self, directory: &OwnedFd, name: &OsStr, mode: u32) -> Answer<()> {
+        umask::ours(|| rustix::fs::mkdirat(directory, name, Mode::from_raw_mode(mode)))
     }
 
-    fn create(&self, directory: &OwnedFd, name: &OsStr) -> Answer<OwnedFd> {
+    fn create(&self, directory: &OwnedFd, name: &OsStr, mode: u32) -> Answer<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)
+        umask::ours(|| rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(mode)))
     }
 
     fn touch(&self, directory: &OwnedFd, name: &OsStr) -> Answer<OwnedFd> {

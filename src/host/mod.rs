@@ -38,6 +38,7 @@ mod systemd;
 mod tmpfiles;
 mod tool;
 mod tree;
+mod umask;
 mod users;
 mod way;
 mod write;

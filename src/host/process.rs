@@ -18,14 +18,11 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use super::capture::{Capture, Ended, Limits};
 use super::ground::Ground;
 use super::handle::sys;
-use super::{Authority, Exit, HostError, Processes, Result, Run};
+use super::{Authority, Exit, HostError, Processes, Result, Run, umask};
 use crate::model::Identity;
 
 /// Where programs are looked for; the caller's own `PATH` is his affair.
 const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-
-/// Files that programs make are not everybody's. Ours get their modes one by one, so the whole process may have this mask.
-const UMASK: u32 = 0o027;
 
 /// The real processes.
 #[derive(Debug, Clone)]
@@ -86,8 +83,7 @@ impl Processes for RealProcesses {
         if !run.interactive {
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         }
-        rustix::process::umask(Mode::from_raw_mode(UMASK));
-        let child = command.spawn().map_err(|source| failed(run, &source))?;
+        let child = umask::for_programs(|| command.spawn()).map_err(|source| failed(run, &source))?;
         let mut started = Started::new(child, run)?;
         let end = Limits { deadline: run.deadline, stop };
         let (ended, capture) = super::capture::follow(&mut started.child, &started.handle, &end, log, || {

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::disk::{Disk, Onto};
 use super::ground::{Ground, Spot};
-use super::handle::{give, make_directory_in, sys};
+use super::handle::{ALONE, first_mode, give, make_directory_in, open_directory, sys};
 use super::leftover::{Purpose, discard, hold, with_temporary};
 use super::{Authority, HostError, Node, Result};
 use crate::model::Identity;
@@ -49,7 +49,10 @@ fn stage_beside<D: Disk>(ground: &Ground<D>, staging: &Path, spot: &Spot<D>) -> 
     let disk = ground.disk();
     let place = ground.make_parents(staging)?.ours()?;
     let path = place.path();
-    let stage = make_directory_in(disk, place.directory(), place.name(), &path)?;
+    let stage = match open_directory(disk, place.directory(), place.name()) {
+        Err(Errno::NOENT) => make_directory_in(disk, place.directory(), place.name(), ALONE, &path)?,
+        opened => opened.map_err(|errno| HostError::at("open", &path)(errno.into()))?,
+    };
     let there = sys("look at", &path, || disk.about(&stage))?;
     if there.owner.uid != 0 && there.owner.uid != ground.authority().own().uid || there.mode & 0o022 != 0 {
         let why = format!("others may write there: chown root:root {0} && chmod 700 {0}", path.display());
@@ -90,7 +93,8 @@ fn make_file<D: Disk>(
     owner: Identity,
 ) -> Result<(OsString, D::Handle)> {
     let (disk, path) = (spot.disk(), spot.path());
-    let created = with_temporary(spot.name(), Purpose::New, |name| disk.create(stage, name));
+    let first = first_mode(authority, mode, owner);
+    let created = with_temporary(spot.name(), Purpose::New, |name| disk.create(stage, name, first));
     let (name, file) = created.map_err(|errno| HostError::at("write", &path)(errno.into()))?;
     hold(disk, &file);
     let filled = fill(disk, authority, &file, &path, bytes, mode, owner).and_then(|()| spot.sync_content(&file));

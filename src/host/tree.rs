@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::disk::{Answer, Disk, Onto, Open};
 use super::ground::{Ground, Spot};
-use super::handle::{about_in, give, open_directory, sync, sys};
+use super::handle::{ALONE, about_in, first_mode, give, open_directory, sync, sys};
 use super::later::SYNCED_ONE_BY_ONE;
 use super::leftover::{Purpose, Sweep, hold, sweep, with_temporary};
 use super::stage::fill;
@@ -33,7 +33,7 @@ pub(super) fn make<D: Disk>(
     if spot.about()?.is_some() {
         return Err(HostError::at("make", path)(Errno::EXIST.into()));
     }
-    let created = with_temporary(spot.name(), Purpose::New, |name| disk.make_directory(spot.directory(), name));
+    let created = with_temporary(spot.name(), Purpose::New, |name| disk.make_directory(spot.directory(), name, ALONE));
     let (name, ()) = created.map_err(|errno| HostError::at("make", path)(errno.into()))?;
     let done = grow(ground, &spot, &name, nodes, mode, owner).and_then(|_held| settle(&spot, &name));
     if done.is_err() {
@@ -94,13 +94,14 @@ impl<D: Disk> Growth<'_, D> {
         };
         match node {
             Node::File { bytes, mode, owner } => {
-                let file = sys("write", &full, || disk.create(directory, name))?;
+                let first = first_mode(authority, *mode, *owner);
+                let file = sys("write", &full, || disk.create(directory, name, first))?;
                 fill(disk, authority, &file, &full, bytes, *mode, *owner)?;
                 self.files.push(relative.to_owned());
             }
             Node::Link(text) => sys("make", &full, || disk.make_link(text, directory, name))?,
             Node::Directory { mode, owner } => {
-                sys("make", &full, || disk.make_directory(directory, name))?;
+                sys("make", &full, || disk.make_directory(directory, name, ALONE))?;
                 self.directories.push((relative.to_owned(), *mode, *owner));
             }
         }

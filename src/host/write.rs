@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::disk::{About, Disk, Onto, Open};
 use super::ground::Ground;
-use super::handle::{give, make_directory_in, open_directory, sys};
+use super::handle::{first_mode, give, make_directory_in, open_directory, sys};
 use super::later::Gathering;
 use super::leftover::{Sweep, sweep};
 use super::linux::Linux;
@@ -57,21 +57,22 @@ impl<D: Disk> Writer<D> {
             return Ok(());
         }
         let (disk, spot) = (self.ground.disk(), self.ground.make_parents(path)?);
-        let there = spot.about()?;
-        if there.as_ref().is_some_and(About::is_directory) && spot.is_shared() {
+        let there = spot.about()?.filter(About::is_directory);
+        if there.is_some() && spot.is_shared() {
             // Its group could have put another of root's directories here: what is there is not changed.
             return Ok(());
         }
         let spot = if owner == Identity::ROOT { spot } else { spot.ours()? };
-        let handle = make_directory_in(disk, spot.directory(), spot.name(), path)?;
         let authority = self.ground.authority();
-        let is_as_told = there.is_some_and(|about| {
-            let owner = authority.give(owner).unwrap_or(about.owner);
-            about.is_directory() && about.mode == mode && about.owner == owner
-        });
-        if is_as_told {
+        if there.is_some_and(|about| about.mode == mode && about.owner == authority.give(owner).unwrap_or(about.owner))
+        {
             return Ok(());
         }
+        let handle = if there.is_some() {
+            sys("open", path, || open_directory(disk, spot.directory(), spot.name()))?
+        } else {
+            make_directory_in(disk, spot.directory(), spot.name(), first_mode(authority, mode, owner), path)?
+        };
         give(disk, authority, &handle, path, mode, owner)?;
         spot.sync_here(handle)?;
         spot.sync_name()

@@ -76,11 +76,7 @@ fn directories(cx: &Context<'_>, paths: &EnvLayout, name: &EnvName, owners: Owne
         (layout.config(), 0o755, root),
         (layout.state(), 0o700, root),
         (layout.attempts(), 0o700, root),
-        // Those that the application goes through are named one by one: a pass that was killed between their making and their
-        // mode left them to root alone.
-        (layout.generations(), 0o755, root),
         (layout.env_generations(name), 0o755, root),
-        (layout.slots(), 0o755, root),
         (layout.slots().join(name.flat()), 0o755, root),
         (layout.active(), 0o755, root),
         (layout.local_nginx(name), 0o755, root),
@@ -94,18 +90,10 @@ fn directories(cx: &Context<'_>, paths: &EnvLayout, name: &EnvName, owners: Owne
         (paths.static_releases(), 0o755, root),
         (paths.media(), 0o2750, Identity { gid: web_group, ..app }),
         (paths.data(), 0o700, app),
-        (above(&above(&paths.log_dir())), 0o755, root),
-        (above(&paths.log_dir()), 0o755, root),
         (paths.log_dir(), 0o755, root),
         (paths.app_log_dir(), 0o750, app),
-        (above(&above(&paths.backup_dir())), 0o755, root),
-        (above(&paths.backup_dir()), 0o755, root),
         (paths.backup_dir(), 0o700, app),
     ]
-}
-
-fn above(path: &Path) -> PathBuf {
-    path.parent().unwrap_or(path).to_owned()
 }
 
 /// The environment's `SECRET_KEY`: made once on this host, kept for ever.

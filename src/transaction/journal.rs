@@ -125,8 +125,9 @@ impl Intent {
 
     /// Makes the intent durable.
     pub fn open(&self, cx: &Context<'_>) -> Result<(), Failure> {
+        let together = cx.host.files().together();
         let made = cx.host.files().make_directory(&cx.layout.journal(), 0o700, Identity::ROOT);
-        made.and_then(|()| self.write(cx)).map_err(Failure::on_host(Phase::Recover))
+        made.and_then(|()| self.write(cx)).and_then(|()| together.finish()).map_err(Failure::on_host(Phase::Recover))
     }
 
     /// Makes it durable that the transaction is undone, and why: whoever ends it goes back, whatever is active.

@@ -140,12 +140,12 @@ impl Disk for MemoryDisk {
         Ok(free)
     }
 
-    fn make_directory(&self, directory: &Handle, name: &OsStr) -> Answer<()> {
-        self.add("mkdir", directory, name, Body::Directory(BTreeMap::new()), 0o700).map(drop)
+    fn make_directory(&self, directory: &Handle, name: &OsStr, mode: u32) -> Answer<()> {
+        self.add("mkdir", directory, name, Body::Directory(BTreeMap::new()), mode).map(drop)
     }
 
-    fn create(&self, directory: &Handle, name: &OsStr) -> Answer<Handle> {
-        let id = self.add("create", directory, name, Body::File(Arc::default()), 0o600)?;
+    fn create(&self, directory: &Handle, name: &OsStr, mode: u32) -> Answer<Handle> {
+        let id = self.add("create", directory, name, Body::File(Arc::default()), mode)?;
         Ok(self.handle(id, directory.path.join(name)))
     }
 
@@ -153,7 +153,7 @@ impl Disk for MemoryDisk {
         let there = self.storage(|storage| storage.child(directory.id, name));
         match there {
             Ok(id) => Ok(self.handle(id, directory.path.join(name))),
-            Err(_) => self.create(directory, name),
+            Err(_) => self.create(directory, name, 0o400),
         }
     }
 

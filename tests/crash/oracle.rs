@@ -119,6 +119,7 @@ fn one_generation(state: &State, layout: &Layout) -> Judgement<()> {
         same(file, &storage.link_text(&link), &Some(through.join(file).as_path()))?;
     }
     release(storage, &directory, &generation)?;
+    within_reach(storage, &directory, &generation)?;
     unit(state, layout, &directory, slot)?;
     front(state, layout, &directory, slot)
 }
@@ -156,6 +157,19 @@ fn release(storage: &Storage, directory: &Path, generation: &Generation) -> Judg
     }
     for asset in ["a.css", "b.css"] {
         same(asset, &*file(storage, &paths().static_files().join(asset))?, &b"css".to_vec())?;
+    }
+    Ok(())
+}
+
+/// The application gets to all that it needs: nobody's directory on the way is root's alone.
+fn within_reach(storage: &Storage, directory: &Path, generation: &Generation) -> Judgement<()> {
+    let (paths, slot) = (paths(), layout().slot_link(&name(), generation.slot));
+    let release = storage.real(&directory.join("release")).ok_or("the release is not there")?;
+    let venv = paths.venvs().join(&generation.wanted.venv);
+    let goals = [directory.to_owned(), slot, release, venv, paths.data(), paths.app_log_dir(), paths.backup_dir()];
+    for way in goals.iter().flat_map(|goal| goal.ancestors().skip(1)) {
+        let id = storage.find(way, true).ok_or_else(|| format!("{} is not there", way.display()))?;
+        same(&format!("the mode of {}", way.display()), &(storage.inode(id).live.mode & 0o001), &0o001)?;
     }
     Ok(())
 }

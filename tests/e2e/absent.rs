@@ -17,8 +17,8 @@ const UNITS: &str = "/etc/systemd/system";
 /// Until there is a generation to start.
 const BUILDING: [Point; 10] = [
     Point::first("nothing but the intent", "renameat", "/etc/sysusers.d"),
-    Point::first("what the application goes through is root's alone", "fchmod", "/etc/portreeve/generations"),
-    Point::first("so are its logs", "fchmod", "/var/log/foouser"),
+    Point::first("what the application goes through was just made", "mkdirat", "/etc/portreeve/generations"),
+    Point::first("so was the way to its logs", "mkdirat", "/var/log/foouser"),
     Point::first("before the release's tree", "renameat2", "/home/foouser/bakery/pro/releases"),
     Point::first("before the virtual environment is complete", "renameat", "/home/foouser/bakery/pro/venvs"),
     Point::first("before it is absent", "renameat2", GENERATIONS),

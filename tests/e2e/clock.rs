@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::cmd::CmdResult;
-use crate::edits::IMPORT_ERROR_AT_START;
+use crate::edits::{IMPORT_ERROR_AT_START, NO_INDEX, OTHER_REQUIREMENTS};
 use crate::http;
 use crate::traces::until_within;
 use crate::world::World;
@@ -81,6 +81,28 @@ fn what_is_suspended_stays_for_its_time_and_what_is_refused_stays_refused() {
     until_within(Duration::from_mins(3), "a minute is over, by a clock that is ten years late", || {
         by_clock(&world, YEARS[1], &["reconcile"]).ok();
         world.serving() == "v3"
+    });
+}
+
+#[test]
+fn what_waits_for_the_network_waits_as_long_as_it_was_told() {
+    let world = World::new("clock-wait");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.reconcile().ok();
+    let conf = world.host.read_file("/etc/pip.conf");
+    world.host.put_file("/etc/pip.conf", NO_INDEX);
+    world.release("v2", OTHER_REQUIREMENTS).exits(1);
+    world.host.put_file("/etc/pip.conf", conf);
+    world.next_try_in(100);
+    let set = |set| by_clock(&world, set, &["reconcile"]);
+    for years in YEARS {
+        let pass = set(years).exits(1);
+        assert!(pass.stderr.contains("bakery/pro is waiting"), "{years}: {pass}");
+    }
+    world.next_try_in(10);
+    until_within(Duration::from_mins(1), "it is tried again, by a clock that is ten years late", || {
+        set(YEARS[1]);
+        world.serving() == "v2"
     });
 }
 

@@ -176,3 +176,11 @@ print(Client(headers={\"Host\": \"localhost\"}).get(\"/healthz\").status_code)'"
     says(KEY_FROM_ENVIRONMENT, load, "KeyError");
     attempt(KEY_FROM_ENVIRONMENT, &format!("export SECRET_KEY=key; {load}")).ok();
 }
+
+/// The same packages in other words: the virtual environment is built anew.
+pub const OTHER_REQUIREMENTS: Edits<'static> =
+    &[("requirements.txt", Some("# new\nDjango>=5.2,<5.3\ngunicorn==27.0.1\n"))];
+
+/// A `pip.conf` with a package index where nobody answers.
+pub const NO_INDEX: &str =
+    "[global]\nindex-url = http://127.0.0.1:9/simple\nretries = 1\ndisable-pip-version-check = true\n";

@@ -7,16 +7,9 @@ use portreeve::agent::explain::Explanation;
 use portreeve::cli::json;
 use serde::de::DeserializeOwned;
 
-use crate::edits::HEALTH_HANGS;
+use crate::edits::{HEALTH_HANGS, NO_INDEX, OTHER_REQUIREMENTS};
 use crate::traces::until_within;
-use crate::world::{Edits, World};
-
-/// The same packages in other words: the virtual environment is built anew.
-const OTHER_REQUIREMENTS: Edits<'static> = &[("requirements.txt", Some("# new\nDjango>=5.2,<5.3\ngunicorn==27.0.1\n"))];
-
-/// A package index where nobody answers.
-const NO_INDEX: &str =
-    "[global]\nindex-url = http://127.0.0.1:9/simple\nretries = 1\ndisable-pip-version-check = true\n";
+use crate::world::World;
 
 fn serving_v1(name: &str) -> World {
     let world = World::new(name);
@@ -183,14 +176,7 @@ fn the_disk_is_full(world: &World) {
     assert!(full.you[0].contains("du "), "it says how to find what takes the room: {full:?}");
 
     // As if it had failed many times: the wait is as long as it gets.
-    world.host.sh("python3 - <<'END'
-import datetime, json
-path = '/etc/portreeve/policy/bakery_pro.json'
-record = json.load(open(path))
-late = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=170)
-record['standing']['retry']['next'] = late.strftime('%Y-%m-%dT%H:%M:%SZ')
-json.dump(record, open(path, 'w'))
-END");
+    world.next_try_in(170);
     let waiting = world.reconcile().exits(1);
     assert!(waiting.stderr.contains("bakery/pro is waiting"), "{waiting}");
     world.host.sh("umount /var/lib/portreeve");

@@ -168,6 +168,21 @@ impl World {
         Load::start(&self.host, SITE, 80, connections)
     }
 
+    /// As if what failed had failed so often that the next try is so many seconds away.
+    #[track_caller]
+    pub fn next_try_in(&self, seconds: u32) {
+        self.host.sh(&format!(
+            "python3 - <<'END'
+import datetime, json
+path = '/etc/portreeve/policy/bakery_pro.json'
+record = json.load(open(path))
+due = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds={seconds})
+record['standing']['retry']['next'] = due.strftime('%Y-%m-%dT%H:%M:%SZ')
+json.dump(record, open(path, 'w'))
+END"
+        ));
+    }
+
     /// As which users code of the repository ran: lines such as `settings.py-998`.
     pub fn uids(&self) -> Vec<String> {
         self.host.sh("ls /srv/uids").lines().map(str::to_owned).collect()
