@@ -2,6 +2,7 @@
 //! has by then is what the kernel has written to the file, and none of what waits in the page cache.
 
 use std::fs;
+use std::path::PathBuf;
 
 use crate::cmd;
 use crate::traces::Traces;
@@ -22,10 +23,19 @@ pub fn make(traces: &Traces) {
     mount(traces);
 }
 
-/// What a power cut leaves of it. The host has ended, and nobody has unmounted anything, which would write what was lost.
+/// What a power cut now would leave of it, unless that is kept already. No process of the host's runs, and nobody has unmounted
+/// anything, which would write what is to be lost.
 #[track_caller]
 pub fn keep_what_is_written(traces: &Traces) {
-    run(&["cp", "--sparse=always", "--", &traces.image().display().to_string(), &kept(traces)]);
+    if !kept(traces).exists() {
+        run(&[
+            "cp",
+            "--sparse=always",
+            "--",
+            &traces.image().display().to_string(),
+            &kept(traces).display().to_string(),
+        ]);
+    }
 }
 
 /// Mounts what was kept. The old one is unmounted.
@@ -35,8 +45,8 @@ pub fn come_back(traces: &Traces) {
     mount(traces);
 }
 
-fn kept(traces: &Traces) -> String {
-    traces.image().with_extension("kept").display().to_string()
+fn kept(traces: &Traces) -> PathBuf {
+    traces.image().with_extension("kept")
 }
 
 fn mount(traces: &Traces) {

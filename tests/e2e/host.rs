@@ -150,6 +150,22 @@ impl TestHost {
         self.exec_ok(&["sync", "-f", "/"]);
     }
 
+    /// The next power cut leaves what one would leave now, and what is done until then comes to nothing.
+    #[track_caller]
+    pub fn keep_for_power_cut(&self) {
+        let freeze = |frozen: u8| {
+            let cgroup = self.traces.cgroup();
+            fs::write(cgroup.join("cgroup.freeze"), frozen.to_string()).expect("the host is stopped, or goes on");
+            until("all its processes do", || {
+                let events = fs::read_to_string(cgroup.join("cgroup.events")).expect("its cgroup is there");
+                events.lines().any(|line| line == format!("frozen {frozen}"))
+            });
+        };
+        freeze(1);
+        disk::keep_what_is_written(&self.traces);
+        freeze(0);
+    }
+
     /// The power goes: every process is gone at once, and from a disk of its own whatever was not synced.
     #[track_caller]
     pub fn power_cut(&mut self) {

@@ -2,9 +2,9 @@
 //! pass put things right: on a real kernel, with real systemd and nginx.
 //!
 //! A call is killed on entering it, so it does not take place; what a kill after it would leave is what the next point finds, and
-//! the run's own end is the last one. Each point has a fresh host that begins as the same one ended. It is struck twice: once
-//! the next pass comes at once, and once the power goes with the program, and with it what nobody synced, and the host boots
-//! before that pass.
+//! the run's own end is the last one. Each point has a fresh host that begins as the same one ended. What comes after is tried
+//! twice: once the next pass comes at once, and once the power goes with the program, and with it what nobody synced, and the host
+//! boots before that pass.
 //!
 //! Points that another thread's call hides from the tracer are not killed; the sweep begins with naming them, a handful.
 //!
@@ -108,13 +108,16 @@ impl Sweep {
 
     fn kills(&mut self, share: Share) {
         for (number, point) in share.of(killable(&self.points)) {
+            let mut done = None;
             self.judge(&format!("{number}: killed before {point}"), |sweep| {
                 let (world, _) = sweep.struck(&point, Blow::Kill);
+                world.host.keep_for_power_cut();
                 sweep.meanwhile(&world);
                 sweep.rests(&world);
+                done = Some(world);
             });
             self.judge(&format!("{number}: power cut before {point}"), |sweep| {
-                let (mut world, _) = sweep.struck(&point, Blow::Kill);
+                let mut world = done.unwrap_or_else(|| sweep.struck(&point, Blow::Kill).0);
                 world.host.power_cut();
                 world.host.boot_again();
                 sweep.boots(&world);
