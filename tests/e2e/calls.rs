@@ -2,7 +2,7 @@
 //!
 //! strace counts calls for each thread on its own. So a call's address is its number among those of its kind in its thread that
 //! name one path, and it is exact when no other thread comes to that number with that path. The names of files that are still
-//! being made hold the program's process number, which is therefore the same in each run.
+//! being made hold the program's process number, which is therefore about the same in each run.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,6 +23,9 @@ const ORDERS: [&str; 7] =
 
 /// In each name that is still being made, before the number of the process and one of its own.
 const MAKING: &str = ".new-";
+
+/// By so much such numbers differ.
+const NEAR: usize = 3;
 
 /// In names that libgit2 makes, before some letters drawn by lot.
 const DRAWN: &str = "_git2_";
@@ -95,11 +98,25 @@ fn paths(name: &str, arguments: &str) -> Vec<String> {
 
 /// A path without the numbers that another run has others for.
 fn unnumbered(path: &str) -> String {
-    let name = |name: &str| match name.split_once(MAKING).or_else(|| name.split_once(DRAWN)) {
-        Some((name, number)) => format!("{name} {}", number.split_once('-').map_or("", |(_, own)| own)),
-        None => name.to_owned(),
-    };
+    let name =
+        |name| [MAKING, DRAWN].into_iter().find_map(|mark| str::split_once(name, mark)).map_or(name, |(name, _)| name);
     path.split('/').map(name).collect::<Vec<_>>().join("/")
+}
+
+/// What a path may be in another run: where processes and threads start in another order, the numbers in a name that is being made
+/// are others, by a few. In one run each is given once.
+fn likely(path: &str) -> Vec<String> {
+    let parts = || {
+        let (before, rest) = path.split_once(MAKING)?;
+        let (process, rest) = rest.split_once('-')?;
+        let (own, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
+        Some((before, process.parse::<usize>().ok()?, own.parse::<usize>().ok()?, after))
+    };
+    let Some((before, process, own, after)) = parts() else { return vec![path.to_owned()] };
+    let near = |number: usize| number.saturating_sub(NEAR)..=number + NEAR;
+    near(process)
+        .flat_map(|process| near(own).map(move |own| format!("{before}{MAKING}{process}-{own}{after}")))
+        .collect()
 }
 
 fn changes(name: &str, arguments: &str, paths: &[String]) -> bool {
@@ -148,11 +165,6 @@ impl Point {
     /// Whether a kill strikes it and no other first.
     pub fn can_be_killed(&self) -> bool {
         self.reach != Reach::Later
-    }
-
-    /// Whether its address is the same in each run: the number in a name that is still being made is another one now and then.
-    pub fn is_steady(&self) -> bool {
-        self.path.as_ref().is_none_or(|path| !path.contains(MAKING))
     }
 
     fn of(calls: &[Call], at: usize) -> Self {
@@ -222,7 +234,8 @@ pub fn strike(
     let trace = format!("trace={}", call.name);
     let inject = format!("inject={}:{what}:when={nth}", call.name);
     let mut flags = vec!["-e", &trace, "-e", &inject];
-    flags.extend(path.iter().flat_map(|path| ["-P", path]));
+    let paths: Vec<String> = path.iter().flat_map(|path| likely(path)).collect();
+    flags.extend(paths.iter().flat_map(|path| ["-P", path]));
     let result = traced(host, number, &flags, arguments);
     let trace = host.read_file("/run/trace");
     let mark = if matches!(blow, Blow::Kill) { " = ?" } else { "(INJECTED)" };
@@ -269,7 +282,9 @@ fn a_call_is_told_from_the_same_one_of_another_thread() {
     ];
     assert_eq!(found, expected);
 
-    let same = ["/srv/.a.new-20003-7/b", "/srv/.a.new-20004-7/b"].map(unnumbered);
-    assert_eq!(same[0], same[1]);
-    assert_ne!(same[0], unnumbered("/srv/.a.new-20003-8/b"));
+    let same = ["/srv/.a.new-20003-7/b", "/srv/.a.new-20004-8/b"];
+    assert_eq!(unnumbered(same[0]), unnumbered(same[1]));
+    assert_eq!(same.map(|path| likely(path).contains(&same[0].to_owned())), [true; 2]);
+    assert!(!likely("/srv/.a.new-20003-11/b").contains(&same[0].to_owned()));
+    assert_eq!(likely("/srv/b"), ["/srv/b"]);
 }
