@@ -83,6 +83,8 @@ fn carries_data(name: &str) -> bool {
 fn paths(name: &str, arguments: &str) -> Vec<String> {
     let (first, others) = arguments.split_once(", ").unwrap_or((arguments, ""));
     let arguments = match name {
+        // strace looks at no second path of these.
+        "rename" | "link" => first,
         _ if carries_data(name) => first,
         // Where a link is to lead is no path to strace.
         "symlink" | "symlinkat" => others,
@@ -259,6 +261,7 @@ fn a_call_is_told_from_the_same_one_of_another_thread() {
         "8 openat(3</etc>, \"b\", O_WRONLY|O_CREAT, 0600) = 4</etc/b>",
         "8 write(4</etc/b>, \"</etc/a>\", 8) = 8",
         "7 write(5<pipe:[12]>, \"x\", 1) = 1",
+        "8 rename(\"/srv/e\", \"/etc\") = 0",
         "8 symlinkat(\"/etc/b\", 3</srv>, \"d\") = 0",
         "8 renameat(3</etc>, \"b\", 3</etc>, \"c\" <unfinished ...>",
         "7 unlink(\"/etc/b\") = -1 ENOENT (No such file or directory)",
@@ -275,6 +278,7 @@ fn a_call_is_told_from_the_same_one_of_another_thread() {
         point("openat", "a", Reach::Alone),
         point("openat", "b", Reach::Alone),
         point("write", "/etc/b", Reach::Alone),
+        point("rename", "/srv/e", Reach::Alone),
         point("symlinkat", "/srv", Reach::Alone),
         point("renameat", "/etc", Reach::Alone),
         point("fsync", "/etc", Reach::First),

@@ -37,7 +37,7 @@ pub fn pass_until(world: &World, point: Point, arguments: &[&str]) -> CmdResult 
     let inject = format!("inject={}:signal=KILL:when={}", point.call, point.nth);
     let trace = format!("trace={}", point.call);
     let traced = ["strace", "-f", "-qq", "-o", "/run/trace", "-P", point.path, "-e", &trace, "-e", &inject];
-    world.host.exec(&[&traced[..], &["portreeve", "reconcile"], arguments].concat())
+    world.exec(&[&traced[..], &["portreeve", "reconcile"], arguments].concat())
 }
 
 /// Whether it got there: strace ends itself as its program was ended.

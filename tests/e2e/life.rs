@@ -1,7 +1,7 @@
 //! One environment's life on a booted host: whatever [`Step`] says happens for real.
 //!
-//! Two of them can't. The clock of a container is that of the machine it runs on, so nobody sets it, and no time is waited for;
-//! and what was in memory of files outlives its power cuts, so nothing unsynced is lost. The host in memory has both.
+//! But for one: no time is waited for. And whenever it is to be killed something is pushed, for most passes of a life have nothing
+//! to do at which they could be.
 
 use std::time::Duration;
 
@@ -87,17 +87,16 @@ impl Life {
 
     /// A step, and the pass that comes next. What it did, or the promise that was broken.
     pub fn live(&mut self, step: &Step) -> Result<String, String> {
-        match *step {
-            Step::Kill(share) => self.doom = Some((point(share), false)),
-            Step::PowerCut(share, _) => self.doom = Some((point(share), true)),
-            _ => {
-                let order = self.happen(step).map(|order| order.said());
-                let said = order.iter().filter_map(|said| said.lines().next()).map(|line| format!("{line}; "));
-                let said: String = said.collect();
-                return Ok(said + &self.pass()?);
-            }
-        }
-        Ok("the next pass that gets there".to_owned())
+        let order = self.happen(step).map(|order| order.said());
+        let said = order.iter().filter_map(|said| said.lines().next()).map(|line| format!("{line}; "));
+        let said: String = said.collect();
+        Ok(said + &self.pass()?)
+    }
+
+    /// The next pass that gets to a point dies there.
+    fn doomed(&mut self, share: u16, power: bool) {
+        self.doom = Some((point(share), power));
+        self.push(Behaviour::Well);
     }
 
     /// What happens; the order, if it is one.
@@ -143,7 +142,10 @@ impl Life {
                 self.git = *answers;
                 self.world.host.sh(if self.git { "systemctl start ssh" } else { "systemctl stop ssh" });
             }
-            Step::Kill(_) | Step::PowerCut(..) | Step::Clock(_) | Step::Wait(_) => {}
+            Step::Kill(share) => self.doomed(*share, false),
+            Step::PowerCut(share, _) => self.doomed(*share, true),
+            Step::Clock(days) => self.world.set_clock((*days != 0).then(|| format!("{days:+}d")).as_deref()),
+            Step::Wait(_) => {}
         }
         None
     }
@@ -242,6 +244,7 @@ impl Life {
     /// Nobody does anything any more, and nothing keeps a pass from its work.
     pub fn calm(&mut self) {
         self.doom = None;
+        self.world.set_clock(None);
         self.happen(&Step::Git(true));
         self.happen(&Step::Resume);
     }

@@ -1,5 +1,7 @@
 //! All of it: a host with the program installed, a git server, a deploy repository and the bakery's.
 
+use std::cell::RefCell;
+
 use std::path::Path;
 
 use crate::cmd::CmdResult;
@@ -58,7 +60,13 @@ pub struct World {
     pub deploy: Repo,
     /// The bakery.
     pub app: Repo,
+    /// By how much the program's clock is set wrong, as faketime(1) has it: `+3650d`.
+    clock: RefCell<Option<String>>,
 }
+
+/// Files' times and the time since the boot are as they are on a machine whose clock is set.
+const ONLY_THE_TIME_OF_DAY: [&str; 6] =
+    ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1", "faketime", "-f"];
 
 impl World {
     /// A host with the program installed and configured, the bakery's `v1` pushed, and a deploy repository that wants it
@@ -94,7 +102,7 @@ impl World {
     #[track_caller]
     pub fn on(host: TestHost) -> Self {
         let (deploy, app) = (Repo::new(&host, "deploy"), Repo::new(&host, "bakery"));
-        Self { host, deploy, app }
+        Self { host, deploy, app, clock: RefCell::default() }
     }
 
     /// Pushes the bakery as it is in `tests/bakery`, with `version` as its release id and `edits` made, and tags it. What
@@ -138,7 +146,24 @@ impl World {
     /// Any command of the program.
     #[track_caller]
     pub fn portreeve(&self, arguments: &[&str]) -> CmdResult {
-        self.host.exec(&[&["portreeve"], arguments].concat())
+        self.exec(&[&["portreeve"], arguments].concat())
+    }
+
+    /// The same of a command that runs it.
+    pub fn exec(&self, argv: &[&str]) -> CmdResult {
+        match &*self.clock.borrow() {
+            Some(clock) => self.host.exec(&[&ONLY_THE_TIME_OF_DAY[..], &[clock], argv].concat()),
+            None => self.host.exec(argv),
+        }
+    }
+
+    /// Sets the clock that the program sees from now on. The kernel's is everybody's on this machine, so it is what programs ask
+    /// the C library for that is set, and nothing else.
+    #[track_caller]
+    pub fn set_clock(&self, clock: Option<&str>) {
+        self.clock.replace(clock.map(str::to_owned));
+        let date = self.exec(&["date", "+%F"]).ok().stdout;
+        assert_eq!(date == self.host.exec_ok(&["date", "+%F"]).stdout, clock.is_none(), "the clock is set: {date}");
     }
 
     /// Pushes `version` under a tag of its name, wants it, and runs a pass.
