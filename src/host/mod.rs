@@ -269,6 +269,8 @@ pub struct Run {
 pub struct Exit {
     /// `None`: killed by a signal or by its deadline.
     pub code: Option<i32>,
+    /// It was killed (`SIGKILL`), and not by us: as the kernel does when memory is short.
+    pub killed: bool,
     /// It outlived its deadline.
     pub timed_out: bool,
     /// The beginning of what it wrote to standard output, at most 1 MiB.
@@ -292,7 +294,7 @@ pub trait Processes {
     /// time runs them to their end.
     fn run_until(&self, run: &Run, stop: &dyn Fn() -> bool) -> Result<Exit> {
         if stop() {
-            Ok(Exit { code: None, timed_out: false, stdout: Vec::new(), tail: Vec::new() })
+            Ok(Exit { code: None, killed: false, timed_out: false, stdout: Vec::new(), tail: Vec::new() })
         } else {
             self.run(run)
         }

@@ -185,7 +185,8 @@ fn exit(status: std::process::ExitStatus, ended: Ended, capture: Capture) -> Exi
     let timed_out = ended == Ended::AtDeadline;
     let code = status.code().filter(|_| ended == Ended::ByItself && status.signal().is_none());
     let (stdout, tail) = capture.into_parts();
-    Exit { code, timed_out, stdout, tail }
+    let killed = ended == Ended::ByItself && status.signal() == Some(Signal::KILL.as_raw());
+    Exit { code, killed, timed_out, stdout, tail }
 }
 
 #[cfg(test)]

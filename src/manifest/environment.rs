@@ -222,3 +222,18 @@ pub struct Logs {
     /// How many rotated files stay; 20 unless said.
     pub keep: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_as_healthy() {
+        let accepted = |expect: Expect| {
+            let statuses = [200, 204, 302, 399, 400, 401, 403, 404, 500, 503];
+            statuses.into_iter().filter(|status| expect.accepts(*status)).collect::<Vec<u16>>()
+        };
+        assert_eq!(accepted(Expect::Answer), [200, 204, 302, 399, 401]);
+        assert_eq!(accepted(Expect::Status(503)), [503]);
+    }
+}

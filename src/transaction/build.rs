@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::blame::succeed;
 use super::context::Entry;
 use super::installer::Command;
 use super::{Context, Event, Failure, Phase, as_app, lock, statics, sweep};
@@ -12,7 +13,6 @@ use crate::host::{Exit, Lock, Run};
 use crate::manifest::{Django, Policy};
 use crate::model::{EnvLayout, Found, Identity, Node};
 use crate::observed::Owners;
-use crate::policy::FailureClass;
 
 /// Added to the environment when the requirements don't name a server; pinned, so that two hosts install the same.
 pub const GUNICORN: &str = "gunicorn==27.0.1";
@@ -261,60 +261,9 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Turns a program's bad end into the failure of a phase, with the tail of what it said.
-pub fn succeed(exit: Exit, phase: Phase, cause: &str) -> Result<(), Failure> {
-    if exit.ok() {
-        return Ok(());
-    }
-    let cause = if exit.timed_out { format!("{cause}: not done in time") } else { cause.to_owned() };
-    let cause = crate::policy::telling(&exit.tail).map_or(cause.clone(), |line| format!("{cause}: {line}"));
-    let class = if index_unreachable(&exit.tail) { FailureClass::Transient } else { FailureClass::Release };
-    Err(Failure::new(class, phase, cause).with_log(exit.tail))
-}
-
-/// pip, or uv, could not ask its index: the network's fault, not the release's.
-fn index_unreachable(tail: &[String]) -> bool {
-    let signs = [
-        "Temporary failure in name resolution",
-        "Failed to establish a new connection",
-        "Read timed out",
-        "ConnectTimeoutError",
-        "error sending request for url",
-    ];
-    tail.iter().any(|line| signs.iter().any(|sign| line.contains(sign)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn lines(text: &str) -> Vec<String> {
-        text.lines().map(str::to_owned).collect()
-    }
-
-    /// Word for word what uv 0.13.8 says.
-    #[test]
-    fn what_uv_says_is_understood() {
-        let nowhere = lines(
-            "Using Python 3.11.2 environment at: t
-error: No solution found when resolving dependencies
-  cause: Because x was not found in the provided package locations and you require x==1.0, we can conclude",
-        );
-        assert!(
-            crate::policy::telling(&nowhere).unwrap().starts_with("Because x was not found"),
-            "{:?}",
-            crate::policy::telling(&nowhere)
-        );
-        assert!(!index_unreachable(&nowhere));
-        let unreachable = lines(
-            "error: Request failed after 3 retries in 8.4s
-  cause: Failed to fetch: http://no.such.host.invalid/simple/x/
-  cause: error sending request for url (http://no.such.host.invalid/simple/x/)
-  cause: client error (Connect)
-  cause: failed to lookup address information: Name or service not known",
-        );
-        assert!(index_unreachable(&unreachable));
-    }
 
     #[test]
     fn what_the_repository_has_itself_stays() {

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::build::{Build, succeed};
+use super::blame::succeed;
+use super::build::Build;
 use super::{Context, Event, Failure, Phase, as_app, render};
 use crate::desired::Generation;
 use crate::host::Heeding;

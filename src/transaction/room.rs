@@ -1,5 +1,6 @@
 //! Whether the disk has room for a release.
 
+use super::blame::MAKE_ROOM;
 use super::{Context, Failure, Phase, prune};
 use crate::desired::Wanted;
 use crate::model::Found;
@@ -20,8 +21,7 @@ pub fn ensure(cx: &Context<'_>, wanted: &Wanted) -> Result<(), Failure> {
     }
     match lacking(cx, wanted)? {
         None => Ok(()),
-        Some(cause) => Err(Failure::new(FailureClass::Host, Phase::Build, cause)
-            .with_help("make room: du -xh --max-depth=2 / | sort -h | tail says what is largest")),
+        Some(cause) => Err(Failure::new(FailureClass::Host, Phase::Build, cause).with_help(MAKE_ROOM)),
     }
 }
 

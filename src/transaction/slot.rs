@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Context, Event, Failure, Phase, ground};
+use super::{Context, Event, Failure, Phase, blame, ground};
 use crate::desired::Generation;
 use crate::health::{Check, Outcome, Verdict, Watcher};
 use crate::host::{HostError, Request, SlotId, Target};
@@ -96,7 +96,7 @@ pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> 
     let service = cx.host.services().start(&id(name, slot), wait).map_err(&fail)?;
     if service.activity == Activity::Failed {
         let cause = "the processes ended while they were being started";
-        return Err(Failure::release(Phase::Start, cause).with_log(log(cx, name, slot)));
+        return Err(blame::by_words(Phase::Start, cause.to_owned(), log(cx, name, slot)));
     }
     Ok(service.pid)
 }
@@ -149,7 +149,7 @@ pub fn judge(cx: &Context<'_>, generation: &Generation, verdict: Verdict, phase:
             let log = log(cx, &generation.name, generation.slot);
             let cause = unhealthy(&last, generation.wanted.env.health.expect, &log);
             cx.report.event(&Event::Failed { phase, what: &format!("GET {path} -> {last}, {tries} tries"), took });
-            Err(Failure { body: body(&last), ..Failure::release(phase, cause).with_log(log) })
+            Err(Failure { body: body(&last), ..blame::by_words(phase, cause, log) })
         }
     }
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::build::{Build, succeed};
+use super::blame::succeed;
+use super::build::Build;
 use super::{Context, Event, Failure, Phase, ground, render};
 use crate::desired::Generation;
 use crate::host::Run;

@@ -228,7 +228,7 @@ impl Processes for Rest {
             ("python", ["-c", ..]) => "PORTREEVE {\"migrations\": [], \"unwritten\": []}".to_owned(),
             _ => String::new(),
         };
-        Ok(Exit { code: Some(0), timed_out: false, stdout: said.into_bytes(), tail: vec![] })
+        Ok(Exit { code: Some(0), killed: false, timed_out: false, stdout: said.into_bytes(), tail: vec![] })
     }
 
     fn find(&self, names: &[&str]) -> Option<PathBuf> {

@@ -23,6 +23,8 @@ mod storage;
 mod sweep;
 #[path = "../lives/tally.rs"]
 mod tally;
+#[path = "../lives/told.rs"]
+mod told;
 mod world;
 
 use crate::machine::Flaw;
@@ -41,7 +43,7 @@ fn nothing_is_ever_half_applied() {
         tally.half_applied.iter().take(10).for_each(|wrong| println!("  {wrong}"));
         all.add(tally);
     }
-    println!("{all}");
+    told::told(&all.to_string());
     assert_eq!(all.half_applied, [""; 0], "half-applied");
     let enough = all.kills >= 4_000 && all.errors >= 9_000 && all.pairs >= 200_000;
     assert!(enough, "so few points are no proof: {all}");

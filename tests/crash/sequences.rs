@@ -57,9 +57,9 @@ fn whatever_happens_the_promises_hold() {
     }
     let steps = LIVED.load(Ordering::Relaxed);
     let (died, idle) = (DIED.load(Ordering::Relaxed), cases as usize * IDLE);
-    println!(
+    crate::told::told(&format!(
         "{cases} lives, {steps} steps, {died} passes that died at work, {idle} passes over idle worlds, 0 broken promises"
-    );
+    ));
     assert!(steps >= 10_000 && died >= 200, "{steps} steps and {died} deaths are too few");
 }
 

@@ -57,7 +57,7 @@ const REMOVING: [Point; 11] = [
 #[track_caller]
 fn others_work(world: &World, when: &str) {
     let script = "nginx -t -q
-        ! logrotate -d /etc/logrotate.conf 2>&1 | grep '^error:'
+        if logrotate -d /etc/logrotate.conf 2>&1 | grep '^error:'; then exit 1; fi
         systemctl reset-failed nginx; systemctl restart nginx; systemctl is-active -q nginx";
     let works = world.host.exec(&["sh", "-euc", script]);
     assert_eq!(works.code, 0, "{when}: {works}");

@@ -192,6 +192,32 @@ fn in_a_subdirectory(world: &World) {
     world.set_rev("subdirectory");
     let result = world.reconcile().ok();
     assert_eq!(world.serving(), "subdirectory", "{result}");
+    which_of_several(world);
+}
+
+/// Only a person knows.
+#[track_caller]
+fn which_of_several(world: &World) {
+    world.app.write("tools/manage.py", "raise SystemExit('not this one')\n");
+    world.app.write("site/bakery/__init__.py", "RELEASE = \"several\"\n");
+    world.app.commit("several");
+    world.app.tag("several");
+    world.app.push();
+    world.set_rev("several");
+    let which = world.reconcile().exits(4);
+    let words = "there are several manage.py (site/manage.py, tools/manage.py); say which: [django] dir = ";
+    assert!(which.stderr.contains(words), "{which}");
+    assert_eq!(world.serving(), "subdirectory");
+    let pro = world.deploy.read("projects/bakery/pro.toml");
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("{pro}\n[django]\ndir = \"site\"\n")))]);
+    world.reconcile().ok();
+    assert_eq!(world.serving(), "several");
+
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("{pro}\n[python]\nversion = \"3.99\"\n")))]);
+    let lacks = world.reconcile().exits(4);
+    assert!(lacks.stderr.contains("python3.99 is not on this host: apt-get install python3.99-venv"), "{lacks}");
+    assert_eq!(world.serving(), "several");
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(&pro))]);
 }
 
 #[track_caller]
@@ -200,5 +226,10 @@ fn refused_for_its_module(world: &World) {
     let result = world.release("overwrites", OVERWRITES_MODULE).exits(3);
     let cause = "bakery.wsgi sets DJANGO_SETTINGS_MODULE to bakery.settings: DEBUG is True, not False";
     assert!(result.stderr.contains(cause), "{result}");
+    for (name, edits, differs) in edits::CHANGED_LATER {
+        let result = world.release(name, edits).exits(3);
+        let cause = format!("the settings that Django ends up with are not ours: {differs}");
+        assert!(result.stderr.contains(&cause), "{result}");
+    }
     assert_eq!(world.serving(), serving);
 }

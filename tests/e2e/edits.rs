@@ -9,6 +9,16 @@ macro_rules! settings {
     };
 }
 
+/// The server's module as it is, and then these lines about the settings.
+macro_rules! wsgi {
+    ($lines:literal) => {
+        (
+            "bakery/wsgi.py",
+            Some(concat!(include_str!("../bakery/bakery/wsgi.py"), "\nfrom django.conf import settings\n\n", $lines)),
+        )
+    };
+}
+
 /// A second migration with this one operation.
 macro_rules! migration {
     ($operation:literal) => {
@@ -54,11 +64,12 @@ pub const HASHED: (&str, Option<&str>) = settings!(
 pub const BROKEN: &[Broken] = &[
     Broken { name: "import-error", edits: IMPORT_ERROR, cause: "No module named 'breda'" },
     Broken { name: "syntax-error", edits: SYNTAX_ERROR, cause: "SyntaxError" },
+    Broken { name: "check-deploy", edits: FAILING_CHECK, cause: "manage.py check --deploy failed" },
     Broken { name: "failing-migration", edits: FAILING_MIGRATION, cause: "duplicate column name: item" },
-    Broken { name: "health-500", edits: HEALTH_500, cause: "500" },
-    Broken { name: "health-hangs", edits: HEALTH_HANGS, cause: "/healthz" },
+    Broken { name: "health-500", edits: &[HEALTH_500[0], HASHED], cause: "health answered 500, expected 200" },
+    Broken { name: "health-hangs", edits: HEALTH_HANGS, cause: "health got no answer" },
     Broken { name: "never-binds", edits: NEVER_BINDS, cause: "socket" },
-    Broken { name: "no-such-package", edits: NO_SUCH_PACKAGE, cause: "no-such-package" },
+    Broken { name: "no-such-package", edits: NO_SUCH_PACKAGE, cause: "No matching distribution found" },
     Broken { name: "no-requirements", edits: NO_REQUIREMENTS, cause: "requirements.txt" },
 ];
 
@@ -73,6 +84,12 @@ pub const IMPORT_ERROR_AT_START: Edits<'static> = &[(
         include_str!("../bakery/bakery/wsgi.py"),
         "\nimport sys\nif 'gunicorn.app.wsgiapp' in sys.modules:\n    import breda\n"
     )),
+)];
+
+/// The project's own check before a deployment says no.
+pub const FAILING_CHECK: Edits<'static> = &[settings!(
+    "from django.core.checks import Error, register\n\n\n@register(deploy=True)\n\
+     def tastes(app_configs, **kwargs):\n    return [Error('too salty', id='bakery.E001')]\n"
 )];
 
 /// No manage.py command runs.
@@ -184,3 +201,13 @@ pub const OTHER_REQUIREMENTS: Edits<'static> =
 /// A `pip.conf` with a package index where nobody answers.
 pub const NO_INDEX: &str =
     "[global]\nindex-url = http://127.0.0.1:9/simple\nretries = 1\ndisable-pip-version-check = true\n";
+
+/// What the application does to the settings once Django has read them, and how that differs from what is ours.
+pub const CHANGED_LATER: [(&str, Edits<'static>, &str); 2] = [
+    ("own-key", &[wsgi!("settings.SECRET_KEY = 'mine'\n")], "SECRET_KEY is not the host's"),
+    (
+        "own-database",
+        &[wsgi!("settings.DATABASES['default']['NAME'] = '/srv/other.sqlite3'\n")],
+        "the database is /srv/other.sqlite3, not /home/foouser/bakery/pro/data/db.sqlite3",
+    ),
+];

@@ -26,6 +26,7 @@ use crate::oracle::{comes_back, one_generation};
 use crate::scenes::{self, Scene};
 use crate::share::Share;
 use crate::tally::Tally;
+use crate::told::told;
 use crate::traces::until_within;
 use crate::world::{SITE, World};
 
@@ -286,7 +287,7 @@ fn a_slice_of_the_second_release_is_never_half_applied() {
     let socket = killable(&sweep.points).iter().position(moves).expect("visitors are led to the other slot");
     sweep.kills(Share { from: socket % 110, step: 110 });
     sweep.errors(Share { from: 200, step: 600 });
-    say(&sweep.tally.to_string());
+    told(&sweep.tally.to_string());
     assert_eq!(sweep.tally.half_applied, [""; 0]);
 }
 
@@ -305,10 +306,7 @@ fn nothing_is_ever_half_applied() {
         }
         all.add(sweep.tally);
     }
-    say(&all.to_string());
-    if let Some(file) = std::env::var_os("PORTREEVE_TALLY") {
-        std::fs::write(file, format!("{all}\n")).expect("the tally is written");
-    }
+    told(&all.to_string());
     assert_eq!(all.half_applied, [""; 0]);
     assert!(all.kills > 0, "no scene of that name, or no such point");
 }

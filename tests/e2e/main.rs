@@ -55,6 +55,8 @@ mod supervisor;
 mod takeover;
 #[path = "../lives/tally.rs"]
 mod tally;
+#[path = "../lives/told.rs"]
+mod told;
 mod traces;
 mod uv;
 mod why;

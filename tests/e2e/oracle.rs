@@ -20,6 +20,16 @@ same "/etc/systemd/system/multi-user.target.wants/$unit" "/etc/systemd/system/$u
 test ! -L "/etc/systemd/system/$unit" || fail "$unit is a link"
 cmp "/etc/systemd/system/$unit" "$active/unit" || fail "$unit has other bytes"
 test "$(readlink /run/portreeve/bakery_pro/web.sock)" = "$slot/s" || fail "nginx is led to another slot"
+cd "$active" && python3 -c '
+import hashlib, json, os, stat
+for name, made in json.load(open("listing.json")).items():
+    if "file" in made:
+        is_as_made = hashlib.sha256(open(name, "rb").read()).hexdigest() == made["file"]["sha256"]
+        is_as_made &= stat.S_IMODE(os.stat(name).st_mode) == made["file"]["mode"]
+    else:
+        is_as_made = os.readlink(name) == made["link"]
+    assert is_as_made, name + " is not as it was made"
+' || fail "a file has changed"
 token=$(grep -o '/\.portreeve/[0-9a-f]*' "$active/nginx.conf")
 code=$(curl -s -o /dev/null -w '%{http_code}' -H 'Host: bakery.example' "http://127.0.0.1$token")
 test "$code" = 204 || fail "nginx serves another vhost ($code)"

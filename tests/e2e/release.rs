@@ -115,7 +115,8 @@ fn whoever_queued_for_the_old_release_is_answered_by_it() {
 fn what_cannot_be_built_is_never_seen() {
     let world = serving_v1("unbuilt");
     let load = world.visitors(32);
-    let early = ["import-error", "syntax-error", "failing-migration", "no-such-package", "no-requirements"];
+    let early =
+        ["import-error", "syntax-error", "check-deploy", "failing-migration", "no-such-package", "no-requirements"];
     let mut last = 1;
     for broken in BROKEN.iter().filter(|broken| early.contains(&broken.name)) {
         let this = is_refused(&world, broken, "v1");
@@ -204,8 +205,14 @@ fn attempts(world: &World) -> String {
     world.host.sh("ls /etc/portreeve/generations/bakery_pro; ls -l --time-style=full-iso /var/lib/portreeve/attempts")
 }
 
-/// All that a half-done release could have left changed: links, units, flags, the journal, and who runs.
+/// All that a half-done release could have left.
 fn state(world: &World) -> String {
+    let built = "cd /home/foouser/bakery/pro; ls -A venvs releases static-releases; find static | sort";
+    live(world) + &world.host.sh(built)
+}
+
+/// All that it could have left changed: links, units, flags, the journal, and who runs.
+fn live(world: &World) -> String {
     world.host.sh("
         readlink /etc/portreeve/active/bakery_pro /run/portreeve/bakery_pro/web.sock
         find /etc/portreeve/slots/bakery_pro -type l -printf '%p -> %l\\n' | sort
@@ -214,7 +221,6 @@ fn state(world: &World) -> String {
         find /run/portreeve/bakery_pro /var/lib/portreeve/journal /etc/portreeve/staging \\
             -mindepth 1 -maxdepth 1 -printf '%p\\n' | sort
         for slot in a b; do systemctl show --property=ActiveState,MainPID portreeve-bakery_pro@$slot; done
-        ls -A /home/foouser/bakery/pro/venvs /home/foouser/bakery/pro/releases
         find /etc/portreeve/generations/bakery_pro -mindepth 1 -maxdepth 1 -type d -printf '%f\\n' | sort
         ")
 }
@@ -242,6 +248,7 @@ fn refused_by_nginx(world: &World) {
     assert_eq!(result.code, 3, "{result}");
     assert!(result.said().contains("nginx refuses the new vhost: "), "{result}");
     assert!(result.said().contains("server_names_hash"), "nginx's own words: {result}");
+    assert!(result.stderr.contains("  users still get v1; "), "{result}");
     assert_eq!(state(world), before, "{result}");
     world.host.exec_ok(&["nginx", "-t", "-q"]);
     is_left_alone(world, "v1");
@@ -250,7 +257,8 @@ fn refused_by_nginx(world: &World) {
 /// The host's fault, not the release's: it waits, and is not quarantined.
 #[track_caller]
 fn blocked_by_an_operators_include(world: &World) {
-    let before = state(world);
+    // What was built stays for the next try.
+    let before = live(world);
     world.host.put_file("/etc/portreeve/local/bakery_pro/nginx.d/x.conf", "no_such_directive on;\n");
     write_pro(world, "v1", "\"bakery.example\", \"shop.bakery.example\"");
     let result = world.reconcile().exits(4);
@@ -258,7 +266,7 @@ fn blocked_by_an_operators_include(world: &World) {
     assert!(result.said().contains("no_such_directive"), "{result}");
     assert!(result.said().contains("nginx.d/x.conf"), "{result}");
     assert!(!result.said().contains("quarantined"), "{result}");
-    assert_eq!(state(world), before, "{result}");
+    assert_eq!(live(world), before, "{result}");
     assert_eq!(world.serving(), "v1");
     world.host.exec_ok(&["rm", "/etc/portreeve/local/bakery_pro/nginx.d/x.conf"]);
 }

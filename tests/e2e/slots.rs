@@ -173,6 +173,25 @@ fn whoever_dies_at_whatever_moment_comes_back_as_what_he_was() {
     one_generation(&world);
 }
 
+#[test]
+fn who_serves_comes_back_whenever_it_dies_while_a_release_is_under_way() {
+    let world = World::new("deaths");
+    want(&world, "v1", 1);
+    world.reconcile().ok();
+    want(&world, "v2", 1);
+    let mut pass = world.host.command(&["portreeve", "reconcile"]).spawn().expect("a pass begins");
+    let mut deaths = 0;
+    while pass.try_wait().expect("it is ours").is_none() && deaths < 5 {
+        kill_master(&world, "a", "v1");
+        deaths += 1;
+    }
+    assert!(deaths >= 2, "they come back faster than a release is made");
+    assert!(pass.wait().expect("it ends").success());
+    assert_eq!(world.serving(), "v2");
+    one_generation(&world);
+    converges(&world, "v2");
+}
+
 /// Time enough for the pass that goes back and the one after it, on a busy machine.
 const WARM: &str = "20s";
 

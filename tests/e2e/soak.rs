@@ -19,6 +19,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::drift::writes;
 use crate::life::Life;
 use crate::step::{Step, step};
+use crate::told::told;
 
 /// Passes over the world at rest, and how many of them are traced at a time.
 const IDLE: usize = 1_000;
@@ -81,5 +82,5 @@ fn whatever_happens_the_promises_hold() {
         panic!("seed {seed}, at rest: {why}\nafter {steps:?}");
     }
     println!("{} passes were killed at work", life.died);
-    println!("{count} steps, {} passes, {IDLE} idle passes, 0 broken promises", life.passes);
+    told(&format!("{count} steps, {} passes, {IDLE} idle passes, 0 broken promises", life.passes));
 }

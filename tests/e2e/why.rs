@@ -7,7 +7,7 @@ use portreeve::agent::explain::Explanation;
 use portreeve::cli::json;
 use serde::de::DeserializeOwned;
 
-use crate::edits::{HEALTH_HANGS, NO_INDEX, OTHER_REQUIREMENTS};
+use crate::edits::{ADDITIVE_MIGRATION, HEALTH_HANGS, NO_INDEX, OTHER_REQUIREMENTS};
 use crate::traces::until_within;
 use crate::world::World;
 
@@ -166,6 +166,29 @@ fn what_the_host_or_the_network_did_is_told_with_its_cure_and_never_quarantined(
     the_record_is_damaged(&world);
 }
 
+#[test]
+fn a_disk_that_fills_while_a_release_is_made_is_no_fault_of_the_release() {
+    let world = serving_v1("fills");
+    let places = [
+        ("v2", "/home/foouser/bakery/pro/venvs", OTHER_REQUIREMENTS),
+        ("v3", "/var/backups/foouser/bakery/pro", ADDITIVE_MIGRATION),
+    ];
+    for (version, place, edits) in places {
+        let before = world.serving();
+        world.host.sh(&format!("mount -t tmpfs -o size=16k tmpfs {place}"));
+        let pass = world.release(version, edits).exits(4);
+        let full = is(&world, "blocked");
+        assert_eq!(full.class.map(|class| format!("{class:?}")).as_deref(), Some("Host"), "{pass}{full:?}");
+        assert!(full.rule.iter().any(|line| line.contains("full") || line.contains("No space left")), "{full:?}");
+        assert!(full.you[0].contains("du "), "it says how to find what takes the room: {full:?}");
+        assert_eq!(world.serving(), before);
+        world.host.sh(&format!("umount {place}"));
+        world.portreeve(&["retry", "bakery/pro"]).ok();
+        world.reconcile().ok();
+        assert_eq!(world.serving(), version);
+    }
+}
+
 #[track_caller]
 fn the_disk_is_full(world: &World) {
     world.host.sh("mount -t tmpfs -o size=20m,mode=0700 tmpfs /var/lib/portreeve");
@@ -193,9 +216,10 @@ fn the_index_is_away(world: &World) {
     assert_eq!((away.class.map(|class| format!("{class:?}")), away.needs_you), (Some("Transient".to_owned()), false));
     assert!(away.next.contains("failed once; waits double up to 3m"), "{away:?}");
     world.host.put_file("/etc/pip.conf", conf);
-    world.portreeve(&["retry", "bakery/pro"]).ok();
-    world.reconcile().ok();
-    assert_eq!(world.serving(), "v3");
+    world.next_try_in(170);
+    world.reconcile().exits(1);
+    world.release("v3-newer", OTHER_REQUIREMENTS).ok();
+    assert_eq!(world.serving(), "v3-newer", "what is new does not wait for what is old");
 }
 
 #[track_caller]

@@ -250,7 +250,7 @@ impl Probe for Machine {
 impl Processes for Machine {
     fn run(&self, _: &Run) -> Result<Exit> {
         self.turns.step();
-        Ok(Exit { code: Some(0), timed_out: false, stdout: Vec::new(), tail: Vec::new() })
+        Ok(Exit { code: Some(0), killed: false, timed_out: false, stdout: Vec::new(), tail: Vec::new() })
     }
     fn find(&self, names: &[&str]) -> Option<PathBuf> {
         names.first().map(|name| Path::new("/usr/bin").join(name))

@@ -4,6 +4,8 @@
 #![expect(clippy::disallowed_methods, reason = "a test finds out how much it may do")]
 
 mod machine;
+#[path = "../lives/told.rs"]
+mod told;
 mod turns;
 
 use std::path::{Path, PathBuf};
@@ -257,6 +259,7 @@ fn whatever_the_order_one_state_serves_and_the_last_word_counts() {
         }
     });
     let wrong = wrong.into_inner().expect("nobody panicked");
-    println!("{count} schedules, {} changes of turn, {} wrong", switches.into_inner(), wrong.len());
+    let switches = switches.into_inner();
+    told::told(&format!("{count} schedules, {switches} changes of turn, {} wrong", wrong.len()));
     assert!(wrong.is_empty(), "{}", wrong.iter().take(10).cloned().collect::<Vec<_>>().join("\n"));
 }
