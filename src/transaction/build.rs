@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::blame::succeed;
 use super::context::Entry;
 use super::installer::Command;
-use super::{Context, Event, Failure, Phase, as_app, lock, statics, sweep};
+use super::{Context, Event, Failure, Phase, as_app, lock, room, statics, sweep};
 use crate::desired::{Generation, Wanted};
 use crate::host::{Exit, Lock, Run};
 use crate::manifest::{Django, Policy};
@@ -76,6 +76,7 @@ impl<'a> Build<'a> {
             self.install(&venv)
         };
         if let Err(failure) = installed {
+            let failure = room::blamed(self.cx, self.wanted, failure);
             // Half an environment helps nobody; the next attempt would begin by removing it.
             let _already_failing = self.clear(&venv);
             return Err(failure);

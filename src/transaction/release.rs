@@ -95,6 +95,7 @@ fn travel(cx: &Context<'_>, installed: &Installed, going: &Going, order: Option<
         return refused(undo(cx, intent, &generation, Failure::host(Phase::Recover, &error)), false);
     }
     if let Err(failure) = candidate(cx, installed, going, &generation) {
+        let failure = room::blamed(cx, &generation.wanted, failure);
         return refused(undo(cx, intent, &generation, failure), false);
     }
     match commit_and_verify(cx, &generation) {

@@ -1,7 +1,9 @@
 //! Whether the disk has room for a release.
 
+use std::path::PathBuf;
+
 use super::blame::MAKE_ROOM;
-use super::{Context, Failure, Phase, prune};
+use super::{Context, Failure, FailureKind, Phase, prune};
 use crate::desired::Wanted;
 use crate::model::Found;
 use crate::policy::FailureClass;
@@ -44,4 +46,27 @@ fn lacking(cx: &Context<'_>, wanted: &Wanted) -> Result<Option<String>, Failure>
         return Ok(Some(format!("{} has {lacking}", place.display())));
     }
     Ok(None)
+}
+
+/// With less than this a disk is full for whoever writes more than a line.
+const FULL: u64 = MB;
+
+/// The failure as it is, unless a disk that the release is made on is full: then that is why, whatever programs made of it. Not
+/// all of them say so: Python's `venv` keeps the words of its own children to itself.
+pub fn blamed(cx: &Context<'_>, wanted: &Wanted, failure: Failure) -> Failure {
+    let paths = cx.paths(wanted);
+    let places = [paths.home(), paths.venvs(), paths.releases(), paths.data(), paths.backup_dir()];
+    let full = |place: &PathBuf| {
+        let free = cx.host.files().free_space(place);
+        free.is_ok_and(|free| free.bytes < FULL || free.inodes == Some(0))
+    };
+    match places.iter().find(|place| failure.kind == FailureKind::Class(FailureClass::Release) && full(place)) {
+        Some(place) => Failure {
+            kind: FailureKind::Class(FailureClass::Host),
+            cause: format!("{} is full: {}", place.display(), failure.cause),
+            help: Some(MAKE_ROOM.to_owned()),
+            ..failure
+        },
+        None => failure,
+    }
 }

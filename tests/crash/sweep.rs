@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::host::boot;
 use crate::machine::{Flaw, Point, Refusal, State};
-use crate::oracle::{Judgement, at_rest, serving};
+use crate::oracle::{Judgement, at_rest, serving, settled};
 use crate::program::{Wish, pass, recover};
 use crate::site::{Stage, layout};
 use crate::storage::Id;
@@ -92,12 +92,19 @@ fn key(state: &State) -> u64 {
 struct Judge<'a> {
     scenario: &'a Scenario,
     flaw: Flaw,
+    /// What is true at rest.
+    rest: fn(&State) -> Judgement<Option<String>>,
     known: Mutex<HashMap<u64, Option<String>>>,
 }
 
 impl<'a> Judge<'a> {
     fn new(scenario: &'a Scenario, flaw: Flaw) -> Self {
-        Self { scenario, flaw, known: Mutex::new(HashMap::new()) }
+        Self { scenario, flaw, rest: at_rest, known: Mutex::new(HashMap::new()) }
+    }
+
+    /// Of a recovery that was itself kept from tidying up: what it left is hidden, and read by nobody.
+    fn of_untidy(scenario: &'a Scenario) -> Self {
+        Self { rest: settled, ..Self::new(scenario, Flaw::None) }
     }
 
     fn stage(&self, state: &State) -> Stage {
@@ -155,7 +162,7 @@ impl<'a> Judge<'a> {
     }
 
     fn rests(&self, state: &State) -> Judgement<()> {
-        Self::one_of(&self.scenario.finally, at_rest(state)?.as_deref())?;
+        Self::one_of(&self.scenario.finally, (self.rest)(state)?.as_deref())?;
         (self.scenario.also)(state, &self.scenario.wish)
     }
 }
@@ -189,36 +196,64 @@ pub fn kills(scenario: &Scenario, flaw: Flaw) -> Tally {
     })
 }
 
-/// Kills at every point, and then the recovery at each of its own.
+/// Kills at every point, and then the recovery at each of its own, or lets that call of it fail.
 pub fn pairs(scenario: &Scenario) -> Tally {
-    let judge = Judge::new(scenario, Flaw::None);
-    let known: Mutex<HashMap<u64, usize>> = Mutex::default();
+    let (judge, untidy) = (Judge::new(scenario, Flaw::None), Judge::of_untidy(scenario));
+    let known: Mutex<HashMap<u64, Recovery>> = Mutex::default();
     in_parallel(&points(scenario, Flaw::None), |point| {
         let mut tally = Tally::default();
         for (image, mut state) in images(&point.state, Losses::All) {
             state.clock = LATER;
             let key = key(&state);
             let again = known.lock().expect("no panic").get(&key).copied();
-            let count = again.unwrap_or_else(|| {
-                let (count, wrong) = second_kills(&judge, &state);
+            let recovery = again.unwrap_or_else(|| {
+                let (recovery, wrong) = second_blows(&judge, &untidy, &state);
                 let told = |why: String| format!("{}: killed {}; {image}: {why}", scenario.name, point.what);
                 tally.half_applied.extend(wrong.into_iter().map(told));
-                known.lock().expect("no panic").insert(key, count);
-                count
+                known.lock().expect("no panic").insert(key, recovery);
+                recovery
             });
-            tally.pairs += count * point.count;
+            tally.pairs += recovery.kills * point.count;
+            tally.errors += recovery.errors * usize::from(again.is_none());
         }
         tally
     })
 }
 
-/// How many points the recovery has, and what is wrong after a kill at them.
-fn second_kills(judge: &Judge<'_>, state: &State) -> (usize, Vec<String>) {
+/// How many blows a recovery was struck.
+#[derive(Debug, Clone, Copy)]
+struct Recovery {
+    kills: usize,
+    errors: usize,
+}
+
+/// What is wrong after a kill at any point of the recovery, and after a failure of any call of it: with one error each, by turns.
+fn second_blows(judge: &Judge<'_>, untidy: &Judge<'_>, state: &State) -> (Recovery, Vec<String>) {
     let stage = judge.stage(state);
     stage.host.machine.watch();
     drop(recover(&stage));
+    let (kills, mut wrong) = second_kills(judge, stage.host.machine.points());
+    let errors = stage.host.machine.calls();
+    let refusals = (0..errors).map(|call| Refusal { call, errno: ERRNOS[call % ERRNOS.len()] });
+    wrong.extend(refusals.filter_map(|refusal| refused_recovery(untidy, state, refusal).err()));
+    (Recovery { kills, errors }, wrong)
+}
+
+fn refused_recovery(judge: &Judge<'_>, state: &State, refusal: Refusal) -> Judgement<()> {
+    let stage = judge.stage(state);
+    stage.host.machine.refusal.set(Some(refusal));
+    drop(recover(&stage));
+    stage.host.machine.refusal.set(None);
+    let what = stage.host.machine.refused.borrow().clone().unwrap_or_default();
+    let mut state = stage.state();
+    state.clock = LATER * 2;
+    let told = |why: String| format!("{} in recovery at {what}: {why}", refusal.errno);
+    judge.once(&state, |state| judge.state(state)).map_or(Ok(()), |why| Err(told(why)))
+}
+
+fn second_kills(judge: &Judge<'_>, points: Vec<Point>) -> (usize, Vec<String>) {
     let (mut count, mut wrong) = (0, Vec::new());
-    for point in stage.host.machine.points() {
+    for point in points {
         count += point.count;
         for (image, mut state) in images(&point.state, Losses::All) {
             state.clock = LATER * 2;

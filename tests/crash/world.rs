@@ -20,6 +20,10 @@ use crate::step::{Accident, Behaviour, Step};
 use crate::storage::Storage;
 
 /// The environment's world.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about the world, and all combinations occur"
+)]
 pub struct World {
     pub state: State,
     /// What was pushed, oldest first.
@@ -28,6 +32,8 @@ pub struct World {
     git: bool,
     /// Whether anything ever served well.
     served: bool,
+    /// Something happened to the host, and no pass has put it right yet.
+    drifted: bool,
     /// How the next pass ends.
     doom: Option<Doom>,
     /// Passes that died in the middle of something.
@@ -45,7 +51,8 @@ const MINUTE: Duration = Duration::from_mins(1);
 
 impl World {
     pub fn new() -> Self {
-        Self { state: bare(), pushed: Vec::new(), rewritten: false, git: true, served: false, doom: None, died: 0 }
+        let (pushed, doom) = (Vec::new(), None);
+        Self { state: bare(), pushed, rewritten: false, git: true, served: false, drifted: false, doom, died: 0 }
     }
 
     fn want(&self) -> Want {
@@ -113,7 +120,10 @@ impl World {
                 self.state.storage.sync_all();
                 power_cut(&mut self.state, 0);
             }
-            Step::Drift(accident) => befall(&mut self.state, *accident),
+            Step::Drift(accident) => {
+                self.drifted = true;
+                befall(&mut self.state, *accident);
+            }
             Step::Clock(days) => self.state.set = self.state.set.saturating_add(days * 86_400),
             Step::Git(answers) => self.git = *answers,
             Step::Wait(minutes) => self.state.clock += MINUTE * u32::try_from(*minutes).expect("few"),
@@ -140,10 +150,11 @@ impl World {
     /// A pass that ends in the middle. Visitors don't notice, but for the power.
     fn die(&mut self, doom: &Doom) -> Judgement<()> {
         self.state.clock += MINUTE;
-        let served = serving(&self.state)?;
+        let before = Before::of(self)?;
         let stage = Stage::new(self.state.clone());
         stage.host.machine.watch();
         drop(pass_for(&stage, self.want()));
+        before.keeps_out(&stage.host.machine.started.borrow())?;
         let points: Vec<Point> = stage.host.machine.points();
         let at = points.len() * usize::from(doom.share) / (usize::from(u16::MAX) + 1);
         if let Some(point) = points.into_iter().nth(at) {
@@ -152,12 +163,17 @@ impl World {
         }
         let serves = serving(&self.state).map_err(|why| format!("a pass died: {why}"))?;
         // A first release that turns out to be bad is taken away again.
-        if self.served && served.is_some() && serves.is_none() {
-            return Err(format!("{served:?} served, and nothing since a pass died"));
+        if self.served && before.serves.is_some() && serves.is_none() {
+            return Err(format!("{:?} served, and nothing since a pass died", before.serves));
         }
+        before.holds(&self.state)?;
         if let Some(bits) = doom.lost {
             power_cut(&mut self.state, bits);
-            serving(&self.state).map_err(|why| format!("the power went: {why}"))?;
+            let back = serving(&self.state).map_err(|why| format!("the power went: {why}"))?;
+            if self.served && !self.drifted && before.serves.is_some() && back.is_none() {
+                return Err(format!("{:?} served, and nothing since the power went", before.serves));
+            }
+            before.holds(&self.state)?;
         }
         self.state.storage.collect();
         Ok(())
@@ -178,13 +194,8 @@ impl World {
         if let Outcome::Failed(failure) = outcome {
             return Err(format!("the pass fails: {failure}"));
         }
-        if let Some(again) = started.iter().find(|digest| before.quarantine.contains(digest)) {
-            return Err(format!("{again} is in quarantine and was started again"));
-        }
-        let active = active(&self.state);
-        if before.held && active != before.active {
-            return Err(format!("it is held at {:?}, and went to {active:?}", before.active));
-        }
+        before.keeps_out(started)?;
+        before.holds(&self.state)?;
         if before.untouched {
             // Nothing is changed, not even drift: what served before still does.
             let served = serving(&self.state)?;
@@ -201,7 +212,19 @@ impl World {
             return Err("nothing serves".to_owned());
         }
         self.served |= served.is_some();
-        Ok(())
+        self.drifted &= stopped;
+        if stopped || Before::of(self)?.held { Ok(()) } else { self.arrived(served.as_deref()) }
+    }
+
+    /// What is wanted and good serves, where nothing holds it.
+    fn arrived(&self, served: Option<&str>) -> Judgement<()> {
+        let good = self.pushed.last().filter(|release| release.code.behaviour == Behaviour::Well);
+        match good {
+            Some(release) if served != Some(release.code.release.as_str()) => {
+                Err(format!("{} is good, and {served:?} serves", release.code.release))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Nobody does anything any more: it comes to rest within two passes, and then so many change nothing.
@@ -270,6 +293,25 @@ impl Before {
                 && (!world.git || world.rewritten && world.served || standing.holds().any(|hold| kept(&hold.kind))),
             untouched: untouched && !open,
         })
+    }
+}
+
+impl Before {
+    /// What was refused is not started.
+    fn keeps_out(&self, started: &[Digest]) -> Judgement<()> {
+        match started.iter().find(|digest| self.quarantine.contains(digest)) {
+            Some(again) => Err(format!("{again} is in quarantine and was started again")),
+            None => Ok(()),
+        }
+    }
+
+    /// What is held does not move.
+    fn holds(&self, state: &State) -> Judgement<()> {
+        let active = active(state);
+        if self.held && active != self.active {
+            return Err(format!("it is held at {:?}, and went to {active:?}", self.active));
+        }
+        Ok(())
     }
 }
 
