@@ -21,8 +21,8 @@ const LISTED: &str = "trace=?open,?creat,openat,openat2,?rename,renameat,renamea
 const ORDERS: [&str; 7] =
     ["StartUnit", "StopUnit", "RestartUnit", "ReloadUnit", "KillUnit", "ResetFailedUnit", "\\0Reload\\0"];
 
-/// In each name that is still being made, before the number of the process and one of its own.
-const MAKING: &str = ".new-";
+/// In each name of what is still being made, or removed, before the number of the process and one of its own.
+const PASSING: [&str; 2] = [".new-", ".gone-"];
 
 /// By so much such numbers differ.
 const NEAR: usize = 3;
@@ -100,8 +100,9 @@ fn paths(name: &str, arguments: &str) -> Vec<String> {
 
 /// A path without the numbers that another run has others for.
 fn unnumbered(path: &str) -> String {
-    let name =
-        |name| [MAKING, DRAWN].into_iter().find_map(|mark| str::split_once(name, mark)).map_or(name, |(name, _)| name);
+    let name = |name| {
+        PASSING.into_iter().chain([DRAWN]).find_map(|mark| str::split_once(name, mark)).map_or(name, |(name, _)| name)
+    };
     path.split('/').map(name).collect::<Vec<_>>().join("/")
 }
 
@@ -109,16 +110,14 @@ fn unnumbered(path: &str) -> String {
 /// are others, by a few. In one run each is given once.
 fn likely(path: &str) -> Vec<String> {
     let parts = || {
-        let (before, rest) = path.split_once(MAKING)?;
+        let (mark, (before, rest)) = PASSING.iter().find_map(|mark| Some((mark, path.split_once(mark)?)))?;
         let (process, rest) = rest.split_once('-')?;
         let (own, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
-        Some((before, process.parse::<usize>().ok()?, own.parse::<usize>().ok()?, after))
+        Some((format!("{before}{mark}"), process.parse::<usize>().ok()?, own.parse::<usize>().ok()?, after))
     };
     let Some((before, process, own, after)) = parts() else { return vec![path.to_owned()] };
     let near = |number: usize| number.saturating_sub(NEAR)..=number + NEAR;
-    near(process)
-        .flat_map(|process| near(own).map(move |own| format!("{before}{MAKING}{process}-{own}{after}")))
-        .collect()
+    near(process).flat_map(|process| near(own).map(move |own| format!("{before}{process}-{own}{after}"))).collect()
 }
 
 fn changes(name: &str, arguments: &str, paths: &[String]) -> bool {
@@ -174,7 +173,8 @@ impl Point {
         // Names that are the same in each run before those with a number in them. Of what carries data, and of what opens, there
         // is not the same number in each run.
         let known = call.paths.iter().map(|path| &**path).filter(|path| !path.contains(DRAWN) && *path != ROOT);
-        let (passing, lasting): (Vec<&str>, Vec<&str>) = known.partition(|path| path.contains(MAKING));
+        let (passing, lasting): (Vec<&str>, Vec<&str>) =
+            known.partition(|path| PASSING.iter().any(|mark| path.contains(mark)));
         let (passing, lasting) = (passing.into_iter().map(Some), lasting.into_iter().map(Some));
         let any = !carries_data(&call.name) && !call.name.starts_with("open");
         let paths = lasting.chain(any.then_some(None)).chain(passing).chain([None]);
