@@ -117,7 +117,8 @@ fn likely(path: &str) -> Vec<String> {
     };
     let Some((before, process, own, after)) = parts() else { return vec![path.to_owned()] };
     let near = |number: usize| number.saturating_sub(NEAR)..=number + NEAR;
-    near(process).flat_map(|process| near(own).map(move |own| format!("{before}{process}-{own}{after}"))).collect()
+    let pairs = near(process).flat_map(|process| near(own).map(move |own| (process, own)));
+    pairs.map(|(process, own)| format!("{before}{process}-{own}{after}")).collect()
 }
 
 fn changes(name: &str, arguments: &str, paths: &[String]) -> bool {
