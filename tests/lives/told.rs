@@ -7,6 +7,6 @@ use std::io::Write as _;
 pub fn told(line: &str) {
     println!("{line}");
     let Some(file) = std::env::var_os("PORTREEVE_TALLY") else { return };
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(file);
+    let file = std::fs::OpenOptions::new().append(true).open(file);
     file.and_then(|mut file| writeln!(file, "{line}")).expect("the tally is written");
 }
