@@ -264,8 +264,10 @@ fn second_kills(judge: &Judge<'_>, points: Vec<Point>) -> (usize, Vec<String>) {
     (count, wrong)
 }
 
-/// What a disk answers when it is full, broken, protected, or when the program has too many files open.
-pub const ERRNOS: [Errno; 5] = [Errno::NOSPC, Errno::IO, Errno::ROFS, Errno::MFILE, Errno::DQUOT];
+/// What a disk answers when it is full, broken, protected, or when the program has too many files open; when the kernel has no
+/// memory, and when a signal came in between.
+pub const ERRNOS: [Errno; 7] =
+    [Errno::NOSPC, Errno::IO, Errno::ROFS, Errno::MFILE, Errno::DQUOT, Errno::NOMEM, Errno::INTR];
 
 /// Lets every changing call fail once with each error.
 pub fn errors(scenario: &Scenario) -> Tally {
