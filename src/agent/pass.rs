@@ -145,7 +145,7 @@ fn act(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
         Err(failure) => Outcome::Failed(Box::new(failure)),
     };
     match (&plan.action, &plan.wants, &installed.generation) {
-        (Action::Release, Some(wanted), _) => release(cx, plan, installed, wanted),
+        (Action::Release, Some(wanted), _) => release(cx, installed, wanted),
         (Action::Start, _, Some(generation)) => settled(transaction::start(cx, generation), Outcome::Repaired),
         (Action::Remove | Action::Delete, _, _) => {
             remove(cx, plan, installed).unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)))
@@ -188,21 +188,20 @@ pub(super) fn left(action: &Action) -> Left {
     }
 }
 
-fn release(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed, wanted: &crate::desired::Wanted) -> Outcome {
+fn release(cx: &Context<'_>, installed: &Installed, wanted: &crate::desired::Wanted) -> Outcome {
     let going = Going::Forward { wanted: Box::new(wanted.clone()), why: Why::Push };
-    concluded(cx, plan, transaction::go(cx, installed, &going), wanted.title())
+    concluded(cx, installed, transaction::go(cx, installed, &going), wanted.title())
 }
 
 /// What became of it; the transaction has made that durable by itself.
-fn concluded(cx: &Context<'_>, plan: &EnvPlan, released: Released, title: String) -> Outcome {
+fn concluded(cx: &Context<'_>, before: &Installed, released: Released, title: String) -> Outcome {
     match released {
         Released::Kept { generation, took } => Outcome::Released { title, generation: generation.number, took },
         Released::Refused { number, mut failure, seen } => {
             if failure.kind == FailureKind::Cancelled {
-                failure.cause = turn::given_way(cx, &plan.name).unwrap_or(failure.cause);
+                failure.cause = turn::given_way(cx, &before.name).unwrap_or(failure.cause);
             }
-            let serves = plan.serves.as_ref().map(|serving| serving.title.clone());
-            Outcome::NotReleased { title, generation: number, failure, seen, serves }
+            Outcome::NotReleased { title, generation: number, failure, seen, serves: before.title() }
         }
     }
 }

@@ -360,7 +360,9 @@ impl Judge<'_> {
         installed: &Installed,
         standing: &Standing,
     ) -> Result<Option<String>, Failure> {
-        let applied = installed.generation.as_ref().map(|generation| generation.wanted.env.policy);
+        // Of what can't be read the strictest is assumed.
+        let damaged = installed.damaged.as_ref().map(|_| Policy::Pro);
+        let applied = installed.generation.as_ref().map(|generation| generation.wanted.env.policy).or(damaged);
         let policy = match (want, applied) {
             (_, Some(policy)) => policy,
             (Want::Wanted(wanted), None) => wanted.env.policy,

@@ -7,7 +7,7 @@ use super::{Context, Failure, Phase};
 use crate::desired::{Generation, Listing};
 use crate::host::{Files, HostError};
 use crate::model::{Digest, EnvName, Found, GenerationNumber, Service, Slot, SlotId};
-use crate::observed::{Drift, Expectation, Installed, Removed, expectations};
+use crate::observed::{Damaged, Drift, Expectation, Installed, Removed, expectations};
 use crate::policy::{FailureClass, Standing};
 
 /// No file of ours is larger.
@@ -58,11 +58,28 @@ pub fn installed(cx: &Context<'_>, name: &EnvName, services: &BTreeMap<SlotId, S
     }
     if let Some(number) = active.filter(|&number| number > 0) {
         installed.generation = read_generation(cx, name, number)?;
+        if installed.generation.is_none() {
+            installed.damaged = Some(damaged(cx, &installed, number).map_err(&fail)?);
+        }
     }
     if let Some(generation) = &installed.generation {
         installed.drift = drift(cx, generation)?;
     }
     Ok(installed)
+}
+
+/// A generation whose record can't be read has its slot's marker beside it, and its slot's link leads to it.
+fn damaged(cx: &Context<'_>, installed: &Installed, number: GenerationNumber) -> Result<Damaged, HostError> {
+    let directory = cx.layout.generation(&installed.name, number);
+    let mut slots =
+        installed.slots.iter().filter(|&(_, led)| *led == number).map(|(slot, _)| *slot).collect::<BTreeSet<_>>();
+    for slot in Slot::BOTH {
+        if cx.host.files().look(&directory.join(format!("slot-{slot}")))? != Found::Absent {
+            slots.insert(slot);
+        }
+    }
+    let slot = slots.first().copied().filter(|_| slots.len() == 1);
+    Ok(Damaged { number, record: directory.join(Generation::FILE), slot })
 }
 
 /// The note that ended a removal; one that can't be read is none, and the removal is ended again.
