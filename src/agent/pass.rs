@@ -82,7 +82,7 @@ pub fn pass_telling(
 
 /// Before anything follows from the tip: from now on the environments that follow it don't go back below it.
 fn raise_floor(cx: &Context<'_>, survey: &Survey) {
-    let Some(tip) = &survey.plan.tip else { return };
+    let Some(tip) = survey.plan.tip.as_ref().filter(|_| !survey.followed.is_empty()) else { return };
     if let Err(error) = floor::raise(cx, &survey.followed, tip) {
         let text = format!("that deploy commit {} was followed is not kept: {error}", tip.short());
         cx.report.event(&Event::Note { text: &text });

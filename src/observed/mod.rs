@@ -4,7 +4,7 @@ mod expectation;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use expectation::{Difference, Drift, Expectation, Owners, Part, expectations};
 
 use crate::desired::Generation;
-use crate::model::{Activity, Boot, EnvName, GenerationNumber, Service, Slot};
+use crate::model::{Activity, Boot, EnvName, GenerationNumber, Newer, Service, Slot, unless_newer};
 
 /// One environment as it was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,6 +83,11 @@ pub struct Removed {
 impl Removed {
     /// The version that this program writes.
     pub const FORMAT: u32 = 1;
+
+    /// Reads a note; `None`: it is damaged. `path` is for the message.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Option<Self>, Newer> {
+        unless_newer(path, Self::FORMAT, bytes)
+    }
 
     /// When its files go; `None`: never, as far as this calendar goes.
     pub fn ends(&self, grace: Duration) -> Option<Timestamp> {

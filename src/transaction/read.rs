@@ -82,11 +82,12 @@ fn damaged(cx: &Context<'_>, installed: &Installed, number: GenerationNumber) ->
     Ok(Damaged { number, record: directory.join(Generation::FILE), slot })
 }
 
-/// The note that ended a removal; one that can't be read is none, and the removal is ended again.
+/// The note that ended a removal; one that is damaged is none, and the removal is ended again.
 fn removed(cx: &Context<'_>, name: &EnvName) -> Result<Option<Removed>, Failure> {
-    let bytes = cx.host.files().read(&cx.layout.removed_note(name), LIMIT).map_err(Failure::on_host(Phase::Recover))?;
-    let note = bytes.and_then(|bytes| serde_json::from_slice::<Removed>(&bytes).ok());
-    let note = note.filter(|note| note.format <= Removed::FORMAT);
+    let path = cx.layout.removed_note(name);
+    let bytes = cx.host.files().read(&path, LIMIT).map_err(Failure::on_host(Phase::Recover))?;
+    let Some(bytes) = bytes else { return Ok(None) };
+    let note = Removed::parse(&path, &bytes)?;
     Ok(note.map(|note| Removed { since: cx.host.clock().boot().by_now(note.boot.as_ref(), note.since), ..note }))
 }
 
