@@ -128,9 +128,14 @@ pub(super) fn carry_out(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, inst
 }
 
 fn repair(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Result<(), Failure> {
-    match &installed.generation {
-        Some(generation) if !plan.repairs.is_empty() => transaction::repair(cx, generation, &plan.repairs),
-        _ => Ok(()),
+    let Some(generation) = installed.generation.as_ref().filter(|_| !plan.repairs.is_empty()) else { return Ok(()) };
+    match transaction::repair(cx, generation, &plan.repairs) {
+        // What can't be put right is for a new generation to end.
+        Err(failure) if plan.action == Action::Release && failure.kind != FailureKind::Cancelled => {
+            cx.report.event(&Event::Note { text: &failure.cause });
+            Ok(())
+        }
+        repaired => repaired,
     }
 }
 

@@ -1,8 +1,9 @@
 //! A record that somebody damaged, or deleted: what serves serves on, whatever comes next and wherever that is killed.
 
 use portreeve::agent::{Left, Outcome};
-use portreeve::desired::Generation;
+use portreeve::desired::{Generation, Listing};
 use portreeve::model::Slot;
+use portreeve::plan::Want;
 
 use crate::front::visit;
 use crate::host::boot;
@@ -158,4 +159,55 @@ fn a_first_release_whose_record_is_lost_before_its_verdict_serves_on() {
         assert_eq!(at_rest(&rest.state()), Ok(Some("v1".to_owned())), "{when}");
     }
     assert!(count > 2, "{count} such moments");
+}
+
+/// v1 serves, and nobody can read any more what its files were made as.
+fn unlisted(left: &[u8]) -> (State, Wish) {
+    let v1 = Release::good("v1");
+    let mut state = after(std::slice::from_ref(&v1));
+    let listing = active(&state).expect("it serves").join(Listing::FILE);
+    state.storage.write(&listing, left);
+    (state, Wish::Release(v1))
+}
+
+/// What a truncation leaves.
+const CUT: [&[u8]; 2] = [b"", b"{\"nginx.conf\":"];
+
+#[test]
+fn a_damaged_listing_is_made_again_where_the_files_are_as_they_were_made() {
+    for left in CUT {
+        let (state, wish) = unlisted(left);
+        let (before, stage) = (active_number(&state), Stage::new(state));
+        let outcome = pass(&stage, &wish);
+        assert!(matches!(outcome, Outcome::Repaired), "{outcome:?}");
+        assert_eq!(at_rest(&stage.state()), Ok(Some("v1".to_owned())));
+        assert_eq!(active_number(&stage.state()), before, "a repair is no release");
+        assert!(matches!(pass(&stage, &wish), Outcome::Unchanged));
+    }
+}
+
+/// A file that was changed meanwhile must not become what it was made as.
+#[test]
+fn where_they_are_not_it_is_said_and_a_release_heals_it() {
+    CUT.into_iter().for_each(is_said_and_healed);
+}
+
+#[track_caller]
+fn is_said_and_healed(left: &[u8]) {
+    let (mut state, wish) = unlisted(left);
+    let vhost = active(&state).expect("it serves").join("nginx.conf");
+    let mine = [state.storage.read(&vhost).expect("a vhost").as_slice(), b"# mine\n"].concat();
+    state.storage.write(&vhost, &mine);
+    let stage = Stage::new(state.clone());
+    let outcome = crate::program::pass_for(&stage, Want::Unknown("no answer".to_owned()));
+    let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
+    assert!(failure.cause.contains("bakery_pro/1/listing.json "), "{failure}");
+    assert!(failure.cause.ends_with(", and its bytes can't be made again by this version"), "{failure}");
+    assert_eq!(failure.help.as_deref(), Some("portreeve restart bakery/pro makes a new generation"));
+    assert_eq!(visitors(&stage.state()), Some(("v1".to_owned(), true)));
+
+    let stage = Stage::new(state);
+    let outcome = pass(&stage, &wish);
+    assert!(matches!(outcome, Outcome::Released { .. }), "{outcome:?}");
+    assert_eq!(at_rest(&stage.state()), Ok(Some("v1".to_owned())));
 }
