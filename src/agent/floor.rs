@@ -5,11 +5,12 @@
 //! that is written when the tip has moved. Without the record the generations' word counts.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::desired::Why;
-use crate::model::{CommitId, EnvName, Identity, Node};
+use crate::model::{CommitId, EnvName, Identity, Newer, Node, unless_newer};
 use crate::source::{CommitInfo, Refusal};
 use crate::transaction::lock::{Place, shared};
 use crate::transaction::{self, Context, Failure, Phase};
@@ -34,11 +35,16 @@ impl Floors {
     /// The version that this program writes.
     const FORMAT: u32 = 1;
 
-    /// The record; one that is lost, damaged or newer is none.
-    pub fn read(cx: &Context<'_>) -> Self {
-        let bytes = cx.host.files().read(&cx.layout.floors(), LIMIT).ok().flatten();
-        let record = bytes.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
-        record.filter(|record| record.format <= Self::FORMAT).unwrap_or_default()
+    /// The record; one that is lost or damaged is none, and a newer one might forbid what this program would do.
+    pub fn read(cx: &Context<'_>) -> Result<Self, Newer> {
+        let path = cx.layout.floors();
+        let bytes = cx.host.files().read(&path, LIMIT).ok().flatten();
+        bytes.map_or_else(|| Ok(Self::default()), |bytes| Self::parse(&path, &bytes))
+    }
+
+    /// Reads a record; `path` is for the message.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Newer> {
+        Ok(unless_newer(path, Self::FORMAT, bytes)?.unwrap_or_default())
     }
 
     /// The floor of an environment; `None`: it was never here.
@@ -76,7 +82,7 @@ pub(super) fn numbers(cx: &Context<'_>, name: &EnvName) -> Result<Vec<u64>, Fail
 /// Raises the floor of those that followed `tip`. Nothing is written when it was the same.
 pub(super) fn raise(cx: &Context<'_>, followed: &[EnvName], tip: &CommitId) -> Result<(), Failure> {
     let _record = shared(cx, Place::Mirrors)?;
-    let before = Floors::read(cx);
+    let before = Floors::read(cx)?;
     let mut after = before.clone();
     after.environments.extend(followed.iter().map(|name| (name.clone(), tip.clone())));
     if after == before {

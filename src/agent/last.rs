@@ -89,7 +89,7 @@ pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp,
     let bytes = serde_json::to_vec(&next).unwrap_or_default();
     let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
     cx.host.files().put(&cx.layout.last_pass(), &node).map_err(Failure::on_host(Phase::Recover))?;
-    super::troubles::remember(cx, &next).map_err(Failure::on_host(Phase::Recover))
+    super::troubles::remember(cx, &next)
 }
 
 /// An idle pass saw the same again, at the time that is returned. Only `status` wants to know, so that a failure here is no

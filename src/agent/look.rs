@@ -96,7 +96,7 @@ fn one(
     let moving = moving(cx, name);
     let spoken_of = last.environments.contains_key(name) || moving.is_some();
     let failed = standing.as_ref().map_or(true, |standing| !standing.quarantine.is_empty() || standing.retry.is_some());
-    if installed.generation.is_none() && !spoken_of && (installed.active == Some(0) || !failed) {
+    if installed.title().is_none() && !spoken_of && (installed.active == Some(0) || !failed) {
         return None;
     }
     let pinned = standing.as_ref().ok().and_then(|standing| {

@@ -7,7 +7,7 @@ use crate::desired::{Generation, Why};
 use crate::history::{Event as Happened, EventKind};
 use crate::host::Lock;
 use crate::manifest::Policy;
-use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node, Slot, moment};
+use crate::model::{Digest, EnvName, Found, GenerationNumber, Identity, Node, Slot, moment};
 use crate::observed::Installed;
 use crate::policy::{Hold, HoldKind, Standing, Until};
 use crate::transaction::lock::{LockError, Place, lock, lock_before_others};
@@ -114,7 +114,7 @@ pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Stri
     let services = transaction::services_of(cx, name)?;
     let installed = transaction::installed(cx, name, &services)?;
     let standing = read_standing(cx, name)?;
-    if installed.generation.is_none() && !super::known(cx)?.contains(name) {
+    if installed.title().is_none() && !super::known(cx)?.contains(name) {
         return Err(OrderError::NotHere(name.clone()));
     }
     let order = Ordered { cx, name, given, installed, standing, met };
@@ -176,9 +176,17 @@ impl Ordered<'_> {
 
     /// What serves; most orders are about that.
     fn serving(&self) -> Result<&Generation, OrderError> {
-        self.installed.generation.as_ref().ok_or_else(|| {
-            OrderError::Refused(format!("nothing of {} serves yet; portreeve why {} says why", self.name, self.name))
-        })
+        self.installed.generation.as_ref().ok_or_else(|| OrderError::Refused(self.unserved()))
+    }
+
+    fn unserved(&self) -> String {
+        let name = self.name;
+        match &self.installed.damaged {
+            Some(damaged) => {
+                format!("{damaged}: {name} serves on, but as what is not known; portreeve reconcile {name} comes first")
+            }
+            None => format!("nothing of {name} serves yet; portreeve why {name} says why"),
+        }
     }
 
     fn stopped(&self) -> Option<&Hold> {
@@ -259,7 +267,10 @@ impl Ordered<'_> {
         };
         match transaction::go_by_order(self.cx, &self.installed, &going, &order) {
             Released::Kept { .. } => Ok(format!("{} serves again; later passes leave it there", target.wanted.title())),
-            Released::Refused { failure, .. } => Err(OrderError::Failed(*failure)),
+            Released::Refused { mut failure, .. } => {
+                failure.cause = format!("{}; {} serves on", failure.cause, self.serving()?.wanted.title());
+                Err(OrderError::Failed(*failure))
+            }
         }
     }
 
@@ -312,12 +323,21 @@ impl Ordered<'_> {
                 return Ok(generation);
             }
         }
-        let what = match to {
+        Err(OrderError::NoTarget(self.missing(to)?, self.name.clone()))
+    }
+
+    fn missing(&self, to: &Target) -> Result<String, OrderError> {
+        Ok(match to {
             Target::Previous => "there is no earlier release on this host".to_owned(),
-            Target::Generation(number) => format!("generation {number} is not on this host"),
+            Target::Generation(number) => {
+                let directory = self.cx.layout.generation(self.name, *number);
+                match self.cx.host.files().look(&directory)? {
+                    Found::Absent => format!("generation {number} is not on this host"),
+                    _ => format!("{} is damaged or gone", directory.join(Generation::FILE).display()),
+                }
+            }
             Target::Title(title) => format!("no generation of {title} is on this host"),
-        };
-        Err(OrderError::NoTarget(what, self.name.clone()))
+        })
     }
 
     fn stop(&self) -> Result<String, OrderError> {

@@ -82,7 +82,7 @@ pub fn pass_telling(
 
 /// Before anything follows from the tip: from now on the environments that follow it don't go back below it.
 fn raise_floor(cx: &Context<'_>, survey: &Survey) {
-    let Some(tip) = &survey.plan.tip else { return };
+    let Some(tip) = survey.plan.tip.as_ref().filter(|_| !survey.followed.is_empty()) else { return };
     if let Err(error) = floor::raise(cx, &survey.followed, tip) {
         let text = format!("that deploy commit {} was followed is not kept: {error}", tip.short());
         cx.report.event(&Event::Note { text: &text });
@@ -128,9 +128,14 @@ pub(super) fn carry_out(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, inst
 }
 
 fn repair(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Result<(), Failure> {
-    match &installed.generation {
-        Some(generation) if !plan.repairs.is_empty() => transaction::repair(cx, generation, &plan.repairs),
-        _ => Ok(()),
+    let Some(generation) = installed.generation.as_ref().filter(|_| !plan.repairs.is_empty()) else { return Ok(()) };
+    match transaction::repair(cx, generation, &plan.repairs) {
+        // What can't be put right is for a new generation to end.
+        Err(failure) if plan.action == Action::Release && failure.kind != FailureKind::Cancelled => {
+            cx.report.event(&Event::Note { text: &failure.cause });
+            Ok(())
+        }
+        repaired => repaired,
     }
 }
 
@@ -145,7 +150,7 @@ fn act(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
         Err(failure) => Outcome::Failed(Box::new(failure)),
     };
     match (&plan.action, &plan.wants, &installed.generation) {
-        (Action::Release, Some(wanted), _) => release(cx, plan, installed, wanted),
+        (Action::Release, Some(wanted), _) => release(cx, installed, wanted),
         (Action::Start, _, Some(generation)) => settled(transaction::start(cx, generation), Outcome::Repaired),
         (Action::Remove | Action::Delete, _, _) => {
             remove(cx, plan, installed).unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)))
@@ -188,21 +193,20 @@ pub(super) fn left(action: &Action) -> Left {
     }
 }
 
-fn release(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed, wanted: &crate::desired::Wanted) -> Outcome {
+fn release(cx: &Context<'_>, installed: &Installed, wanted: &crate::desired::Wanted) -> Outcome {
     let going = Going::Forward { wanted: Box::new(wanted.clone()), why: Why::Push };
-    concluded(cx, plan, transaction::go(cx, installed, &going), wanted.title())
+    concluded(cx, installed, transaction::go(cx, installed, &going), wanted.title())
 }
 
 /// What became of it; the transaction has made that durable by itself.
-fn concluded(cx: &Context<'_>, plan: &EnvPlan, released: Released, title: String) -> Outcome {
+fn concluded(cx: &Context<'_>, before: &Installed, released: Released, title: String) -> Outcome {
     match released {
         Released::Kept { generation, took } => Outcome::Released { title, generation: generation.number, took },
         Released::Refused { number, mut failure, seen } => {
             if failure.kind == FailureKind::Cancelled {
-                failure.cause = turn::given_way(cx, &plan.name).unwrap_or(failure.cause);
+                failure.cause = turn::given_way(cx, &before.name).unwrap_or(failure.cause);
             }
-            let serves = plan.serves.as_ref().map(|serving| serving.title.clone());
-            Outcome::NotReleased { title, generation: number, failure, seen, serves }
+            Outcome::NotReleased { title, generation: number, failure, seen, serves: before.title() }
         }
     }
 }

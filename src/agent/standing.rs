@@ -2,6 +2,8 @@
 
 use crate::desired::Wanted;
 use crate::history::{Event as Happened, EventKind};
+use crate::manifest::Policy;
+use crate::observed::Installed;
 use crate::plan::EnvPlan;
 use crate::policy::{FailureClass, Hold, HoldKind, Standing};
 use crate::transaction::{Context, Failure, Phase, host_print, standing as read_standing, write_standing};
@@ -35,6 +37,12 @@ fn ended(hold: &Hold) -> String {
         HoldKind::Suspended { .. } => format!("the suspension by {} ended: its time was over", hold.by),
         HoldKind::Stopped => format!("no longer stopped by {}", hold.by),
     }
+}
+
+/// The policy of what serves; of what can't be read the strictest.
+pub(super) fn policy(installed: &Installed) -> Option<Policy> {
+    let damaged = || installed.damaged.as_ref().map(|_| Policy::Pro);
+    installed.generation.as_ref().map(|generation| generation.wanted.env.policy).or_else(damaged)
 }
 
 /// The record as it counts on this host now: what failed by the host's fault waits no longer once the host has changed.

@@ -14,7 +14,7 @@ use crate::transaction::{self, Context, Failure, Phase, chain};
 
 use super::floor::{Floors, diverged};
 use super::want::Resolver;
-use super::{App, read_standing, standing_here};
+use super::{App, read_standing, standing::policy, standing_here};
 
 /// A plan and what it was made from.
 #[derive(Debug)]
@@ -126,7 +126,8 @@ pub(super) fn survey_at(
     }
     asked.wants.retain(|name, _| only.is_empty() || only.contains(name));
     let judge = deploy.as_ref().filter(|_| trouble.is_none());
-    let judge = judge.map(|deploy| Judge { deploy, branch: &app.settings.branch, floors: Floors::read(cx) });
+    let floors = std::mem::take(&mut asked.floors);
+    let judge = judge.map(|deploy| Judge { deploy, branch: &app.settings.branch, floors });
     let (mut environments, mut followed) = (Vec::new(), Vec::new());
     for (name, want) in std::mem::take(&mut asked.wants) {
         let moved = asked.moved.remove(&name);
@@ -218,6 +219,8 @@ struct Asked {
     moved: BTreeMap<EnvName, String>,
     ports: Vec<PortRange>,
     refs: BTreeMap<String, Refs>,
+    /// Below what it may not go back.
+    floors: Floors,
 }
 
 /// What the repository asks of each environment of this host, and of those that are here but no longer listed.
@@ -228,8 +231,8 @@ fn wants(
     installed: &[EnvName],
     only: &BTreeSet<EnvName>,
 ) -> Result<Asked, String> {
-    let repository = deploy.repository.as_ref();
-    let repository = repository
+    let floors = Floors::read(cx).map_err(|newer| newer.to_string())?;
+    let repository = (deploy.repository.as_ref())
         .ok_or_else(|| "portreeve.toml of the deploy repository can't be used; portreeve check says why".to_owned())?;
     let (_, entry) = repository.for_host(&app.name).ok_or_else(|| {
         format!("the deploy repository has no hosts/{}.toml; add it, or correct `host` in agent.toml", app.name)
@@ -259,7 +262,7 @@ fn wants(
         wants.insert(name.clone(), absent(cx, repository, name, entry.mistakes.is_some(), blocked));
     }
     let (moved, refs) = resolver.done();
-    Ok(Asked { wants, moved, ports, refs })
+    Ok(Asked { wants, moved, ports, refs, floors })
 }
 
 /// Those that are not off this host already.
@@ -292,8 +295,8 @@ fn absent(cx: &Context<'_>, repository: &Repository, name: &EnvName, mistakes: b
         Some(Ok(env)) => env.removed,
         _ => false,
     };
-    let policy = transaction::installed(cx, name, &BTreeMap::new()).ok().and_then(|installed| installed.generation);
-    let pro = policy.is_none_or(|generation| generation.wanted.env.policy == Policy::Pro);
+    let policy = transaction::installed(cx, name, &BTreeMap::new()).ok().and_then(|installed| policy(&installed));
+    let pro = policy.is_none_or(|policy| policy == Policy::Pro);
     Want::Absent { tombstone: tombstone || !pro }
 }
 
@@ -360,8 +363,7 @@ impl Judge<'_> {
         installed: &Installed,
         standing: &Standing,
     ) -> Result<Option<String>, Failure> {
-        let applied = installed.generation.as_ref().map(|generation| generation.wanted.env.policy);
-        let policy = match (want, applied) {
+        let policy = match (want, policy(installed)) {
             (_, Some(policy)) => policy,
             (Want::Wanted(wanted), None) => wanted.env.policy,
             (_, None) => return Ok(None),

@@ -3,14 +3,14 @@
 //! Written when something begins or ends to be wrong, never while it lasts, and not at all while nothing is.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{LastPass, Left};
-use crate::host::HostError;
-use crate::model::{EnvName, Identity, Node};
-use crate::transaction::Context;
+use crate::model::{EnvName, Identity, Newer, Node, unless_newer};
+use crate::transaction::{Context, Failure, Phase};
 
 /// No such record is larger.
 const LIMIT: u64 = 4 * 1024 * 1024;
@@ -42,29 +42,39 @@ impl Default for Troubles {
 
 /// Reads the record; none, or one that can't be read, says nothing.
 pub fn read_troubles(cx: &Context<'_>) -> Troubles {
-    let bytes = cx.host.files().read(&cx.layout.troubles(), LIMIT).ok().flatten();
-    let record = bytes.and_then(|bytes| serde_json::from_slice::<Troubles>(&bytes).ok());
-    record.filter(|record| record.format <= Troubles::FORMAT).unwrap_or_default()
+    read(cx).unwrap_or_default()
+}
+
+fn read(cx: &Context<'_>) -> Result<Troubles, Newer> {
+    let path = cx.layout.troubles();
+    let bytes = cx.host.files().read(&path, LIMIT).ok().flatten();
+    bytes.map_or_else(|| Ok(Troubles::default()), |bytes| Troubles::parse(&path, &bytes))
 }
 
 /// Brings the record to what the last pass saw.
-pub(super) fn remember(cx: &Context<'_>, last: &LastPass) -> Result<(), HostError> {
-    let before = read_troubles(cx);
+pub(super) fn remember(cx: &Context<'_>, last: &LastPass) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Recover);
+    let before = read(cx)?;
     let after = before.after(last, cx.host.clock().now());
     let files = cx.host.files();
     if after == before {
         return Ok(());
     }
     if after == Troubles::default() {
-        return files.remove(&cx.layout.troubles());
+        return files.remove(&cx.layout.troubles()).map_err(fail);
     }
     let bytes = serde_json::to_vec(&after).unwrap_or_default();
-    files.put(&cx.layout.troubles(), &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })
+    files.put(&cx.layout.troubles(), &Node::File { bytes, mode: 0o600, owner: Identity::ROOT }).map_err(fail)
 }
 
 impl Troubles {
     /// The version that this program writes.
     const FORMAT: u32 = 1;
+
+    /// Reads a record, where one that is damaged says nothing; `path` is for the message.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Newer> {
+        Ok(unless_newer(path, Self::FORMAT, bytes)?.unwrap_or_default())
+    }
 
     /// Since when an environment has been in this state.
     pub fn since(&self, name: &EnvName, left: &Left) -> Option<Timestamp> {

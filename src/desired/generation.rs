@@ -108,4 +108,9 @@ pub struct Listing(pub std::collections::BTreeMap<String, Listed>);
 impl Listing {
     /// The listing's file.
     pub const FILE: &str = "listing.json";
+
+    /// As the file's text: the same for the same listing.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
 }

@@ -15,6 +15,7 @@ mod moment;
 mod name;
 mod node;
 mod port;
+mod record;
 mod service;
 mod slot;
 
@@ -31,6 +32,7 @@ pub use moment::{ago, moment};
 pub use name::{Domain, EnvName, EnvironmentName, NameError, ProjectName, UserName};
 pub use node::{Found, Node};
 pub use port::{PortError, PortRange};
+pub use record::{Newer, unless_newer};
 pub use service::{Activity, Service, SlotId};
 pub use slot::{NoSlot, Slot};
 

@@ -3,7 +3,8 @@
 mod expectation;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use expectation::{Difference, Drift, Expectation, Owners, Part, expectations};
 
 use crate::desired::Generation;
-use crate::model::{Activity, Boot, EnvName, GenerationNumber, Service, Slot};
+use crate::model::{Activity, Boot, EnvName, GenerationNumber, Newer, Service, Slot, unless_newer};
 
 /// One environment as it was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,8 +22,10 @@ pub struct Installed {
     pub name: EnvName,
     /// Where its commit point leads; `None`: nothing of it was ever set up. 0: absent.
     pub active: Option<GenerationNumber>,
-    /// The record of the active generation; `None` when there is none or it was damaged.
+    /// The record of the active generation; `None` when nothing is active, or when it is [`damaged`](Self::damaged).
     pub generation: Option<Generation>,
+    /// The record of the active generation, where one should be and none can be read: something serves all the same.
+    pub damaged: Option<Damaged>,
     /// What each slot's link leads to.
     pub slots: BTreeMap<Slot, GenerationNumber>,
     /// The highest number that was ever used.
@@ -37,6 +40,30 @@ pub struct Installed {
     pub masked: BTreeSet<Slot>,
     /// Since when it is off this host, once it is.
     pub removed: Option<Removed>,
+}
+
+/// A record that is gone, or that is not what we wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damaged {
+    /// Its generation.
+    pub number: GenerationNumber,
+    /// Where it is, or was.
+    pub record: PathBuf,
+    /// The slot that serves, by what else is on the disk; `None`: that says nothing, or contradicts itself.
+    pub slot: Option<Slot>,
+}
+
+impl Damaged {
+    /// What serves, as far as that is known.
+    pub fn title(&self) -> String {
+        format!("generation {}", self.number)
+    }
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is damaged or gone", self.record.display())
+    }
 }
 
 /// The note of a removal, beside the generations: from then on the grace is counted.
@@ -56,6 +83,11 @@ pub struct Removed {
 impl Removed {
     /// The version that this program writes.
     pub const FORMAT: u32 = 1;
+
+    /// Reads a note; `None`: it is damaged. `path` is for the message.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Option<Self>, Newer> {
+        unless_newer(path, Self::FORMAT, bytes)
+    }
 
     /// When its files go; `None`: never, as far as this calendar goes.
     pub fn ends(&self, grace: Duration) -> Option<Timestamp> {
@@ -83,12 +115,20 @@ impl Installed {
     pub fn nothing(name: EnvName) -> Self {
         let (slots, services) = (BTreeMap::new(), BTreeMap::new());
         let (drift, raised, masked) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        Self { name, active: None, generation: None, slots, newest: 0, drift, services, raised, masked, removed: None }
+        let (active, generation, damaged, removed) = (None, None, None, None);
+        Self { name, active, generation, damaged, slots, newest: 0, drift, services, raised, masked, removed }
     }
 
     /// The slot that serves, if any does.
     pub fn serving_slot(&self) -> Option<Slot> {
-        self.generation.as_ref().map(|generation| generation.slot)
+        let damaged = || self.damaged.as_ref().and_then(|damaged| damaged.slot);
+        self.generation.as_ref().map(|generation| generation.slot).or_else(damaged)
+    }
+
+    /// What people call what serves.
+    pub fn title(&self) -> Option<String> {
+        let damaged = || self.damaged.as_ref().map(Damaged::title);
+        self.generation.as_ref().map(|generation| generation.wanted.title()).or_else(damaged)
     }
 
     /// Whether the serving slot runs. True for an environment that is absent.

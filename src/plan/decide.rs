@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::{Action, EnvPlan, Serving, Want};
 use crate::desired::Wanted;
-use crate::model::{Slot, moment};
-use crate::observed::{Difference, Drift, Installed, Part};
+use crate::model::{EnvName, Slot, moment};
+use crate::observed::{Damaged, Difference, Drift, Installed, Part};
 use crate::policy::{HoldKind, Ruling, Standing};
 
 /// What [`decide`] decides from.
@@ -64,6 +64,7 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
     if !matches!(plan.action, Action::Blocked(_) | Action::Release) {
         plan.start_if_down(installed);
     }
+    plan.doubt(installed);
     plan.respect();
     plan.retires = cooled(installed, standing, now).filter(|_| plan.leaves_slots());
     plan.settles = plan.follows()
@@ -88,6 +89,19 @@ impl EnvPlan {
             self.action,
             Action::Release | Action::Remove | Action::Delete | Action::Stopped(_) | Action::Suspended(_)
         )
+    }
+
+    /// What serves has lost its record: a release goes beside it and heals that, where it is known which slot is free of it.
+    fn doubt(&mut self, installed: &Installed) {
+        let Some(damaged) = &installed.damaged else { return };
+        let cure = match (&self.action, damaged.slot) {
+            (Action::Release, None) => unknown_slot(&self.name, damaged),
+            (Action::Start, Some(slot)) => {
+                format!("; start slot {slot} with the service manager, or restore the file from a backup")
+            }
+            _ => return,
+        };
+        self.action = Action::Blocked(format!("{damaged}{cure}"));
     }
 
     /// What an operator said to the init system is neither undone nor got round by the other slot.
@@ -115,6 +129,16 @@ pub fn intents_and_drift(installed: &Installed) -> (Vec<String>, Vec<Drift>) {
         }
     }
     (intents, repairs)
+}
+
+/// The link for nginx says to whom visitors are led, and a slot's link says whose it is.
+fn unknown_slot(name: &EnvName, damaged: &Damaged) -> String {
+    let (flat, number) = (name.flat(), damaged.number);
+    format!(
+        ", and no link says which slot serves; restore the file from a backup, or: \
+         ln -sfn ../../generations/{flat}/{number} /etc/portreeve/slots/{flat}/SLOT, with a or b for SLOT as \
+         readlink /run/portreeve/{flat}/web.sock begins"
+    )
 }
 
 fn masked(installed: &Installed, slot: Slot) -> String {
@@ -209,7 +233,6 @@ fn gone(installed: &Installed, grace: Duration, now: Timestamp) -> Action {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::EnvName;
     use crate::observed::Removed;
 
     const DAY: Duration = Duration::from_hours(24);

@@ -50,8 +50,13 @@ pub fn move_socket(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Result<(), F
 /// Makes nginx serve the generation's vhost. Nothing is reloaded when it does so already; a reload is believed only when the new
 /// vhost's own token is answered, because `reload` ends with 0 also when it was dropped.
 pub fn front(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    front_of(cx, generation, generation.number)
+}
+
+/// The same for the vhost of generation `number` of the same environment, of which nothing else may be known.
+pub fn front_of(cx: &Context<'_>, generation: &Generation, number: GenerationNumber) -> Result<(), Failure> {
     let fail = Failure::on_host(Phase::Switch);
-    let path = cx.directory(generation).join("nginx.conf");
+    let path = cx.layout.generation(&generation.name, number).join("nginx.conf");
     let bytes = cx.host.files().read(&path, 1024 * 1024).map_err(&fail)?.unwrap_or_default();
     let Some(token) = vhost::token(&bytes) else { return Ok(()) };
     if !cx.host.front().running().map_err(&fail)? || serves_token(cx, generation, &token)? {

@@ -5,6 +5,7 @@ use std::fmt;
 use super::migrate::Applied;
 use crate::emit::EmitError;
 use crate::host::HostError;
+use crate::model::Newer;
 use crate::policy::FailureClass;
 pub use crate::policy::Phase;
 
@@ -80,6 +81,12 @@ impl Failure {
     #[must_use]
     pub fn with_help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
+    }
+}
+
+impl From<Newer> for Failure {
+    fn from(newer: Newer) -> Self {
+        Self::new(FailureClass::Host, Phase::Recover, newer.to_string())
     }
 }
 

@@ -38,7 +38,7 @@ fn changed(cx: &Context<'_>, active: &Generation, wanted: &Wanted) -> Result<BTr
     if ground::existing_secret(cx, &active.name).map_err(Failure::on_host(Phase::Build))?.is_none() {
         return Ok(BTreeMap::new());
     }
-    let listing = read::listing(cx, active)?;
+    let listing = read::listing(cx, active)?.unwrap_or_default();
     let next = Generation { wanted: wanted.clone(), why: Why::Push, ..active.clone() };
     let differs = |name: &str, bytes: &[u8]| match listing.0.get(name) {
         Some(Listed::File { sha256, .. }) => *sha256 != Digest::of(bytes),

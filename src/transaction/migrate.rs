@@ -171,7 +171,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Applied, Failure> {
 /// A first release has no one before it to harm.
 fn permit(installed: &Installed, generation: &Generation, migrations: &[Migration]) -> Result<(), Failure> {
     let env = &generation.wanted.env;
-    let free = env.policy != Policy::Pro || env.migrations == Migrations::Any || installed.generation.is_none();
+    let free = env.policy != Policy::Pro || env.migrations == Migrations::Any || installed.title().is_none();
     match migrations.iter().find(|migration| !migration.harmful.is_empty()) {
         Some(migration) if !free => {
             let cause = format!(

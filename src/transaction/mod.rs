@@ -5,6 +5,7 @@
 //! Going back after a failed check, after a crash, and by hand are the same functions.
 
 mod as_app;
+mod back;
 mod blame;
 mod build;
 mod commit;

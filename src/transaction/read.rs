@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{Context, Failure, Phase};
-use crate::desired::{Generation, Listing};
+use super::{Context, Failure, Phase, ground, render};
+use crate::desired::{Generation, Listed, Listing};
 use crate::host::{Files, HostError};
-use crate::model::{Digest, EnvName, Found, GenerationNumber, Service, Slot, SlotId};
-use crate::observed::{Drift, Expectation, Installed, Removed, expectations};
+use crate::model::{Digest, EnvName, Found, GenerationNumber, Node, Service, Slot, SlotId};
+use crate::observed::{Damaged, Drift, Expectation, Installed, Part, Removed, expectations};
 use crate::policy::{FailureClass, Standing};
 
 /// No file of ours is larger.
@@ -58,6 +58,9 @@ pub fn installed(cx: &Context<'_>, name: &EnvName, services: &BTreeMap<SlotId, S
     }
     if let Some(number) = active.filter(|&number| number > 0) {
         installed.generation = read_generation(cx, name, number)?;
+        if installed.generation.is_none() {
+            installed.damaged = Some(damaged(cx, &installed, number).map_err(&fail)?);
+        }
     }
     if let Some(generation) = &installed.generation {
         installed.drift = drift(cx, generation)?;
@@ -65,11 +68,26 @@ pub fn installed(cx: &Context<'_>, name: &EnvName, services: &BTreeMap<SlotId, S
     Ok(installed)
 }
 
-/// The note that ended a removal; one that can't be read is none, and the removal is ended again.
+/// A generation whose record can't be read has its slot's marker beside it, and its slot's link leads to it.
+fn damaged(cx: &Context<'_>, installed: &Installed, number: GenerationNumber) -> Result<Damaged, HostError> {
+    let directory = cx.layout.generation(&installed.name, number);
+    let mut slots =
+        installed.slots.iter().filter(|&(_, led)| *led == number).map(|(slot, _)| *slot).collect::<BTreeSet<_>>();
+    for slot in Slot::BOTH {
+        if cx.host.files().look(&directory.join(format!("slot-{slot}")))? != Found::Absent {
+            slots.insert(slot);
+        }
+    }
+    let slot = slots.first().copied().filter(|_| slots.len() == 1);
+    Ok(Damaged { number, record: directory.join(Generation::FILE), slot })
+}
+
+/// The note that ended a removal; one that is damaged is none, and the removal is ended again.
 fn removed(cx: &Context<'_>, name: &EnvName) -> Result<Option<Removed>, Failure> {
-    let bytes = cx.host.files().read(&cx.layout.removed_note(name), LIMIT).map_err(Failure::on_host(Phase::Recover))?;
-    let note = bytes.and_then(|bytes| serde_json::from_slice::<Removed>(&bytes).ok());
-    let note = note.filter(|note| note.format <= Removed::FORMAT);
+    let path = cx.layout.removed_note(name);
+    let bytes = cx.host.files().read(&path, LIMIT).map_err(Failure::on_host(Phase::Recover))?;
+    let Some(bytes) = bytes else { return Ok(None) };
+    let note = Removed::parse(&path, &bytes)?;
     Ok(note.map(|note| Removed { since: cx.host.clock().boot().by_now(note.boot.as_ref(), note.since), ..note }))
 }
 
@@ -149,18 +167,50 @@ pub fn was_refused(cx: &Context<'_>, name: &EnvName, number: GenerationNumber) -
     Ok(found != Found::Absent)
 }
 
-/// A generation's listing; empty when it is gone or damaged.
-pub fn listing(cx: &Context<'_>, generation: &Generation) -> Result<Listing, Failure> {
+/// A generation's listing; `None` when it is gone or damaged.
+pub fn listing(cx: &Context<'_>, generation: &Generation) -> Result<Option<Listing>, Failure> {
     let path = cx.directory(generation).join(Listing::FILE);
     let bytes = cx.host.files().read(&path, LIMIT).map_err(Failure::on_host(Phase::Recover))?;
-    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
-/// Every path that the generation is responsible for.
+/// The same, made again where every file is as this version renders it: then that is how they were made.
+pub fn listing_again(cx: &Context<'_>, generation: &Generation) -> Result<Option<Listing>, Failure> {
+    let fail = Failure::on_host(Phase::Recover);
+    let (files, directory) = (cx.host.files(), cx.directory(generation));
+    // Rendering would make a missing key, and looking makes nothing.
+    if ground::existing_secret(cx, &generation.name).map_err(&fail)?.is_none() {
+        return Ok(None);
+    }
+    let owners = ground::owners(cx, &generation.wanted)?;
+    let mut nodes = render::nodes(cx, generation, owners)?;
+    // The record was read, so it is whole; rendered again it tells its times by another clock.
+    let bytes = files.read(&directory.join(Generation::FILE), LIMIT).map_err(&fail)?.unwrap_or_default();
+    nodes.insert(Generation::FILE.to_owned(), Node::File { bytes, mode: 0o600, owner: owners.root });
+    let listing = render::listing(&nodes);
+    for (name, state) in &listing.0 {
+        let expected = Expectation { path: directory.join(name), state: state.clone(), part: Part::Link };
+        if difference(files, &expected).map_err(&fail)?.is_some() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(listing))
+}
+
+/// Every path that the generation is responsible for; its listing only where that can't be read.
 pub fn expected(cx: &Context<'_>, generation: &Generation) -> Result<Vec<Expectation>, Failure> {
-    let owners = super::ground::owners(cx, &generation.wanted)?;
-    let listing = listing(cx, generation)?;
-    Ok(expectations(&cx.paths(&generation.wanted), cx.facts.manager, owners, generation, &listing))
+    let owners = ground::owners(cx, &generation.wanted)?;
+    let all =
+        |listing: &Listing| expectations(&cx.paths(&generation.wanted), cx.facts.manager, owners, generation, listing);
+    if let Some(listing) = listing(cx, generation)? {
+        return Ok(all(&listing));
+    }
+    let again = listing_again(cx, generation)?;
+    // Bytes that nobody can make again are like no others: the repair says so.
+    let sha256 = Digest::of(&again.as_ref().map_or_else(|| b"unknown".to_vec(), Listing::to_bytes));
+    let state = Listed::File { sha256, mode: 0o600, owner: owners.root };
+    let itself = Expectation { path: cx.directory(generation).join(Listing::FILE), state, part: Part::Link };
+    Ok(all(&again.unwrap_or_default()).into_iter().chain([itself]).collect())
 }
 
 fn drift(cx: &Context<'_>, generation: &Generation) -> Result<Vec<Drift>, Failure> {

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::back::{back, by_links};
 use super::verdict::{self, End};
 use super::{Context, Event, Failure, FailureKind, Intent, JournalError, Phase, commit, read, retire, slot};
 use crate::desired::{Generation, Wanted};
-use crate::host::Heeding;
-use crate::model::{EnvName, Found, GenerationNumber, Identity, Node};
+use crate::model::{EnvName, Found, GenerationNumber};
 use crate::observed::Installed;
 use crate::policy::FailureClass;
 
@@ -42,6 +42,7 @@ pub fn recover(cx: &Context<'_>, name: &EnvName) -> Result<Recovered, Failure> {
     let committed = installed.active == Some(intent.to) && intent.to > 0 && intent.failed.is_none();
     let recovered = match &installed.generation {
         Some(generation) if committed => finish(cx, intent, generation, &installed)?,
+        None if committed && !is_whole(cx, name, intent.from)? => keep(cx, &intent)?,
         _ => undo(cx, &intent)?,
     };
     cx.report.event(&Event::Note { text: &format!("{name}: an interrupted release was {}", words(&recovered)) });
@@ -62,6 +63,19 @@ fn words(recovered: &Recovered) -> &'static str {
         Recovered::Finished(_) => "finished",
         Recovered::Undone(_) => "undone",
     }
+}
+
+/// Whether there is a generation to go back to that something is known of.
+fn is_whole(cx: &Context<'_>, name: &EnvName, number: GenerationNumber) -> Result<bool, Failure> {
+    Ok(number > 0 && read::read_generation(cx, name, number)?.is_some())
+}
+
+/// The commit had happened, its record is damaged since, and nothing better is known: what serves stays, and the next pass
+/// releases what is wanted beside it.
+fn keep(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
+    by_links(cx, intent, intent.to, intent.slot)?;
+    close(cx, intent, End::Kept)?;
+    Ok(Recovered::Finished(intent.to))
 }
 
 /// A repair comes to its end; what else is not as it should be is the pass's.
@@ -170,87 +184,15 @@ pub fn resume(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> 
 }
 
 /// Visitors are led to it.
-fn lead(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+pub(super) fn lead(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     commit::move_socket(cx, &generation.name, generation.slot)?;
     commit::front(cx, generation)
 }
 
-fn wake(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+pub(super) fn wake(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     slot::write_unit(cx, generation)?;
     let id = slot::id(&generation.name, generation.slot);
     cx.host.services().refresh(std::slice::from_ref(&id)).map_err(Failure::on_host(Phase::Recover))?;
     slot::start(cx, generation)?;
     slot::healthy(cx, generation).map(drop)
-}
-
-/// Goes back to where the transaction began: `active`, the socket, the effects, and only then the candidate's processes, which
-/// may still be answering. The same for a failed check, a crash, and a release that was stopped on request; going back is not
-/// stopped by anybody.
-pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
-    let host = Heeding::nobody(cx.host);
-    let cx = &cx.on(&host);
-    let installed = read::installed(cx, &intent.env, &std::collections::BTreeMap::new())?;
-    let earlier = match intent.from {
-        0 => None,
-        number => Some(read::read_generation(cx, &intent.env, number)?.ok_or_else(|| lost(intent))?),
-    };
-    let seen = installed.active == Some(intent.to) && intent.to > 0;
-    if seen {
-        commit::activate(cx, &intent.env, intent.from)?;
-    }
-    match &earlier {
-        Some(generation) => {
-            restore(cx, generation)?;
-            if seen {
-                retire::drain(cx, generation, intent.slot);
-            }
-        }
-        None => cx.host.files().remove(&cx.layout.web_socket(&intent.env)).map_err(Failure::on_host(Phase::Recover))?,
-    }
-    let held = installed.slots.get(&intent.slot).copied();
-    let untouched = held == intent.slot_before && held != Some(intent.to);
-    // A candidate that never reached its slot leaves it as it was: a warm one is what a rollback goes to at once.
-    if !untouched {
-        slot::put_back(cx, &intent.env, intent.slot, intent.slot_before)?;
-    }
-    if intent.to > intent.from {
-        refuse(cx, intent)?;
-    }
-    // The environment is absent again: nginx forgets its vhost.
-    if earlier.is_none() { commit::reload(cx) } else { Ok(()) }
-}
-
-/// Marks a generation that never held: nobody can go back to it, and it takes no good one's place among those that are kept.
-/// One that failed before it was staged is marked too: its number has a log, and is not given to another.
-fn refuse(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
-    let fail = Failure::on_host(Phase::Recover);
-    let mark = cx.layout.refused_mark(&intent.env, intent.to);
-    let node = Node::File { bytes: Vec::new(), mode: 0o644, owner: Identity::ROOT };
-    let files = cx.host.files();
-    match files.look(&cx.layout.env_generations(&intent.env)).map_err(&fail)? {
-        Found::Absent => Ok(()),
-        _ => files.put(&mark, &node).map_err(&fail),
-    }
-}
-
-/// The generation that serves again: its slot may have died meanwhile, and traffic may have moved. If it is not well, or was
-/// stopped, it is still what belongs there: a journal that waits for its health would keep everybody from putting that right.
-fn restore(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
-    let installed = read::installed(cx, &generation.name, &std::collections::BTreeMap::new())?;
-    super::repair::files(cx, generation, &installed.drift)?;
-    match if slot::runs(cx, generation)? { Ok(()) } else { wake(cx, generation) } {
-        Err(failure) if failure.kind == FailureKind::Class(FailureClass::Release) => {
-            let title = generation.wanted.title();
-            let text = format!("{}: {title} is back, and not well: {}", generation.name, failure.cause);
-            cx.report.event(&Event::Note { text: &text });
-        }
-        awake => awake?,
-    }
-    lead(cx, generation)
-}
-
-fn lost(intent: &Intent) -> Failure {
-    let cause = format!("generation {} of {}, to go back to, is gone or damaged", intent.from, intent.env);
-    Failure::new(FailureClass::Host, Phase::Recover, cause)
-        .with_help("nothing was moved; restore /etc/portreeve from a backup")
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::build::Build;
 use super::verdict::End;
 use super::{
-    Context, Event, Failure, FailureKind, Intent, Phase, commit, ground, migrate, prune, recover, retire, room, slot,
-    stage, validate,
+    Context, Event, Failure, FailureKind, Intent, Phase, back, commit, ground, migrate, prune, recover, retire, room,
+    slot, stage, validate,
 };
 use crate::desired::{Generation, Wanted, Why};
 use crate::host::{HostError, Together};
@@ -153,7 +153,7 @@ fn is_asked(going: &Going) -> bool {
 }
 
 fn announce(cx: &Context<'_>, installed: &Installed, generation: &Generation) {
-    let from = installed.generation.as_ref().map(|from| from.wanted.title());
+    let from = installed.title();
     let to = generation.wanted.title();
     cx.report.event(&Event::Begin {
         env: &generation.name,
@@ -269,11 +269,11 @@ fn undo(cx: &Context<'_>, intent: Intent, generation: &Generation, failure: Fail
         cx.report.event(&Event::Note { text: &format!("the log of this attempt is not whole: {error}") });
     }
     let failure = with_schema(cx, &intent, failure);
-    let back = recover::back(cx, &intent).and_then(|()| {
+    let gone_back = back::back(cx, &intent).and_then(|()| {
         tidy(cx, generation, &failure);
         recover::close(cx, &intent, End::Undone)
     });
-    match back {
+    match gone_back {
         Ok(()) => failure,
         Err(second) => {
             let help = format!("going back failed as well ({second}); the next pass tries again");

@@ -145,7 +145,8 @@ impl Deletion<'_> {
         let mut units = Vec::new();
         for generation in generations.values() {
             let owner = ground::owners(cx, &generation.wanted)?.root;
-            if let Some(Listed::File { sha256, .. }) = read::listing(cx, generation)?.0.get("unit") {
+            if let Some(Listed::File { sha256, .. }) = read::listing(cx, generation)?.unwrap_or_default().0.get("unit")
+            {
                 units.push(Listed::File { sha256: *sha256, mode: 0o644, owner });
             }
         }
@@ -186,7 +187,7 @@ impl Deletion<'_> {
     fn generation(&mut self, generation: &Generation) -> Result<(), Failure> {
         let fail = Failure::on_host(Phase::Switch);
         let (directory, files) = (self.cx.directory(generation), self.cx.host.files());
-        let listing = read::listing(self.cx, generation)?;
+        let listing = read::listing(self.cx, generation)?.unwrap_or_default();
         let names = files.list(&directory).map_err(&fail)?;
         let foreign = names.into_iter().filter(|name| name != Listing::FILE && !listing.0.contains_key(name));
         let mut changed: Vec<PathBuf> = foreign.map(|name| directory.join(name)).collect();

@@ -106,10 +106,14 @@ pub fn nodes(cx: &Context<'_>, generation: &Generation, owners: Owners) -> Resul
     Ok(nodes)
 }
 
+/// The listing of these nodes.
+pub fn listing(nodes: &BTreeMap<String, Node>) -> Listing {
+    Listing(nodes.iter().filter_map(|(name, node)| Some((name.clone(), listed(node)?))).collect())
+}
+
 /// The tree to stage: the nodes and their listing.
 pub fn tree(nodes: BTreeMap<String, Node>, owners: Owners) -> VecDeque<(PathBuf, Node)> {
-    let listing = Listing(nodes.iter().filter_map(|(name, node)| Some((name.clone(), listed(node)?))).collect());
-    let bytes = serde_json::to_vec(&listing).unwrap_or_default();
+    let bytes = listing(&nodes).to_bytes();
     let mut tree: VecDeque<(PathBuf, Node)> =
         nodes.into_iter().map(|(name, node)| (PathBuf::from(name), node)).collect();
     tree.push_back((PathBuf::from(Listing::FILE), Node::File { bytes, mode: 0o600, owner: owners.root }));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Context, Event, Failure, Intent, Phase, commit, ground, read, render, slot};
-use crate::desired::{Generation, Listed};
+use crate::desired::{Generation, Listed, Listing};
 use crate::model::{Digest, Node};
 use crate::observed::{Drift, Part};
 use crate::policy::FailureClass;
@@ -62,7 +62,13 @@ fn put_right(
     let node = match &expected.state {
         Listed::Link(target) => Node::Link(target.clone()),
         Listed::File { sha256, mode, owner } => {
-            let bytes = original(nodes, expected, *sha256).ok_or_else(|| unknown(generation, drift))?;
+            let bytes = match original(nodes, expected, *sha256) {
+                None if expected.path.ends_with(Listing::FILE) => {
+                    read::listing_again(cx, generation)?.map(|listing| listing.to_bytes())
+                }
+                original => original,
+            };
+            let bytes = bytes.ok_or_else(|| unknown(generation, drift))?;
             Node::File { bytes, mode: *mode, owner: *owner }
         }
     };
@@ -121,7 +127,9 @@ pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
 /// Whether the renderers of this version make other files of the same record: then an update of this program is released too.
 pub fn renders_differently(cx: &Context<'_>, generation: &Generation) -> Result<bool, Failure> {
     let owners = ground::owners(cx, &generation.wanted)?;
-    let listing = read::listing(cx, generation)?;
+    let Some(listing) = read::listing(cx, generation)? else {
+        return Ok(read::listing_again(cx, generation)?.is_none());
+    };
     let nodes = render::nodes(cx, generation, owners)?;
     let same = |(name, node): (&String, &Node)| match (node, listing.0.get(name)) {
         (Node::File { bytes, .. }, Some(Listed::File { sha256, .. })) => Digest::of(bytes) == *sha256,

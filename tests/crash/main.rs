@@ -6,6 +6,7 @@
 #![expect(clippy::similar_names, reason = "a stage has a state")]
 
 mod cell;
+mod damaged;
 mod disk;
 mod files;
 mod front;

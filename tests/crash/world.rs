@@ -348,7 +348,7 @@ fn befall(state: &mut State, accident: Accident) {
     }
 }
 
-fn forget(storage: &mut Storage, path: &Path) {
+pub fn forget(storage: &mut Storage, path: &Path) {
     let parent = path.parent().and_then(|parent| storage.find(parent, true));
     if let (Some(parent), Some(_)) = (parent, storage.find(path, false)) {
         storage.name(parent, path.file_name().expect("a name"), None);

@@ -18,7 +18,9 @@ fn newer_state_is_refused_by_name_and_the_sites_serve_on() {
     generation(&mut world);
     standing(&world);
     journal(&world);
+    floors(&world);
     disposable(&world);
+    removal(&world);
 }
 
 /// Puts a number into the place of the format and runs what is asked; then the old bytes come back.
@@ -80,6 +82,29 @@ fn journal(world: &World) {
     is_refused(&world.reconcile(), OPEN);
     assert_eq!(world.host.read_file(OPEN), "{\"format\":7,\"shape\":\"unknown here\"}", "left alone");
     world.host.sh(&format!("rm {OPEN}"));
+}
+
+/// It says below what nothing goes back: nothing follows from the repository, and nothing is written over it.
+fn floors(world: &World) {
+    const FLOORS: &str = "/var/lib/portreeve/floors.json";
+    world.push_deploy(&[("README.md", Some("an unrelated commit\n"))]);
+    let (pass, left) = as_newer(world, FLOORS, "s/\"format\":1/\"format\":7/", || {
+        let pass = world.reconcile();
+        (pass, world.host.read_file(FLOORS))
+    });
+    is_refused(&pass, FLOORS);
+    assert!(left.starts_with("{\"format\":7,"), "left alone: {left}");
+    assert_eq!(world.serving(), "v2");
+    world.reconcile().ok();
+}
+
+/// Its grace does not begin again.
+fn removal(world: &World) {
+    const NOTE: &str = "/etc/portreeve/generations/bakery_stage/removed.json";
+    world.push_deploy(&[("hosts/web1.toml", Some("environments = [\"bakery/pro\"]\n"))]);
+    world.reconcile().ok();
+    is_refused(&as_newer(world, NOTE, "s/\"format\":1/\"format\":7/", || world.reconcile()), NOTE);
+    assert_eq!(world.serving(), "v2");
 }
 
 /// What can be found out again is.

@@ -73,7 +73,11 @@ fn a_rollback_stays_until_this_environments_content_changes() {
     assert_eq!((world.serving().as_str(), told(&world, "state")), ("v1", "held".into()));
     let status = world.portreeve(&["status"]).ok();
     assert!(status.stdout.contains("held   by root, ") && status.stdout.contains("\"cart broken\""), "{status}");
+    lose_everything(&world);
+    assert_eq!(world.reconcile().code, 1, "the repository can't be read");
+    assert_eq!((world.serving().as_str(), told(&world, "state")), ("v1", "held".into()), "what it lost was no order");
 
+    lose_everything(&world);
     world.host.reboot();
     comes_back(&world);
     assert_eq!((world.serving().as_str(), told(&world, "state")), ("v1", "held".into()), "before any pass");
@@ -132,7 +136,15 @@ fn a_suspension_ends_by_itself_and_needs_a_reason_on_pro() {
     assert!(order.stdout.contains("bakery/pro  suspended until "), "{order}");
     let status = world.portreeve(&["status", "--exit-code"]).ok();
     assert!(status.stdout.contains("suspended  until ") && status.stdout.contains("by root: \"db move\""), "{status}");
+    lose_everything(&world);
+    world.reconcile().exits(1);
+    assert_eq!(
+        (world.serving().as_str(), told(&world, "state")),
+        ("v1", "suspended".into()),
+        "what it lost was no order"
+    );
 
+    lose_everything(&world);
     world.host.reboot();
     comes_back(&world);
     assert_eq!(told(&world, "state"), "suspended");

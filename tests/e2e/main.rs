@@ -19,6 +19,7 @@ mod collect;
 mod commands;
 mod concurrency;
 mod crash;
+mod damaged;
 mod disk;
 mod django;
 mod drift;

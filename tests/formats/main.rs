@@ -5,7 +5,7 @@
 //! another number, and a directory of its own. A fixture that is missing is written, from the values below.
 //!
 //! Not here: `/run/portreeve/pass`, a cache (see `agent/idle/cache.rs`), and what has no format of its own: secrets, marks and
-//! flags; `exec.json`, `listing.json` and `N.migrated`, which belong to a generation and have its record's number.
+//! flags. `exec.json`, `listing.json` and `N.migrated` belong to a generation and have its record's number.
 
 #![expect(clippy::disallowed_methods, reason = "fixtures are files")]
 
@@ -14,15 +14,16 @@ mod values;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use portreeve::agent::LastPass;
+use portreeve::agent::{Floors, LastPass, Troubles};
 use portreeve::desired::{Generation, GenerationError, Listing};
 use portreeve::history::{History, HistoryError, Writer};
 use portreeve::model::Boot;
 use portreeve::notify::Memory;
+use portreeve::observed::Removed;
 use portreeve::policy::Standing;
 use portreeve::resource::Exec;
 use portreeve::settings::AgentSettings;
-use portreeve::transaction::{Intent, JournalError};
+use portreeve::transaction::{Applied, Intent, JournalError};
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/v1").join(name)
@@ -135,6 +136,40 @@ fn what_people_were_told_is_read() {
     let memory = Memory::parse(&bytes).unwrap();
     assert_eq!(memory, values::memory());
     holds(&json(&memory.to_bytes()), &json(&bytes), "notify.json");
+}
+
+#[test]
+fn floors_removals_troubles_and_migrations_are_read() {
+    let at = Path::new("/state");
+    let bytes = std::fs::read(path("floors.json")).unwrap();
+    holds(&serde_json::to_value(Floors::parse(at, &bytes).unwrap()).unwrap(), &json(&bytes), "floors.json");
+    let bytes = std::fs::read(path("troubles.json")).unwrap();
+    holds(&serde_json::to_value(Troubles::parse(at, &bytes).unwrap()).unwrap(), &json(&bytes), "troubles.json");
+    let bytes = std::fs::read(path("removed.json")).unwrap();
+    let removed = Removed::parse(at, &bytes).unwrap().expect("a whole note");
+    holds(&serde_json::to_value(removed).unwrap(), &json(&bytes), "removed.json");
+    let bytes = std::fs::read(path("43.migrated")).unwrap();
+    let applied: Applied = serde_json::from_slice(&bytes).unwrap();
+    holds(&serde_json::to_value(applied).unwrap(), &json(&bytes), "43.migrated");
+}
+
+/// A damaged one is none of these: what it said can be found out, or is asked again.
+#[test]
+fn newer_floors_removals_and_troubles_are_refused_by_name() {
+    let newer = br#"{"format": 7, "shape": "unknown here"}"#;
+    let refusals = |bytes: &[u8]| {
+        let at = |name: &str| Path::new("/var/lib/portreeve").join(name);
+        [
+            Floors::parse(&at("floors.json"), bytes).err(),
+            Troubles::parse(&at("troubles.json"), bytes).err(),
+            Removed::parse(&at("removed.json"), bytes).err(),
+        ]
+    };
+    for (refused, name) in refusals(newer).into_iter().zip(["floors", "troubles", "removed"]) {
+        let words = format!("/var/lib/portreeve/{name}.json: format 7, of a newer portreeve (this one knows 1)");
+        assert!(refused.as_ref().is_some_and(|newer| newer.to_string().starts_with(&words)), "{name}: {refused:?}");
+    }
+    assert_eq!(refusals(&newer[..20]), [None, None, None]);
 }
 
 #[test]

@@ -166,7 +166,7 @@ impl Facts<'_> {
 
     /// What people call what serves.
     fn title(&self) -> String {
-        self.serving().map_or_else(|| "nothing".to_owned(), |generation| generation.wanted.title())
+        self.installed.title().unwrap_or_else(|| "nothing".to_owned())
     }
 
     /// Whether visitors get what its health check asks for.
@@ -198,17 +198,17 @@ pub fn explain(facts: &Facts<'_>) -> Explanation {
         class: said.class,
         needs_you: said.needs_you,
         detail: words::aged(facts, &rule, said.detail),
-        serves: serving.map(|generation| generation.wanted.title()),
+        serves: facts.installed.title(),
         release: serving.map(|generation| generation.wanted.release.clone()),
-        generation: serving.map(|generation| generation.number),
-        slot: serving.map(|generation| generation.slot),
+        generation: facts.installed.active.filter(|_| facts.installed.title().is_some()),
+        slot: facts.installed.serving_slot(),
         http,
         took_ms,
         users: words::users(facts, &rule),
         wants: facts.seen().and_then(|seen| seen.wants.clone()),
         deploy: facts.deploy(),
         changed: words::changed(facts),
-        rule: said.rule,
+        rule: said.rule.into_iter().chain(facts.installed.damaged.as_ref().map(words::damaged)).collect(),
         next: said.next,
         retry_at: said.retry_at,
         you: said.you,

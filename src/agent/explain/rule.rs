@@ -78,7 +78,9 @@ fn down<'a>(facts: &Facts<'_>) -> Option<Rule<'a>> {
     if !respected.is_empty() {
         return Some(Rule::Respected(respected.join("; ")));
     }
-    (!facts.installed.serves()).then_some(Rule::Down)
+    // Without its record no pass starts it.
+    let starts = !facts.installed.serves() && facts.installed.damaged.is_none();
+    starts.then_some(Rule::Down)
 }
 
 /// What a person has agreed to since the last pass is no obstacle any more.

@@ -7,6 +7,7 @@ use super::{Answered, Facts, State};
 use crate::agent::Moving;
 use crate::desired::{Generation, Wanted};
 use crate::model::{ago, moment};
+use crate::observed::Damaged;
 use crate::policy::{Backoff, FailureClass, Hold, HoldKind, LONGEST_WAIT, Quarantined, Until};
 
 /// All that is said of a rule.
@@ -70,6 +71,9 @@ pub fn users(facts: &Facts<'_>, rule: &Rule<'_>) -> String {
         _ if facts.serving().is_none() && matches!(rule, Rule::Unreadable(_)) => {
             "what serves is not touched".to_owned()
         }
+        _ if facts.installed.damaged.is_some() => {
+            "whether it answers was not asked: its domains are in a damaged record".to_owned()
+        }
         _ if facts.serving().is_none() => "nothing of it serves yet".to_owned(),
         _ if facts.answers_well() && *rule == Rule::Fine => String::new(),
         _ if facts.answers_well() => "users are not affected".to_owned(),
@@ -84,6 +88,11 @@ pub fn changed(facts: &Facts<'_>) -> Vec<String> {
     let wanted = facts.seen().and_then(|seen| seen.digest);
     let serves = facts.serving().map(|generation| generation.wanted.digest);
     if wanted == serves { Vec::new() } else { facts.seen().map(|seen| seen.changed.clone()).unwrap_or_default() }
+}
+
+/// Beside whatever else keeps it where it is.
+pub fn damaged(damaged: &Damaged) -> String {
+    format!("{damaged}: it serves on; drift is not corrected before the next release, which makes a new one")
 }
 
 fn unreadable(words: &str) -> Said {
