@@ -5,6 +5,7 @@ mod agent;
 mod args;
 mod check;
 pub mod diagnostics;
+mod elsewhere;
 mod history;
 mod init;
 pub mod json;
@@ -39,7 +40,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     printer::colour(cli.global.color);
     if let Some(host) = &cli.global.elsewhere {
-        return finish(open::elsewhere(host));
+        return finish(elsewhere::run(&cli, host));
     }
     finish(run(&cli))
 }

@@ -41,6 +41,11 @@ pub fn colours() -> bool {
     anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
 }
 
+/// Whether somebody types what we read, and reads what we print.
+pub fn converses() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
 /// A changed line of a file, `-…` or `+…`, in its colour.
 pub fn changed(text: &str) {
     let style = if text.starts_with('-') { AnsiColor::Red } else { AnsiColor::Green }.on_default();
