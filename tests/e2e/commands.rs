@@ -56,6 +56,9 @@ fn where_it_stands(world: &World) {
     assert!(logs.contains("Booting worker"), "{logs}");
     world.portreeve(&["status", "--exit-code"]).ok();
     world.portreeve(&["wait", "bakery/pro", "--timeout", "20s"]).ok();
+    let unknown = ["wait", "bakery/pro", "--commit", "0123456", "--timeout", "1s"];
+    let unknown = world.portreeve(&unknown).exits(1);
+    assert!(unknown.stderr.contains("bakery/pro: 0123456 is not live after 1s"), "{unknown}");
     assert!(world.portreeve(&["history", "nobody/pro"]).ok().stderr.is_empty());
 }
 
@@ -109,8 +112,9 @@ fn a_restart_fails_no_request(world: &World) {
 #[track_caller]
 fn holds_hold(world: &World) {
     world.push_app("v3", &[], "v3");
-    world.set_rev("v3");
+    let commit = world.set_rev("v3");
     world.portreeve(&["suspend", "bakery/pro", "--for", "2h", "--reason", "moving the database"]).ok();
+    nobody_waits_for_what_will_not_move(world, &commit);
     let pass = world.reconcile().ok();
     assert!(pass.stdout.contains("suspended") && pass.stdout.contains("moving the database"), "{pass}");
     assert_eq!(world.serving(), "v1");
@@ -127,6 +131,25 @@ fn holds_hold(world: &World) {
     }
     world.reconcile().ok();
     assert_eq!(world.serving(), "v3");
+}
+
+/// Each of these would take an hour otherwise.
+#[track_caller]
+fn nobody_waits_for_what_will_not_move(world: &World, commit: &str) {
+    let wait = |commit: &str| world.portreeve(&["wait", "bakery/pro", "--commit", commit, "--timeout", "1h"]);
+    world.push_deploy(&[("README.md", Some("what runs where\n"))]);
+    let suspended = wait(commit).exits(4);
+    assert!(suspended.stderr.contains("was not released: it is suspended, until "), "{suspended}");
+    assert!(suspended.stderr.contains("moving the database\"\nhelp: portreeve resume bakery/pro"), "{suspended}");
+    let sound = world.deploy.read("projects/bakery/pro.toml");
+    let broken = world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("no_such_key = 1\n{sound}")))]);
+    let mistaken = wait(&broken).exits(2);
+    assert!(mistaken.stderr.contains("no_such_key") && mistaken.stderr.contains("portreeve check"), "{mistaken}");
+    let earlier = sound.replace("rev = \"v3\"", "rev = \"v1\"");
+    let other = world.push_deploy(&[("projects/bakery/pro.toml", Some(&earlier))]);
+    let overtaken = wait(commit).exits(4);
+    assert!(overtaken.stderr.contains(&format!("{} came on top of {}", &other[..7], &commit[..7])), "{overtaken}");
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(&sound))]);
 }
 
 /// New processes, of this release or another, are not what somebody who stopped them expects.
