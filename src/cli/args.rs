@@ -24,6 +24,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Global {
     /// Run the same command on HOST, over ssh
     #[arg(short = 'H', global = true, value_name = "HOST")]
@@ -37,6 +38,9 @@ pub struct Global {
     /// Prefix for every path
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
+    /// The host's configuration, in place of /etc/portreeve/agent.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Tables and results as JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -46,6 +50,9 @@ pub struct Global {
     /// Say less
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Say more: each program that is run, git too, and how long it took
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
     /// Colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Colour,

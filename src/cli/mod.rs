@@ -39,6 +39,9 @@ use args::{Cli, Command};
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     printer::colour(cli.global.color);
+    if cli.global.verbose {
+        printer::tell_programs();
+    }
     if let Some(host) = &cli.global.elsewhere {
         return finish(elsewhere::run(&cli, host));
     }

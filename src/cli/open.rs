@@ -34,7 +34,10 @@ pub fn layout(global: &Global) -> Result<Layout, Fault> {
             Root::at(whole.canonicalize().unwrap_or(whole))
         }
     };
-    Ok(layout_at(root))
+    let layout = layout_at(root);
+    let Some(config) = &global.config else { return Ok(layout) };
+    let config = std::path::absolute(config).map_err(|error| Fault::usage(format!("--config: {error}")))?;
+    Ok(layout.with_agent_toml(config))
 }
 
 /// The layout of this root, for whoever we are.

@@ -36,6 +36,13 @@ pub fn colour(when: Colour) {
     .write_global();
 }
 
+/// From now on each program that is run is a line on standard error.
+pub fn tell_programs() {
+    let lines = tracing_subscriber::fmt().with_env_filter("portreeve=debug").with_writer(std::io::stderr);
+    let lines = lines.without_time().with_target(false).with_level(false).with_ansi(false);
+    lines.init();
+}
+
 /// Whether standard output takes colours.
 pub fn colours() -> bool {
     anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
@@ -112,6 +119,8 @@ pub const UNDER_WAY: &str = "  … ";
 #[derive(Debug)]
 pub struct Progress {
     quiet: bool,
+    /// Lines of other programs come between: nothing may spin there.
+    verbose: bool,
     telling: Telling,
     labelled: bool,
     spinner: Mutex<Option<ProgressBar>>,
@@ -121,7 +130,8 @@ impl Progress {
     /// Tells nothing but trouble when it is to be quiet, or JSON is the answer.
     pub fn new(global: &Global) -> Self {
         let quiet = global.quiet || global.json;
-        Self { quiet, telling: global.progress, labelled: false, spinner: Mutex::new(None) }
+        let (verbose, telling) = (global.verbose, global.progress);
+        Self { quiet, verbose, telling, labelled: false, spinner: Mutex::new(None) }
     }
 
     /// Says at each line whose it is: several passes may be under way.
@@ -161,7 +171,7 @@ impl Progress {
     fn under_way(&self, text: &str) {
         match self.telling {
             Telling::Lines => line(format!("{UNDER_WAY}{text}")),
-            Telling::Auto if std::io::stderr().is_terminal() => self.spin(text.to_owned()),
+            Telling::Auto if !self.verbose && std::io::stderr().is_terminal() => self.spin(text.to_owned()),
             Telling::Auto => {}
         }
     }

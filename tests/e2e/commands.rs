@@ -55,6 +55,9 @@ fn where_it_stands(world: &World) {
     let logs = world.portreeve(&["logs", "bakery/pro"]).ok().stdout;
     assert!(logs.contains("Booting worker"), "{logs}");
     world.portreeve(&["status", "--exit-code"]).ok();
+    let plan = world.portreeve(&["plan", "-v"]).ok().stderr;
+    let ran = plan.lines().find(|line| line.starts_with("ran git ls-remote ssh://git@git.example.org/"));
+    assert!(ran.is_some_and(|line| line.ends_with("ms")), "{plan}");
     world.portreeve(&["wait", "bakery/pro", "--timeout", "20s"]).ok();
     let unknown = ["wait", "bakery/pro", "--commit", "0123456", "--timeout", "1s"];
     let unknown = world.portreeve(&unknown).exits(1);
