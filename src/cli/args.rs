@@ -156,7 +156,9 @@ pub enum Command {
     )]
     Run(RunArgs),
     /// What its processes printed
-    #[command(after_help = "Examples:\n  portreeve logs bakery/pro -n 100\n  portreeve logs bakery/pro --release 43")]
+    #[command(
+        after_help = "Examples:\n  portreeve logs bakery/pro -n 100\n  portreeve logs bakery/pro -f\n  portreeve logs bakery/pro --since '10 min ago'\n  portreeve logs bakery/pro --release 43"
+    )]
     Logs(LogsArgs),
     /// Who holds which ports
     #[command(after_help = "Example:\n  portreeve ports")]
@@ -340,10 +342,19 @@ pub struct RunArgs {
 pub struct LogsArgs {
     /// The environment
     pub env: EnvName,
-    /// How many lines
-    #[arg(short, default_value_t = 50)]
-    pub n: usize,
-    /// The build of a generation that failed
-    #[arg(long, value_name = "GENERATION")]
+    /// Then whatever comes, until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+    /// The last so many lines; unless said 50, or with --since all
+    #[arg(short)]
+    pub n: Option<usize>,
+    /// Since when, as journalctl takes it
+    #[arg(long, value_name = "-1h", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// One process; unless said, all of them
+    #[arg(short, long, value_name = "PROCESS")]
+    pub process: Option<String>,
+    /// The build and start of a generation that failed
+    #[arg(long, value_name = "GENERATION", conflicts_with_all = ["follow", "since", "process"])]
     pub release: Option<u64>,
 }

@@ -44,9 +44,13 @@ pub fn run(cli: &Cli, host: &str) -> Result<u8, Fault> {
     }
 }
 
-/// What somebody types into. All else keeps its two streams apart, which a terminal on the other side would mix.
+/// What somebody types into, if only Ctrl-C. All else keeps its two streams apart, which a terminal on the other side would mix.
 fn converses(command: &Command) -> bool {
-    matches!(command, Command::Run(_))
+    match command {
+        Command::Run(_) => true,
+        Command::Logs(args) => args.follow,
+        _ => false,
+    }
 }
 
 fn arguments(host: &str, words: &[String], terminal: bool) -> Vec<String> {
@@ -122,6 +126,7 @@ mod tests {
     fn a_shell_gets_a_terminal_and_nothing_else_does() {
         let command = |line: &str| parsed(&words(line)).unwrap().command;
         assert!(converses(&command("run bakery/pro")) && !converses(&command("status")));
+        assert!(converses(&command("logs bakery/pro -f")) && !converses(&command("logs bakery/pro")));
         let sent = |terminal| arguments("web1", &words("run it's"), terminal).join(" ");
         assert_eq!(sent(true), r"-oBatchMode=yes -t -- web1 portreeve 'run' 'it'\''s'");
         assert_eq!(sent(false), r"-oBatchMode=yes -- web1 portreeve 'run' 'it'\''s'");

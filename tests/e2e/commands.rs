@@ -54,6 +54,7 @@ fn where_it_stands(world: &World) {
     assert!(history.contains("released v1"), "{history}");
     let logs = world.portreeve(&["logs", "bakery/pro"]).ok().stdout;
     assert!(logs.contains("Booting worker"), "{logs}");
+    logs_say_what_was_asked_for(world);
     world.portreeve(&["status", "--exit-code"]).ok();
     let plan = world.portreeve(&["plan", "-v"]).ok().stderr;
     let ran = plan.lines().find(|line| line.starts_with("ran git ls-remote ssh://git@git.example.org/"));
@@ -63,6 +64,31 @@ fn where_it_stands(world: &World) {
     let unknown = world.portreeve(&unknown).exits(1);
     assert!(unknown.stderr.contains("bakery/pro: 0123456 is not live after 1s"), "{unknown}");
     assert!(world.portreeve(&["history", "nobody/pro"]).ok().stderr.is_empty());
+}
+
+/// A follower is ended as Ctrl-C ends it, once it has told what came after it began.
+const FOLLOWED: &str = r#"
+portreeve logs bakery/pro -n 1 -f >/tmp/followed 2>&1 & follower=$!
+until test -s /tmp/followed; do sleep 0.1; done
+systemctl kill --kill-whom=main --signal=HUP "portreeve-bakery_pro@$(readlink /run/portreeve/bakery_pro/web.sock | cut -c1)"
+until grep -q 'Handling signal: hup' /tmp/followed; do sleep 0.1; done
+kill -INT "$follower"; wait "$follower"
+"#;
+
+#[track_caller]
+fn logs_say_what_was_asked_for(world: &World) {
+    let logs = |more: &[&str]| world.portreeve(&[&["logs", "bakery/pro"], more].concat());
+    let all = logs(&["--since", "-1h"]).ok().stdout;
+    assert!(all.contains("Starting gunicorn") && all.lines().count() > 3, "{all}");
+    let last: Vec<&str> = all.lines().rev().take(2).collect();
+    let two = logs(&["--since", "-1h", "-n", "2", "-p", "web"]).ok().stdout;
+    assert_eq!(two.lines().rev().collect::<Vec<_>>(), last, "{all}");
+    assert_eq!(logs(&["--since", "2099-01-01"]).ok().stdout, "");
+    let mistaken = logs(&["--since", "the day before"]).exits(2);
+    assert!(mistaken.stderr.contains("the day before"), "{mistaken}");
+    assert!(logs(&["-p", "celery"]).exits(2).stderr.contains("its processes: web"));
+    logs(&["-f", "--release", "1"]).exits(2);
+    world.host.sh(FOLLOWED);
 }
 
 #[track_caller]
