@@ -1,5 +1,8 @@
 //! `portreeve logs ENV`: what its processes printed, or what a build that failed said.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::args::{Global, LogsArgs};
 use super::{Fault, open, printer, reconcile, signals};
 use crate::agent::App;
@@ -20,7 +23,8 @@ const PROCESSES: [&str; 1] = ["web"];
 pub fn run(args: &LogsArgs, global: &Global) -> Result<u8, Fault> {
     known(&args.env, args.process.as_deref())?;
     // Only what does not end by itself needs another end than Ctrl-C's own.
-    let app = if args.follow { open::app_with(global, signals::cancelled(|| ())?) } else { open::app(global) }?;
+    let end = if args.follow { signals::cancelled(|| ())? } else { Arc::default() };
+    let app = open::app_with(global, Arc::clone(&end))?;
     let cx = app.context(&Quiet);
     let lines = args.n.unwrap_or(LINES);
     if let Some(number) = args.release {
@@ -29,7 +33,7 @@ pub fn run(args: &LogsArgs, global: &Global) -> Result<u8, Fault> {
     let installed = transaction::installed(&cx, &args.env, &std::collections::BTreeMap::new());
     match installed.map_err(|failure| reconcile::fault(&failure))?.serving_slot() {
         None => last_attempt(&app, &cx, &args.env, lines),
-        Some(_) if args.follow || args.since.is_some() => part(&cx, args),
+        Some(_) if args.follow || args.since.is_some() => part(&cx, args, &end),
         Some(slot) => {
             let lines = cx.host.services().output(&SlotId { env: args.env.clone(), slot }, lines);
             lines.map_err(|error| Fault::failed(&error))?.iter().for_each(printer::line);
@@ -46,12 +50,13 @@ fn known(env: &EnvName, process: Option<&str>) -> Result<(), Fault> {
     }
 }
 
-/// Of both slots: a release goes from one to the other.
-fn part(cx: &Context<'_>, args: &LogsArgs) -> Result<u8, Fault> {
+/// Of both slots: a release goes from one to the other. It ends with its reader, who may be on another host.
+fn part(cx: &Context<'_>, args: &LogsArgs, end: &AtomicBool) -> Result<u8, Fault> {
     let slots = [Slot::A, Slot::B].map(|slot| SlotId { env: args.env.clone(), slot });
     let lines = args.n.or(args.since.is_none().then_some(LINES));
     let excerpt = Excerpt { lines, since: args.since.clone(), follow: args.follow };
-    let told = cx.host.services().log(&slots, &excerpt, cx.host.clock(), &mut |line| printer::line(line));
+    let mut tell = |line: &str| end.store(end.load(Ordering::Relaxed) || !printer::flows(line), Ordering::Relaxed);
+    let told = cx.host.services().log(&slots, &excerpt, cx.host.clock(), &mut tell);
     told.map_err(|error| Fault::failed(&error))?.map_err(Fault::usage)?;
     Ok(0)
 }

@@ -1,7 +1,7 @@
 //! Everything that is printed goes through here: control characters of others never reach a terminal (RUSTSEC-2024-0364).
 
 use std::fmt::Display;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -24,6 +24,11 @@ pub fn safe(text: &str) -> String {
 /// A line on standard output.
 pub fn line(text: impl Display) {
     anstream::println!("{}", safe(&text.to_string()));
+}
+
+/// A line on standard output; whether anybody is left who reads it.
+pub fn flows(text: &str) -> bool {
+    writeln!(anstream::stdout(), "{}", safe(text)).is_ok()
 }
 
 /// What was said about colours; else the terminal and `NO_COLOR` decide.

@@ -66,13 +66,14 @@ fn where_it_stands(world: &World) {
     assert!(world.portreeve(&["history", "nobody/pro"]).ok().stderr.is_empty());
 }
 
-/// A follower is ended as Ctrl-C ends it, once it has told what came after it began.
+/// A follower is ended as Ctrl-C ends it, once it has told what came after it began; and another by the end of its reader.
 const FOLLOWED: &str = r#"
 portreeve logs bakery/pro -n 1 -f >/tmp/followed 2>&1 & follower=$!
-until test -s /tmp/followed; do sleep 0.1; done
+(portreeve logs bakery/pro -n 1 -f | head -n 1 >/tmp/read) & reader=$!
+until test -s /tmp/followed && test -s /tmp/read; do sleep 0.1; done
 systemctl kill --kill-whom=main --signal=HUP "portreeve-bakery_pro@$(readlink /run/portreeve/bakery_pro/web.sock | cut -c1)"
 until grep -q 'Handling signal: hup' /tmp/followed; do sleep 0.1; done
-kill -INT "$follower"; wait "$follower"
+kill -INT "$follower"; wait "$follower"; wait "$reader"
 "#;
 
 #[track_caller]
