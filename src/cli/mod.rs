@@ -26,6 +26,7 @@ mod ssh_trust;
 mod status;
 mod takeover;
 mod tour;
+mod units;
 mod wait;
 mod why;
 
