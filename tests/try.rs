@@ -104,6 +104,10 @@ fn the_whole_story_without_a_failed_request() {
         "v1 answers after ",
         "the next pass leaves it there",
         " requests, 0 failed",
+        "yours to try:  ",
+        &format!("portreeve try {DEEP}"),
+        "portreeve init deploy && ",
+        &format!("rm -r {DEEP} removes it"),
     ] {
         let at = rest.find(words).unwrap_or_else(|| panic!("{words:?} is not said, or not in its place:\n{text}"));
         rest = &rest[at + words.len()..];

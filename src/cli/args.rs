@@ -24,6 +24,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Global {
     /// Run the same command on HOST, over ssh
     #[arg(short = 'H', global = true, value_name = "HOST")]
@@ -37,6 +38,9 @@ pub struct Global {
     /// Prefix for every path
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
+    /// The host's configuration, in place of /etc/portreeve/agent.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Tables and results as JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -46,6 +50,9 @@ pub struct Global {
     /// Say less
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Say more: each program that is run, git too, and how long it took
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
     /// Colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Colour,
@@ -149,7 +156,9 @@ pub enum Command {
     )]
     Run(RunArgs),
     /// What its processes printed
-    #[command(after_help = "Examples:\n  portreeve logs bakery/pro -n 100\n  portreeve logs bakery/pro --release 43")]
+    #[command(
+        after_help = "Examples:\n  portreeve logs bakery/pro -n 100\n  portreeve logs bakery/pro -f\n  portreeve logs bakery/pro --since '10 min ago'\n  portreeve logs bakery/pro --release 43"
+    )]
     Logs(LogsArgs),
     /// Who holds which ports
     #[command(after_help = "Example:\n  portreeve ports")]
@@ -333,10 +342,19 @@ pub struct RunArgs {
 pub struct LogsArgs {
     /// The environment
     pub env: EnvName,
-    /// How many lines
-    #[arg(short, default_value_t = 50)]
-    pub n: usize,
-    /// The build of a generation that failed
-    #[arg(long, value_name = "GENERATION")]
+    /// Then whatever comes, until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+    /// The last so many lines; unless said 50, or with --since all
+    #[arg(short)]
+    pub n: Option<usize>,
+    /// Since when, as journalctl takes it
+    #[arg(long, value_name = "-1h", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// One process; unless said, all of them
+    #[arg(short, long, value_name = "PROCESS")]
+    pub process: Option<String>,
+    /// The build and start of a generation that failed
+    #[arg(long, value_name = "GENERATION", conflicts_with_all = ["follow", "since", "process"])]
     pub release: Option<u64>,
 }

@@ -14,7 +14,7 @@ pub fn run(args: &CheckArgs, global: &Global) -> Result<u8, Fault> {
     let errors = found.errors().next().is_some();
     if global.json {
         printer::json(&found.iter().map(as_json).collect::<Vec<_>>());
-    } else {
+    } else if !(global.quiet && found.iter().next().is_none()) {
         printer::raw(&diagnostics::render(&found, &tree, printer::colours()));
     }
     Ok(if errors { 2 } else { 0 })

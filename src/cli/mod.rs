@@ -5,6 +5,7 @@ mod agent;
 mod args;
 mod check;
 pub mod diagnostics;
+mod elsewhere;
 mod history;
 mod init;
 pub mod json;
@@ -25,6 +26,7 @@ mod ssh_trust;
 mod status;
 mod takeover;
 mod tour;
+mod units;
 mod wait;
 mod why;
 
@@ -38,8 +40,11 @@ use args::{Cli, Command};
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     printer::colour(cli.global.color);
+    if cli.global.verbose {
+        printer::tell_programs();
+    }
     if let Some(host) = &cli.global.elsewhere {
-        return finish(open::elsewhere(host));
+        return finish(elsewhere::run(&cli, host));
     }
     finish(run(&cli))
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::Fault;
 use super::args::Global;
 use crate::agent::{App, AppError, Surroundings};
-use crate::host::{Processes as _, Run};
 use crate::model::{Identity, Layout, Root};
 
 /// Variables that reach what installs packages: certificates, proxies, its own.
@@ -35,7 +34,10 @@ pub fn layout(global: &Global) -> Result<Layout, Fault> {
             Root::at(whole.canonicalize().unwrap_or(whole))
         }
     };
-    Ok(layout_at(root))
+    let layout = layout_at(root);
+    let Some(config) = &global.config else { return Ok(layout) };
+    let config = std::path::absolute(config).map_err(|error| Fault::usage(format!("--config: {error}")))?;
+    Ok(layout.with_agent_toml(config))
 }
 
 /// The layout of this root, for whoever we are.
@@ -83,50 +85,9 @@ pub fn person() -> String {
         .unwrap_or_else(|| "root".to_owned())
 }
 
-/// The same command on another host, over ssh.
-pub fn elsewhere(host: &str) -> Result<u8, Fault> {
-    if host.starts_with('-') || host.is_empty() {
-        return Err(Fault::usage("-H takes a host's name"));
-    }
-    let surroundings = surroundings(None, Arc::new(AtomicBool::new(false)));
-    let layout = Layout::new(Root::system());
-    let parts = crate::host::Parts::open(&layout, surroundings.cancel).map_err(|error| Fault::failed(&error))?;
-    let ssh = parts.processes.find(&["ssh"]).ok_or_else(|| Fault::blocked("ssh is not installed"))?;
-    let mut args = vec!["-oBatchMode=yes".to_owned(), "--".to_owned(), host.to_owned(), "portreeve".to_owned()];
-    args.extend(without_host(std::env::args().skip(1)).iter().map(|arg| quoted(arg)));
-    let run = Run {
-        program: ssh,
-        args,
-        env: std::env::vars()
-            .filter(|(name, _)| ["HOME", "PATH", "SSH_AUTH_SOCK", "TERM", "LANG"].contains(&name.as_str()))
-            .collect(),
-        directory: PathBuf::from("/"),
-        identity: Identity { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() },
-        deadline: Duration::from_hours(24),
-        log: None,
-        interactive: true,
-    };
-    let exit = parts.processes.run(&run).map_err(|error| Fault::failed(&error))?;
-    match exit.code.and_then(|code| u8::try_from(code).ok()) {
-        // ssh's own word for having failed itself (ssh(1)); it has said why.
-        None | Some(255) => Err(Fault { code: 1, message: format!("{host} was not reached"), help: None }),
-        Some(code) => Ok(code),
-    }
-}
-
-/// The arguments without the first `-H`: a later one is part of what `portreeve run` runs.
-fn without_host(args: impl Iterator<Item = String>) -> Vec<String> {
-    let mut args: Vec<String> = args.collect();
-    if let Some(at) = args.iter().position(|arg| arg.starts_with("-H")) {
-        let words = if args[at] == "-H" { 2 } else { 1 };
-        args.drain(at..(at + words).min(args.len()));
-    }
-    args
-}
-
-/// One word for the shell that sshd runs on the other side (POSIX 2.2.2).
-fn quoted(arg: &str) -> String {
-    format!("'{}'", arg.replace('\'', r"'\''"))
+/// As whom we run.
+pub fn ourselves() -> Identity {
+    Identity { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() }
 }
 
 /// Our own arguments, for whoever takes our place.

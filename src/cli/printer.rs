@@ -1,7 +1,7 @@
 //! Everything that is printed goes through here: control characters of others never reach a terminal (RUSTSEC-2024-0364).
 
 use std::fmt::Display;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -26,6 +26,11 @@ pub fn line(text: impl Display) {
     anstream::println!("{}", safe(&text.to_string()));
 }
 
+/// A line on standard output; whether anybody is left who reads it.
+pub fn flows(text: &str) -> bool {
+    writeln!(anstream::stdout(), "{}", safe(text)).is_ok()
+}
+
 /// What was said about colours; else the terminal and `NO_COLOR` decide.
 pub fn colour(when: Colour) {
     match when {
@@ -36,9 +41,21 @@ pub fn colour(when: Colour) {
     .write_global();
 }
 
+/// From now on each program that is run is a line on standard error.
+pub fn tell_programs() {
+    let lines = tracing_subscriber::fmt().with_env_filter("portreeve=debug").with_writer(std::io::stderr);
+    let lines = lines.without_time().with_target(false).with_level(false).with_ansi(false);
+    lines.init();
+}
+
 /// Whether standard output takes colours.
 pub fn colours() -> bool {
     anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
+}
+
+/// Whether somebody types what we read, and reads what we print.
+pub fn converses() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
 }
 
 /// A changed line of a file, `-…` or `+…`, in its colour.
@@ -107,6 +124,8 @@ pub const UNDER_WAY: &str = "  … ";
 #[derive(Debug)]
 pub struct Progress {
     quiet: bool,
+    /// Lines of other programs come between: nothing may spin there.
+    verbose: bool,
     telling: Telling,
     labelled: bool,
     spinner: Mutex<Option<ProgressBar>>,
@@ -116,7 +135,8 @@ impl Progress {
     /// Tells nothing but trouble when it is to be quiet, or JSON is the answer.
     pub fn new(global: &Global) -> Self {
         let quiet = global.quiet || global.json;
-        Self { quiet, telling: global.progress, labelled: false, spinner: Mutex::new(None) }
+        let (verbose, telling) = (global.verbose, global.progress);
+        Self { quiet, verbose, telling, labelled: false, spinner: Mutex::new(None) }
     }
 
     /// Says at each line whose it is: several passes may be under way.
@@ -156,7 +176,7 @@ impl Progress {
     fn under_way(&self, text: &str) {
         match self.telling {
             Telling::Lines => line(format!("{UNDER_WAY}{text}")),
-            Telling::Auto if std::io::stderr().is_terminal() => self.spin(text.to_owned()),
+            Telling::Auto if !self.verbose && std::io::stderr().is_terminal() => self.spin(text.to_owned()),
             Telling::Auto => {}
         }
     }

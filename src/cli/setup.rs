@@ -1,11 +1,13 @@
 //! `portreeve setup REPO`: a host's first configuration. Applies nothing; a second run finds what the first one made.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::args::{Environments, Global, PlanArgs, SetupArgs};
-use super::{Fault, open, plan, printer, ssh_trust};
-use crate::host::{Files as _, Kernel as _, Parts, Processes as _};
+use super::{Fault, open, plan, printer, ssh_trust, units};
+use crate::host::{Files as _, Kernel as _, Parts, Processes as _, Run};
 use crate::model::{Identity, Layout, Node};
 use crate::settings::{AgentSettings, Git};
 use crate::source::{Address, LocalPaths};
@@ -20,13 +22,14 @@ const NEEDED: [(&str, &str); 6] = [
     ("ssh", "openssh-client"),
 ];
 
-/// Says what is missing, makes the deploy key, pins the git server's host key, writes agent.toml, and ends with the plan.
+/// Says what is missing, makes the deploy key, pins the git server's host key, writes agent.toml and the units that no package
+/// brought, and ends with the plan.
 pub fn run(args: &SetupArgs, global: &Global) -> Result<u8, Fault> {
     let layout = open::layout(global)?;
     let local = if layout.root().is_system() { LocalPaths::Refused } else { LocalPaths::Allowed };
     let address = Address::parse(&args.repo, local).map_err(|error| Fault::usage(error.to_string()))?;
     let parts = Parts::open(&layout, Arc::default()).map_err(|error| Fault::failed(&error))?;
-    let missing = missing(&parts);
+    let missing = missing(&parts)?;
     parts.files.make_directory(&layout.config(), 0o755, Identity::ROOT).map_err(|error| Fault::failed(&error))?;
     let git = match address.ssh_server() {
         Some((host, port)) if missing == 0 => ssh(&parts, &layout, host, port, args)?,
@@ -36,6 +39,7 @@ pub fn run(args: &SetupArgs, global: &Global) -> Result<u8, Fault> {
         return Err(Fault::blocked("programs are missing").with_help("install them, then run this again"));
     }
     configure(&parts, &layout, args, git)?;
+    units::install(&parts.files, &layout, &open::surroundings(None, Arc::default()).program)?;
     printer::line("");
     let only = Environments { environments: Vec::new() };
     let code = plan::run(&PlanArgs { only, exit_code: false, since: None }, global)?;
@@ -44,13 +48,34 @@ pub fn run(args: &SetupArgs, global: &Global) -> Result<u8, Fault> {
 }
 
 /// Names each program that is not there; returns how many.
-fn missing(parts: &Parts) -> usize {
-    let missing: Vec<_> = NEEDED.iter().filter(|(program, _)| parts.processes.find(&[program]).is_none()).collect();
-    for (program, package) in &missing {
-        let fault = Fault::blocked(format!("{program} is not installed"));
-        printer::error(&fault.with_help(format!("apt-get install {package}")));
+fn missing(parts: &Parts) -> Result<usize, Fault> {
+    let absent = NEEDED.iter().filter(|(program, _)| parts.processes.find(&[program]).is_none());
+    let mut missing: Vec<(String, &str)> =
+        absent.map(|(program, package)| (format!("{program} is not installed"), *package)).collect();
+    if let Some(python) = parts.processes.find(&["python3"])
+        && !makes_environments(parts, python)?
+    {
+        missing.push(("python3 can't make virtual environments: it has no ensurepip".to_owned(), "python3-venv"));
     }
-    missing.len()
+    for (what, package) in &missing {
+        printer::error(&Fault::blocked(what).with_help(format!("apt-get install {package}")));
+    }
+    Ok(missing.len())
+}
+
+/// Debian has the interpreter in one package, and what `python3 -m venv` needs in another.
+fn makes_environments(parts: &Parts, python: PathBuf) -> Result<bool, Fault> {
+    let run = Run {
+        program: python,
+        args: ["-I", "-c", "import ensurepip"].map(str::to_owned).to_vec(),
+        env: BTreeMap::new(),
+        directory: PathBuf::from("/"),
+        identity: Identity::ROOT,
+        deadline: Duration::from_secs(30),
+        log: None,
+        interactive: false,
+    };
+    Ok(parts.processes.run(&run).map_err(|error| Fault::failed(&error))?.ok())
 }
 
 fn ssh(parts: &Parts, layout: &Layout, host: &str, port: Option<u16>, args: &SetupArgs) -> Result<Git, Fault> {

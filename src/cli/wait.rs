@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::args::{Global, WaitArgs};
 use super::{Fault, open, printer, reconcile};
-use crate::agent::{App, survey};
-use crate::model::EnvName;
-use crate::plan::Action;
+use crate::agent::{App, Trouble, manifests, survey};
+use crate::model::{CommitId, EnvName};
+use crate::plan::{Action, EnvPlan};
+use crate::source::{Ancestry, Objects};
 use crate::transaction::{self, Context, Intent, Quiet};
 
 /// Between two looks at the host.
@@ -16,7 +17,7 @@ const GLANCE: Duration = Duration::from_millis(500);
 /// One look in so many asks the repository too: what is live may be live without a release of its own.
 const SURVEY_EVERY: u32 = 10;
 
-/// 0 when it is live, 3 when it was refused, 1 when the time is over.
+/// 0 when it is live, 3 when it was refused, 2 or 4 when nothing will move by itself, 1 when the time is over.
 pub fn run(args: &WaitArgs, global: &Global) -> Result<u8, Fault> {
     let app = open::app(global)?;
     let commit = match &args.commit {
@@ -68,21 +69,111 @@ fn moving(cx: &Context<'_>, env: &EnvName) -> Result<bool, Fault> {
     Ok(Intent::find(cx, env).map_err(|error| Fault::failed(&error))?.is_some())
 }
 
-/// What a pass would decide now: nothing, when the commit changes nothing here; or never again, when its content was refused.
-/// A repository that can't be reached says nothing.
+/// What a pass would decide now. A repository that can't be reached says nothing, nor does one that lacks the commit: it may
+/// be on its way.
 fn settled(app: &App, cx: &Context<'_>, env: &EnvName, commit: &str) -> Result<Option<String>, Fault> {
     let Ok(survey) = survey(app, cx, &BTreeSet::from([env.clone()])) else { return Ok(None) };
-    let at_tip = survey.plan.tip.as_ref().is_some_and(|tip| tip.as_str().starts_with(commit));
-    let plan = survey.plan.environments.into_iter().find(|plan| plan.name == *env && at_tip);
-    let Some(plan) = plan else { return Ok(None) };
-    match plan.action {
-        Action::Nothing if moving(cx, env)? => Ok(None),
-        Action::Nothing => Ok(plan.serves.map(|serving| serving.title)),
-        Action::Quarantined(cause) => {
-            Err(Fault { code: 3, message: format!("{env} was not released: {cause}"), help: None }
-                .with_help(format!("push a fix, or: portreeve retry {env}")))
+    if moving(cx, env)? {
+        return Ok(None);
+    }
+    if let Some(trouble @ Trouble::Lasting(words)) = &survey.trouble {
+        return Err(Fault { code: trouble.exit_code(), ..never(env, words) });
+    }
+    let Some(tip) = &survey.plan.tip else { return Ok(None) };
+    if !tip.as_str().starts_with(commit) && !same_wish(app, env, commit, tip)? {
+        return Ok(None);
+    }
+    if let Some(invalid) = survey.manifests.as_ref().and_then(|(_, found)| found.stopping(env)) {
+        return Err(Fault::usage(never(env, &invalid.first).message).with_help("portreeve check shows it"));
+    }
+    let plan = survey.plan.environments.iter().find(|plan| plan.name == *env);
+    plan.map_or_else(|| Err(never(env, &format!("it is not in hosts/{}.toml", app.name))), judged)
+}
+
+/// Whether the branch, which leads to `tip` by now, wants of the environment what it wanted at `commit`. Never again, when it
+/// wants something else.
+fn same_wish(app: &App, env: &EnvName, commit: &str, tip: &CommitId) -> Result<bool, Fault> {
+    let Ok(deploy) = Objects::open(&app.layout.deploy_clone()) else { return Ok(false) };
+    let Ok(commit) = deploy.rev(commit) else { return Ok(false) };
+    let to = tip.short();
+    let words = match deploy.ancestry(&commit, tip) {
+        Ok(Ancestry::Same) => return Ok(true),
+        Ok(Ancestry::Descendant) if manifests(&deploy, env, &commit, tip).is_empty() => return Ok(true),
+        Ok(Ancestry::Descendant) => format!("{to} came on top of {} and wants something else", commit.short()),
+        Ok(Ancestry::Behind | Ancestry::Diverged) => {
+            format!("{} no longer contains {}; it leads to {to}", app.settings.branch, commit.short())
         }
-        Action::Diverged(words) => Err(Fault::blocked(format!("{env} was not released: {words}"))),
-        _ => Ok(None),
+        Ok(Ancestry::Unknown) | Err(_) => return Ok(false),
+    };
+    Err(never(env, &words).with_help(format!("portreeve wait {env} --commit {to}")))
+}
+
+/// The title, when what is wanted serves. Nothing, when a pass will move; a fault, when none will until somebody does something.
+fn judged(plan: &EnvPlan) -> Result<Option<String>, Fault> {
+    let env = &plan.name;
+    let serves = plan.serves.as_ref().filter(|it| plan.wants.as_ref().is_some_and(|w| w.digest == it.wanted.digest));
+    match (&plan.action, serves) {
+        (Action::Stopped(words), _) => Err(left(env, "stopped", words, "start")),
+        (Action::Start, _) => Ok(None),
+        (_, Some(serving)) => Ok(Some(serving.title.clone())),
+        (Action::Quarantined(cause), _) => {
+            Err(Fault { code: 3, ..never(env, cause) }.with_help(format!("push a fix, or: portreeve retry {env}")))
+        }
+        (Action::Held(words), _) => Err(left(env, "held", words, "resume")),
+        (Action::Suspended(words), _) => Err(left(env, "suspended", words, "resume")),
+        (Action::Blocked(words) | Action::Diverged(words) | Action::Removed { words, .. }, _) => Err(never(env, words)),
+        (Action::Nothing | Action::Remove | Action::Delete, _) => Err(never(env, "it is to be absent from this host")),
+        (Action::Release | Action::Waiting(_) | Action::Stale(_), _) => Ok(None),
+    }
+}
+
+fn left(env: &EnvName, how: &str, words: &str, verb: &str) -> Fault {
+    never(env, &format!("it is {how}, {words}")).with_help(format!("portreeve {verb} {env}"))
+}
+
+fn never(env: &EnvName, words: &str) -> Fault {
+    Fault::blocked(format!("{env} was not released: {words}")).with_help(format!("portreeve why {env}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(action: Action) -> Option<u8> {
+        let name = EnvName::parse("bakery/pro").unwrap();
+        let (serves, wants, moved, retires, settles) = (None, None, None, None, false);
+        let (repairs, respected) = (Vec::new(), Vec::new());
+        let plan = EnvPlan { name, serves, wants, action, repairs, respected, moved, retires, settles };
+        judged(&plan).err().map(|fault| fault.code)
+    }
+
+    #[test]
+    fn what_moves_by_itself_is_waited_for_and_nothing_else() {
+        let words = || "by anna, 20 Nov 02:07 UTC".to_owned();
+        for action in [Action::Release, Action::Start, Action::Waiting(words()), Action::Stale(words())] {
+            assert_eq!(code(action.clone()), None, "{action:?}");
+        }
+        for action in [
+            Action::Held(words()),
+            Action::Suspended(words()),
+            Action::Stopped(words()),
+            Action::Blocked(words()),
+            Action::Diverged(words()),
+            Action::Removed { words: words(), until: None },
+            Action::Nothing,
+            Action::Remove,
+            Action::Delete,
+        ] {
+            assert_eq!(code(action.clone()), Some(4), "{action:?}");
+        }
+        assert_eq!(code(Action::Quarantined(words())), Some(3));
+    }
+
+    #[test]
+    fn what_keeps_it_is_said_with_its_end() {
+        let env = EnvName::parse("bakery/pro").unwrap();
+        let fault = left(&env, "stopped", "by anna, 20 Nov 02:07 UTC: \"disk\"", "start");
+        assert_eq!(fault.message, "bakery/pro was not released: it is stopped, by anna, 20 Nov 02:07 UTC: \"disk\"");
+        assert_eq!(fault.help.as_deref(), Some("portreeve start bakery/pro"));
     }
 }

@@ -1,9 +1,10 @@
 //! What a unit printed, from systemd's journal.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::{HostError, Result, tool};
+use super::{Clock, Command, Excerpt, HostError, Result, Surroundings, follow, tool};
 
 const JOURNALCTL: &str = "/usr/bin/journalctl";
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -39,6 +40,42 @@ pub(super) fn lines_since(unit: &str, start: Moment, count: usize) -> Result<Vec
     }
     lines.reverse();
     Ok(lines)
+}
+
+/// Hands on what units print. The inner error: `journalctl` does not take it so.
+pub(super) fn excerpt(
+    units: &[String],
+    excerpt: &Excerpt,
+    clock: &dyn Clock,
+    line: &mut dyn FnMut(&str),
+) -> Result<std::result::Result<(), String>> {
+    let since = excerpt.since.as_ref().map(|since| format!("--since={since}"));
+    if let Some(since) = &since
+        && let Err(HostError::Program { why, .. }) = query(&[since], 0)
+    {
+        return Ok(Err(why));
+    }
+    sync();
+    // With `--since`, `--lines` counts from the beginning unless the order is reversed.
+    let reversed = since.is_some() && excerpt.lines.is_some() && !excerpt.follow;
+    let lines = excerpt.lines.map_or_else(|| "--lines=all".to_owned(), |lines| format!("--lines={lines}"));
+    let flags = [(excerpt.follow, "--follow"), (reversed, "--reverse")].into_iter().filter(|(set, _)| *set);
+    let fixed = ["--no-pager", "--quiet", "--all", "--output=cat"].into_iter().chain(flags.map(|(_, flag)| flag));
+    let ours = units.iter().map(|unit| format!("_SYSTEMD_UNIT={unit}"));
+    let command = Command {
+        program: JOURNALCTL.into(),
+        args: fixed.map(str::to_owned).chain([lines]).chain(since).chain(ours).collect(),
+        surroundings: Surroundings::Bare(BTreeMap::new()),
+        directory: "/".into(),
+    };
+    let mut backwards = Vec::new();
+    follow(&command, &|| clock.cancelled(), &mut |text| {
+        if reversed { backwards.push(text.to_owned()) } else { line(text) }
+    })?;
+    for text in backwards.iter().rev() {
+        line(text);
+    }
+    Ok(Ok(()))
 }
 
 /// What a process printed right before its death may still be on its way. A refusal costs us a line, no more.

@@ -207,6 +207,32 @@ pub trait Services {
     fn forget(&self, slot: &SlotId) -> Result<()>;
     /// The last lines that the slot's present (or, when it has died, latest) attempt printed, oldest first.
     fn output(&self, slot: &SlotId, lines: usize) -> Result<Vec<String>>;
+    /// Hands on what these slots print, of all their attempts. The inner error: that can't be had here, in words.
+    fn log(
+        &self,
+        slots: &[SlotId],
+        excerpt: &Excerpt,
+        _clock: &dyn Clock,
+        line: &mut dyn FnMut(&str),
+    ) -> Result<std::result::Result<(), String>> {
+        for slot in slots {
+            for text in self.output(slot, excerpt.lines.unwrap_or(usize::MAX))? {
+                line(&text);
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// A part of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Excerpt {
+    /// The last so many lines of what is there; `None`: all.
+    pub lines: Option<usize>,
+    /// Since when, as the service manager takes it (`systemd.time(7)`).
+    pub since: Option<String>,
+    /// Then whatever comes, until the clock is cancelled.
+    pub follow: bool,
 }
 
 /// The web server in front.

@@ -11,6 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::fs::Mode;
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -23,6 +24,9 @@ use crate::model::Identity;
 
 /// Where programs are looked for; the caller's own `PATH` is his affair.
 const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Characters of a command line that are told.
+const LINE: usize = 200;
 
 /// The real processes.
 #[derive(Debug, Clone)]
@@ -83,6 +87,7 @@ impl Processes for RealProcesses {
         if !run.interactive {
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         }
+        let begun = Instant::now();
         let child = umask::for_programs(|| command.spawn()).map_err(|source| failed(run, &source))?;
         let mut started = Started::new(child, run)?;
         let end = Limits { deadline: run.deadline, stop };
@@ -92,6 +97,7 @@ impl Processes for RealProcesses {
         .map_err(|source| failed(run, &source))?;
         let status = started.child.wait().map_err(|source| failed(run, &source))?;
         started.reaped = true;
+        tracing::debug!("ran {}, {}ms, {status}", line(run), begun.elapsed().as_millis());
         Ok(exit(status, ended, capture))
     }
 
@@ -156,6 +162,13 @@ fn privileges(authority: Authority, identity: Identity) -> Vec<String> {
         words.extend(["--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"].map(str::to_owned));
     }
     words
+}
+
+/// What a person would type, as far as one line shows it. Its variables, which may be secret, are not told.
+fn line(run: &Run) -> String {
+    let words = std::iter::once(run.program.to_string_lossy()).chain(run.args.iter().map(Into::into));
+    let line = words.collect::<Vec<_>>().join(" ");
+    line.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(LINE).collect()
 }
 
 /// What `setpriv` would only say by an exit code that the program could have, too.

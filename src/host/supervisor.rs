@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::logfile::{self, Mark};
 use super::rpc::{Client, Fault, refused};
 use super::xmlrpc::Value;
-use super::{Activity, HostError, Manager, Result, Service, Services, SlotId, slot_name};
+use super::{Activity, Clock, Excerpt, HostError, Manager, Result, Service, Services, SlotId, slot_name};
 use crate::model::Layout;
 
 /// For what Supervisor answers at once.
@@ -203,6 +203,34 @@ impl Services for Supervisor {
         let Some(log) = self.info(&self.program(slot))?.and_then(|info| info.log) else { return Ok(Vec::new()) };
         let mark = self.attempt(slot).and_then(|attempt| attempt.log);
         logfile::lines_since(&log, mark, lines).map_err(HostError::at("read", &log))
+    }
+
+    fn log(
+        &self,
+        slots: &[SlotId],
+        excerpt: &Excerpt,
+        clock: &dyn Clock,
+        line: &mut dyn FnMut(&str),
+    ) -> Result<std::result::Result<(), String>> {
+        if excerpt.since.is_some() {
+            return Ok(Err(
+                "Supervisor's logs say no times: there is no --since here; -n N shows the last lines".into()
+            ));
+        }
+        let mut logs = Vec::new();
+        for slot in slots {
+            let Some(path) = self.info(&self.program(slot))?.and_then(|info| info.log) else { continue };
+            logs.push(logfile::Tail::new(path, excerpt.lines.unwrap_or(usize::MAX)));
+        }
+        loop {
+            for log in &mut logs {
+                log.read(line)?;
+            }
+            if !excerpt.follow || clock.cancelled() {
+                return Ok(Ok(()));
+            }
+            clock.sleep(LOOK);
+        }
     }
 }
 

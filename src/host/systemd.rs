@@ -11,7 +11,7 @@ use zbus_systemd::systemd1::{ManagerProxy, ServiceProxy, UnitProxy};
 
 use super::bus::{self, Bus, Job, JobEnd, NO_SUCH_UNIT, PROMPT};
 use super::journal::Moment;
-use super::{Activity, Manager, Result, Service, Services, SlotId, journal, slot_name};
+use super::{Activity, Clock, Excerpt, Manager, Result, Service, Services, SlotId, journal, slot_name};
 use crate::model::Layout;
 
 /// For a stop; systemd kills a unit after its own `TimeoutStopSec`.
@@ -120,6 +120,17 @@ impl Services for Systemd {
             unit_at(connection, &path).await?.invocation_id().await
         })?;
         if invocation.is_empty() { Ok(Vec::new()) } else { journal::lines(&hex(&invocation), lines) }
+    }
+
+    fn log(
+        &self,
+        slots: &[SlotId],
+        excerpt: &Excerpt,
+        clock: &dyn Clock,
+        line: &mut dyn FnMut(&str),
+    ) -> Result<std::result::Result<(), String>> {
+        let units: Vec<String> = slots.iter().map(|slot| self.unit(slot)).collect();
+        journal::excerpt(&units, excerpt, clock, line)
     }
 }
 

@@ -48,7 +48,10 @@ pub(super) fn fed<A: AsRef<OsStr>>(
             let (written, output) = tokio::join!(feed, child.wait_with_output());
             written.and(output)
         };
-        match tokio::time::timeout(deadline, run).await {
+        let begun = tokio::time::Instant::now();
+        let ended = tokio::time::timeout(deadline, run).await;
+        tracing::debug!("ran {}, {}ms", program.display(), begun.elapsed().as_millis());
+        match ended {
             Err(_) => Err(failed(format!("not done within {}; killed", http::words(deadline)))),
             Ok(Err(error)) => Err(failed(format!("can't be run: {error}"))),
             Ok(Ok(output)) => Ok(output),

@@ -4,55 +4,24 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Digest, EnvLayout, EnvName, GenerationNumber, Slot, UserName};
+use super::{Digest, EnvLayout, EnvName, GenerationNumber, Root, Slot, UserName};
 
 /// The longest path of a socket (`unix(7)`: 108 with the final zero).
 const SOCKET_BYTES: usize = 107;
-
-/// The directory that stands for `/`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Root(PathBuf);
-
-impl Root {
-    /// The machine itself.
-    pub fn system() -> Self {
-        Self(PathBuf::from("/"))
-    }
-
-    /// A host below `directory`, which must be absolute.
-    pub fn at(directory: impl Into<PathBuf>) -> Self {
-        Self(directory.into())
-    }
-
-    /// Whether this is the machine itself.
-    pub fn is_system(&self) -> bool {
-        self.0 == Path::new("/")
-    }
-
-    /// The directory.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// `path` (absolute, as seen from this root) as the kernel knows it.
-    pub fn join(&self, path: impl AsRef<Path>) -> PathBuf {
-        let path = path.as_ref();
-        self.0.join(path.strip_prefix("/").unwrap_or(path))
-    }
-}
 
 /// The host's directories.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     root: Root,
     runtime: PathBuf,
+    agent_toml: PathBuf,
 }
 
 impl Layout {
     /// The layout below `root`, with sockets in `run/portreeve` there.
     pub fn new(root: Root) -> Self {
         let runtime = root.join("/run/portreeve");
-        Self { root, runtime }
+        Self::with_runtime(root, runtime)
     }
 
     /// The layout below `root` (absolute, without links) for whoever runs as `uid`: sockets in `run/portreeve` there, or, where
@@ -73,7 +42,14 @@ impl Layout {
 
     /// The same, with sockets and flags in `runtime`: a socket's path has at most 107 bytes (`unix(7)`), which a deep root exceeds.
     pub fn with_runtime(root: Root, runtime: PathBuf) -> Self {
-        Self { root, runtime }
+        let agent_toml = root.join("/etc/portreeve/agent.toml");
+        Self { root, runtime, agent_toml }
+    }
+
+    /// The same with the host's own configuration in this file (absolute, whatever the root).
+    #[must_use]
+    pub fn with_agent_toml(self, agent_toml: PathBuf) -> Self {
+        Self { agent_toml, ..self }
     }
 
     /// The root.
@@ -88,7 +64,7 @@ impl Layout {
 
     /// The host's own configuration.
     pub fn agent_toml(&self) -> PathBuf {
-        self.config().join("agent.toml")
+        self.agent_toml.clone()
     }
 
     /// Parent of all environments' generations.

@@ -16,6 +16,7 @@ mod name;
 mod node;
 mod port;
 mod record;
+mod root;
 mod service;
 mod slot;
 
@@ -26,13 +27,14 @@ pub use digest::{CommitId, Digest, ReleaseId};
 pub use duration::{Span, SpanError};
 pub use env_layout::EnvLayout;
 pub use identity::Identity;
-pub use layout::{Layout, Root};
+pub use layout::Layout;
 pub use manager::Manager;
 pub use moment::{ago, moment};
 pub use name::{Domain, EnvName, EnvironmentName, NameError, ProjectName, UserName};
 pub use node::{Found, Node};
 pub use port::{PortError, PortRange};
 pub use record::{Newer, unless_newer};
+pub use root::Root;
 pub use service::{Activity, Service, SlotId};
 pub use slot::{NoSlot, Slot};
 

@@ -78,6 +78,12 @@ pub(super) fn run(command: &mut Command, bounds: &Bounds) -> Result<Ended, Cut> 
     }
 }
 
+/// The same, and how long it took.
+pub(super) fn timed(command: &mut Command, bounds: &Bounds) -> (Result<Ended, Cut>, Duration) {
+    let begun = Instant::now();
+    (run(command, bounds), begun.elapsed())
+}
+
 /// Sleeps until the child has ended or written something. `true`: it has ended.
 ///
 /// The end of its output is no sign: a grandchild may hold the pipe for ever.

@@ -135,7 +135,7 @@ impl Git {
     pub(super) fn ls_remote(&self, address: &Address, names: &[&str]) -> Result<String> {
         let mut command = self.command(address, Path::new("/"));
         command.args(["ls-remote", "--quiet", "--", address.as_str()]).args(names);
-        let stdout = self.run(command, address, self.limits.look)?;
+        let stdout = self.run("ls-remote", command, address, self.limits.look)?;
         Ok(String::from_utf8_lossy(&stdout).into_owned())
     }
 
@@ -147,7 +147,7 @@ impl Git {
         command.args(["fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--prune"]);
         command.args((age == Age::New).then_some("--no-auto-maintenance"));
         command.args(["--", address.as_str()]).args(refspecs);
-        self.run(command, address, self.limits.fetch).map(drop)
+        self.run("fetch", command, address, self.limits.fetch).map(drop)
     }
 
     fn command(&self, address: &Address, directory: &Path) -> Command {
@@ -159,10 +159,12 @@ impl Git {
         command
     }
 
-    fn run(&self, mut command: Command, address: &Address, deadline: Duration) -> Result<Vec<u8>> {
+    fn run(&self, verb: &str, mut command: Command, address: &Address, deadline: Duration) -> Result<Vec<u8>> {
         let GitLimits { pack, memory, .. } = self.limits;
         let bounds = Bounds { deadline, output: LOOK_OUTPUT, file: pack, memory };
-        match child::run(&mut command, &bounds) {
+        let (ended, took) = child::timed(&mut command, &bounds);
+        tracing::debug!("ran git {verb} {address}, {}ms", took.as_millis());
+        match ended {
             Ok(ended) if ended.status.success() => Ok(ended.stdout),
             Ok(ended) => Err(SourceError::from_stderr(address, &ended.stderr, pack)),
             Err(Cut::TimedOut) => Err(SourceError::TimedOut { address: address.clone(), after: deadline }),

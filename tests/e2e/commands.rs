@@ -54,9 +54,42 @@ fn where_it_stands(world: &World) {
     assert!(history.contains("released v1"), "{history}");
     let logs = world.portreeve(&["logs", "bakery/pro"]).ok().stdout;
     assert!(logs.contains("Booting worker"), "{logs}");
+    logs_say_what_was_asked_for(world);
     world.portreeve(&["status", "--exit-code"]).ok();
+    let plan = world.portreeve(&["plan", "-v"]).ok().stderr;
+    let ran = plan.lines().find(|line| line.starts_with("ran git ls-remote ssh://git@git.example.org/"));
+    assert!(ran.is_some_and(|line| line.ends_with("ms")), "{plan}");
     world.portreeve(&["wait", "bakery/pro", "--timeout", "20s"]).ok();
+    let unknown = ["wait", "bakery/pro", "--commit", "0123456", "--timeout", "1s"];
+    let unknown = world.portreeve(&unknown).exits(1);
+    assert!(unknown.stderr.contains("bakery/pro: 0123456 is not live after 1s"), "{unknown}");
     assert!(world.portreeve(&["history", "nobody/pro"]).ok().stderr.is_empty());
+}
+
+/// A follower is ended as Ctrl-C ends it, once it has told what came after it began; and another by the end of its reader.
+const FOLLOWED: &str = r#"
+portreeve logs bakery/pro -n 1 -f >/tmp/followed 2>&1 & follower=$!
+(portreeve logs bakery/pro -n 1 -f | head -n 1 >/tmp/read) & reader=$!
+until test -s /tmp/followed && test -s /tmp/read; do sleep 0.1; done
+systemctl kill --kill-whom=main --signal=HUP "portreeve-bakery_pro@$(readlink /run/portreeve/bakery_pro/web.sock | cut -c1)"
+until grep -q 'Handling signal: hup' /tmp/followed; do sleep 0.1; done
+kill -INT "$follower"; wait "$follower"; wait "$reader"
+"#;
+
+#[track_caller]
+fn logs_say_what_was_asked_for(world: &World) {
+    let logs = |more: &[&str]| world.portreeve(&[&["logs", "bakery/pro"], more].concat());
+    let all = logs(&["--since", "-1h"]).ok().stdout;
+    assert!(all.contains("Starting gunicorn") && all.lines().count() > 3, "{all}");
+    let last: Vec<&str> = all.lines().rev().take(2).collect();
+    let two = logs(&["--since", "-1h", "-n", "2", "-p", "web"]).ok().stdout;
+    assert_eq!(two.lines().rev().collect::<Vec<_>>(), last, "{all}");
+    assert_eq!(logs(&["--since", "2099-01-01"]).ok().stdout, "");
+    let mistaken = logs(&["--since", "the day before"]).exits(2);
+    assert!(mistaken.stderr.contains("the day before"), "{mistaken}");
+    assert!(logs(&["-p", "celery"]).exits(2).stderr.contains("its processes: web"));
+    logs(&["-f", "--release", "1"]).exits(2);
+    world.host.sh(FOLLOWED);
 }
 
 #[track_caller]
@@ -109,8 +142,9 @@ fn a_restart_fails_no_request(world: &World) {
 #[track_caller]
 fn holds_hold(world: &World) {
     world.push_app("v3", &[], "v3");
-    world.set_rev("v3");
+    let commit = world.set_rev("v3");
     world.portreeve(&["suspend", "bakery/pro", "--for", "2h", "--reason", "moving the database"]).ok();
+    nobody_waits_for_what_will_not_move(world, &commit);
     let pass = world.reconcile().ok();
     assert!(pass.stdout.contains("suspended") && pass.stdout.contains("moving the database"), "{pass}");
     assert_eq!(world.serving(), "v1");
@@ -127,6 +161,25 @@ fn holds_hold(world: &World) {
     }
     world.reconcile().ok();
     assert_eq!(world.serving(), "v3");
+}
+
+/// Each of these would take an hour otherwise.
+#[track_caller]
+fn nobody_waits_for_what_will_not_move(world: &World, commit: &str) {
+    let wait = |commit: &str| world.portreeve(&["wait", "bakery/pro", "--commit", commit, "--timeout", "1h"]);
+    world.push_deploy(&[("README.md", Some("what runs where\n"))]);
+    let suspended = wait(commit).exits(4);
+    assert!(suspended.stderr.contains("was not released: it is suspended, until "), "{suspended}");
+    assert!(suspended.stderr.contains("moving the database\"\nhelp: portreeve resume bakery/pro"), "{suspended}");
+    let sound = world.deploy.read("projects/bakery/pro.toml");
+    let broken = world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("no_such_key = 1\n{sound}")))]);
+    let mistaken = wait(&broken).exits(2);
+    assert!(mistaken.stderr.contains("no_such_key") && mistaken.stderr.contains("portreeve check"), "{mistaken}");
+    let earlier = sound.replace("rev = \"v3\"", "rev = \"v1\"");
+    let other = world.push_deploy(&[("projects/bakery/pro.toml", Some(&earlier))]);
+    let overtaken = wait(commit).exits(4);
+    assert!(overtaken.stderr.contains(&format!("{} came on top of {}", &other[..7], &commit[..7])), "{overtaken}");
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(&sound))]);
 }
 
 /// New processes, of this release or another, are not what somebody who stopped them expects.

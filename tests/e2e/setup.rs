@@ -1,6 +1,7 @@
 //! A host's first contact with its deploy repository.
 
 use crate::cmd::{self, CmdResult};
+use crate::edits::NO_SUCH_PACKAGE;
 use crate::git::DEPLOY;
 use crate::world::World;
 
@@ -8,11 +9,13 @@ use crate::world::World;
 fn setup_makes_a_key_trusts_no_stranger_and_applies_nothing() {
     let world = World::new("setup");
     let host = &world.host;
-    host.sh("rm -r /etc/portreeve /root/.ssh");
+    // As where only the program was copied, to where people copy programs.
+    host.sh("rm -r /etc/portreeve /root/.ssh /usr/lib/systemd/system/portreeve*; mv /usr/bin/portreeve /usr/local/bin");
     let setup = |more: &[&str]| world.portreeve(&[&["setup", DEPLOY, "--host", "web1"], more].concat());
     let real = host.sh("ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub").split(' ').nth(1).map(str::to_owned);
     let real = real.expect("a fingerprint");
 
+    what_is_missing_is_named(&world);
     let unconfirmed = setup(&[]).exits(4);
     assert!(unconfirmed.stderr.contains(&real) && unconfirmed.stderr.contains("--fingerprint"), "{unconfirmed}");
     let stranger = setup(&["--fingerprint", "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]).exits(4);
@@ -37,13 +40,43 @@ fn setup_makes_a_key_trusts_no_stranger_and_applies_nothing() {
     assert!(second.stdout.contains("bakery/pro: release nothing -> v1"), "{second}");
     assert!(second.stderr.contains("nothing was applied"), "{second}");
     assert_eq!(host.read_file("/etc/portreeve/deploy_key"), key, "the key is kept");
+    assert!(!second.stdout.contains("wrote /etc/systemd"), "{second}");
+    assert!(first.stdout.contains("wrote /etc/systemd/system/portreeve.service, which was not installed"), "{first}");
+    host.exec_ok(&["systemctl", "enable", "portreeve.service"]);
+    let program = host.sh("systemctl show --property=ExecStart --value portreeve.service portreeve-reconcile.service");
+    assert_eq!(program.matches("path=/usr/local/bin/portreeve ").count(), 2, "{program}");
     assert!(!host.has("/etc/portreeve/active/bakery_pro"));
     let other = world.portreeve(&["setup", "ssh://git@git.example.org/srv/git/bakery.git"]).exits(4);
     assert!(other.stderr.contains("says otherwise"), "{other}");
 
     host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.release("v2", NO_SUCH_PACKAGE).exits(3);
+    let logs = world.portreeve(&["logs", "bakery/pro"]).ok();
+    assert!(logs.stdout.contains("no-such-package"), "{logs}");
+    assert!(
+        logs.stderr.contains("bakery/pro serves nothing; this is the log of generation 1, its last attempt"),
+        "{logs}"
+    );
+    assert!(world.portreeve(&["logs", "nobody/pro"]).exits(4).stderr.contains("is not on this host"));
+    world.set_rev("v1");
     world.reconcile().ok();
     assert_eq!(world.serving(), "v1");
+}
+
+/// Each with the package that has it. Nothing is written until all are there.
+#[track_caller]
+fn what_is_missing_is_named(world: &World) {
+    let away = "mv /usr/sbin/logrotate /srv; mv /usr/lib/python3.*/ensurepip /srv";
+    world.host.sh(away);
+    let missing = world.portreeve(&["setup", DEPLOY, "--host", "web1"]).exits(4);
+    for line in [
+        "error: logrotate is not installed\nhelp: apt-get install logrotate\n",
+        "error: python3 can't make virtual environments: it has no ensurepip\nhelp: apt-get install python3-venv\n",
+    ] {
+        assert!(missing.stderr.contains(line), "{missing}");
+    }
+    assert!(!world.host.has("/etc/portreeve/agent.toml") && !world.host.has("/etc/systemd/system/portreeve.service"));
+    world.host.sh("mv /srv/logrotate /usr/sbin; mv /srv/ensurepip /usr/lib/python3.*/");
 }
 
 /// Runs a command line with a terminal of its own, at which somebody types this line. All that it says comes on stdout.

@@ -48,6 +48,7 @@ fn live(args: &TryArgs, cancel: Arc<AtomicBool>, stays: bool) -> Result<u8, Tour
     for failure in &seen.failures {
         printer::line(format!("  {failure}"));
     }
+    tour.what_next(stays)?;
     if stays {
         tour.stay()?;
     }

@@ -138,15 +138,31 @@ impl<'a> Tour<'a> {
         Ok(())
     }
 
+    /// What to type next.
+    pub fn what_next(&self, stays: bool) -> Result<(), TourError> {
+        let place = self.place;
+        let pro = place.shown(&format!("deploy/{}", deploy::PRO));
+        let program = portreeve::program()?.display().to_string();
+        line("");
+        if stays {
+            line(format!("still up: {}", self.url()));
+            line(format!("yours to try:  $EDITOR {pro}     # rev = \"v4\" is the cure"));
+            line(format!("               git -C {} commit -am mine && git -C {0} push", place.shown("deploy")));
+            line(format!("               {program} --root {} status", place.shown("host")));
+            line(format!("a push is released at once; ctrl-c ends it; rm -r {} removes it", place.named.display()));
+        } else {
+            line(format!("yours to try:  {program} try {}     # on a terminal it stays up", place.named.display()));
+            line(format!(
+                "               {program} init deploy && {program} check deploy     # a repository of your own"
+            ));
+            line(format!("rm -r {} removes it", place.named.display()));
+        }
+        Ok(())
+    }
+
     /// Stays up until somebody ends it; a push is a release.
     pub fn stay(&self) -> Result<(), TourError> {
         let place = self.place;
-        line(format!("still up: {}", self.url()));
-        let pro = place.shown(&format!("deploy/{}", deploy::PRO));
-        line(format!("yours to try:  $EDITOR {pro}     # rev = \"v4\" is the cure"));
-        line(format!("               git -C {} commit -am mine && git -C {0} push", place.shown("deploy")));
-        line(format!("               {} --root {} status", portreeve::program()?.display(), place.shown("host")));
-        line(format!("a push is released at once; ctrl-c ends it; rm -r {} removes it", place.named.display()));
         let mut tip = self.deploy.tip()?;
         loop {
             place.parts.clock.sleep(TICK);
