@@ -199,15 +199,17 @@ pub fn kills(scenario: &Scenario, flaw: Flaw) -> Tally {
 /// Kills at every point, and then the recovery at each of its own, or lets that call of it fail.
 pub fn pairs(scenario: &Scenario) -> Tally {
     let (judge, untidy) = (Judge::new(scenario, Flaw::None), Judge::of_untidy(scenario));
-    let known: Mutex<HashMap<u64, Recovery>> = Mutex::default();
+    let known: Mutex<HashMap<(u64, bool), Recovery>> = Mutex::default();
     in_parallel(&points(scenario, Flaw::None), |point| {
         let mut tally = Tally::default();
-        for (image, mut state) in images(&point.state, Losses::All) {
+        for (at, (image, mut state)) in images(&point.state, Losses::All).into_iter().enumerate() {
             state.clock = LATER;
-            let key = key(&state);
+            // After a power cut recovery's calls are the same as after a kill, or fewer.
+            let refused = (at == 0).then_some(&untidy);
+            let key = (key(&state), at == 0);
             let again = known.lock().expect("no panic").get(&key).copied();
             let recovery = again.unwrap_or_else(|| {
-                let (recovery, wrong) = second_blows(&judge, &untidy, &state);
+                let (recovery, wrong) = second_blows(&judge, refused, &state);
                 let told = |why: String| format!("{}: killed {}; {image}: {why}", scenario.name, point.what);
                 tally.half_applied.extend(wrong.into_iter().map(told));
                 known.lock().expect("no panic").insert(key, recovery);
@@ -227,15 +229,17 @@ struct Recovery {
     errors: usize,
 }
 
-/// What is wrong after a kill at any point of the recovery, and after a failure of any call of it: with one error each, by turns.
-fn second_blows(judge: &Judge<'_>, untidy: &Judge<'_>, state: &State) -> (Recovery, Vec<String>) {
+/// What is wrong after a kill at any point of the recovery, and after a failure of any call of it, with one error each by turns,
+/// if somebody is to judge that.
+fn second_blows(judge: &Judge<'_>, untidy: Option<&Judge<'_>>, state: &State) -> (Recovery, Vec<String>) {
     let stage = judge.stage(state);
     stage.host.machine.watch();
     drop(recover(&stage));
     let (kills, mut wrong) = second_kills(judge, stage.host.machine.points());
-    let errors = stage.host.machine.calls();
+    let errors = untidy.map_or(0, |_| stage.host.machine.calls());
     let refusals = (0..errors).map(|call| Refusal { call, errno: ERRNOS[call % ERRNOS.len()] });
-    wrong.extend(refusals.filter_map(|refusal| refused_recovery(untidy, state, refusal).err()));
+    let refused = |refusal| refused_recovery(untidy?, state, refusal).err();
+    wrong.extend(refusals.filter_map(refused));
     (Recovery { kills, errors }, wrong)
 }
 
