@@ -172,6 +172,13 @@ pub enum Phase {
     Bake,
 }
 
+impl Phase {
+    /// Whether it is the candidate's processes that speak in it, not a program that was run to its end.
+    pub fn is_of_processes(self) -> bool {
+        matches!(self, Self::Start | Self::Health | Self::Verify | Self::Bake)
+    }
+}
+
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

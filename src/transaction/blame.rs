@@ -51,7 +51,7 @@ pub fn by_words(phase: Phase, cause: String, log: Vec<String>) -> Failure {
     let says = |signs: &[&str]| log.iter().any(|line| signs.iter().any(|sign| line.contains(sign)));
     let failure = if says(&HOST) {
         Failure::new(FailureClass::Host, phase, cause).with_help(MAKE_ROOM)
-    } else if phase == Phase::Build && says(&INDEX) {
+    } else if !phase.is_of_processes() && says(&INDEX) {
         Failure::new(FailureClass::Transient, phase, cause)
     } else {
         Failure::release(phase, cause)
@@ -86,6 +86,15 @@ ERROR: Could not find a version that satisfies the requirement x==1.0 (from vers
   cause: failed to lookup address information: Name or service not known",
         ] {
             assert_eq!(class(Phase::Build, said), FailureKind::Class(FailureClass::Transient), "{said}");
+        }
+    }
+
+    #[test]
+    fn whom_the_application_itself_did_not_reach_while_it_ran_is_its_own_affair() {
+        let said = "ConnectionError: Failed to establish a new connection: [Errno 111] Connection refused";
+        assert_eq!(class(Phase::Health, said), FailureKind::Class(FailureClass::Release));
+        for phase in [Phase::Validate, Phase::Migrate] {
+            assert_eq!(class(phase, said), FailureKind::Class(FailureClass::Transient));
         }
     }
 

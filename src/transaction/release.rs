@@ -310,8 +310,7 @@ fn tidy(cx: &Context<'_>, generation: &Generation, failure: &Failure) {
 /// Adds what the candidate's processes said to the attempt's log, which holds what its build said: the journal forgets, and its
 /// slot gets another tenant.
 fn keep_words(cx: &Context<'_>, intent: &Intent, failure: &Failure) -> Result<(), HostError> {
-    let said_by_processes = matches!(failure.phase, Phase::Start | Phase::Health | Phase::Verify | Phase::Bake);
-    if !said_by_processes || failure.log.is_empty() {
+    if !failure.phase.is_of_processes() || failure.log.is_empty() {
         return Ok(());
     }
     let path = cx.layout.attempt_log(&intent.env, intent.to);
