@@ -127,7 +127,7 @@ impl Front for Stand {
 
 impl Probe for Stand {
     fn get(&self, _: &Request) -> Result<std::result::Result<Answer, String>> {
-        Ok(Ok(Answer { status: 204, headers: Vec::new(), body: Vec::new(), took: Duration::ZERO }))
+        Ok(Ok(Answer { status: 204, headers: Vec::new(), body: Vec::new(), listener: None, took: Duration::ZERO }))
     }
 }
 

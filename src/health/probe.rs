@@ -61,6 +61,7 @@ fn answer(reply: Reply, begin: Instant) -> Answer {
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect(),
         body: reply.body.into_bytes(),
+        listener: reply.listener,
         took: begin.elapsed(),
     }
 }
@@ -208,7 +209,8 @@ mod tests {
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
             stream.read_to_end(&mut Vec::new())
         });
-        assert_eq!(ask(&socket).unwrap().status, 204);
+        let answer = ask(&socket).unwrap();
+        assert_eq!((answer.status, answer.listener), (204, Some(std::process::id())));
         server.join().unwrap().unwrap();
         let long = dir.path().join("x".repeat(120));
         assert!(ask(&long).unwrap_err().starts_with("can't connect"));

@@ -39,6 +39,11 @@ pub struct Check<'a> {
 pub enum Outcome {
     /// An answer, the wrong one when it is a verdict's last.
     Answered(Answer),
+    /// An answer, but the slot's socket is not its own.
+    Usurped {
+        /// The process that made it listen; 0: one of another container.
+        by: u32,
+    },
     /// None, and why.
     Silent(String),
     /// The processes ended; nothing was asked.
@@ -72,6 +77,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answered(answer) => write!(f, "{}", answer.status),
+            Self::Usurped { by } => write!(f, "an answer of process {by}, another one"),
             Self::Silent(why) => f.write_str(why),
             Self::Exited(Service { restarts: 0, .. }) => f.write_str("exited"),
             Self::Exited(_) => f.write_str("exited and was restarted"),
@@ -134,24 +140,35 @@ impl Watcher<'_> {
     }
 
     fn look(&self, check: Check<'_>, patience: Duration) -> Result<Outcome> {
-        if let Some(service) = self.ended(check.slot)? {
+        let service = check.slot.map(|slot| self.service(slot)).transpose()?;
+        if let Some(service) = service.clone().filter(ended) {
             return Ok(Outcome::Exited(service));
         }
         let request = Request { timeout: patience, ..check.request.clone() };
         Ok(match self.probe.get(&request)? {
-            Ok(answer) => Outcome::Answered(answer),
+            Ok(answer) => match usurper(service.as_ref(), &answer) {
+                Some(by) => Outcome::Usurped { by },
+                None => Outcome::Answered(answer),
+            },
             Err(why) => Outcome::Silent(why),
         })
     }
 
-    /// The slot's state when its first processes are gone. An automatic restart counts: it hides a crash loop.
-    fn ended(&self, slot: Option<&SlotId>) -> Result<Option<Service>> {
-        let Some(slot) = slot else { return Ok(None) };
+    fn service(&self, slot: &SlotId) -> Result<Service> {
         let gone = Service { activity: Activity::Inactive, pid: 0, restarts: 0, masked: false };
-        let service = self.services.service(slot)?.unwrap_or(gone);
-        let ended = service.restarts > 0 || matches!(service.activity, Activity::Failed | Activity::Inactive);
-        Ok(ended.then_some(service))
+        Ok(self.services.service(slot)?.unwrap_or(gone))
     }
+}
+
+/// Whether a slot's first processes are gone. An automatic restart counts: it hides a crash loop.
+fn ended(service: &Service) -> bool {
+    service.restarts > 0 || matches!(service.activity, Activity::Failed | Activity::Inactive)
+}
+
+/// Who else than the slot's main process listens on its socket: whatever runs as the application's user could, an earlier release
+/// too. gunicorn's master listens itself; a server whose children do is to be told by its control group instead.
+fn usurper(service: Option<&Service>, answer: &Answer) -> Option<u32> {
+    answer.listener.filter(|by| service.is_some_and(|service| service.pid != *by))
 }
 
 impl Outcome {
@@ -175,6 +192,7 @@ mod tests {
         answers: RefCell<Vec<std::result::Result<u16, &'static str>>>,
         states: RefCell<Vec<(Activity, u32)>>,
         cancel_at: Duration,
+        listener: Cell<u32>,
         patiences: RefCell<Vec<Duration>>,
     }
 
@@ -188,7 +206,8 @@ mod tests {
             let took = Duration::from_millis(10);
             self.now.set(self.now.get() + took);
             self.patiences.borrow_mut().push(request.timeout);
-            let answer = |status| Answer { status, headers: vec![], body: vec![], took };
+            let listener = Some(self.listener.get());
+            let answer = |status| Answer { status, headers: vec![], body: vec![], listener, took };
             Ok(next(&self.answers).map(answer).map_err(str::to_owned))
         }
     }
@@ -245,6 +264,7 @@ mod tests {
             answers: RefCell::new(answers.to_vec()),
             states: RefCell::new(vec![(Activity::Active, 0)]),
             cancel_at: Duration::MAX,
+            listener: Cell::new(7),
             patiences: RefCell::default(),
         }
     }
@@ -314,6 +334,15 @@ mod tests {
             let Verdict::Unhealthy { last, took, tries } = ask(&stage) else { panic!("healthy") };
             assert_eq!((last.to_string().as_str(), tries), (words, 2));
             assert!(took < Duration::from_secs(1));
+        }
+    }
+
+    #[test]
+    fn an_answer_of_another_process_is_none() {
+        let usurped = stage(&[Ok(200)]);
+        usurped.listener.set(8);
+        for verdict in [ask(&usurped), bake(&usurped)] {
+            assert!(matches!(verdict, Verdict::Unhealthy { last: Outcome::Usurped { by: 8 }, .. }), "{verdict:?}");
         }
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct Reply {
     pub head: hyper::http::response::Parts,
     /// What was read of the body.
     pub body: Body,
+    /// The process that made a Unix socket listen; 0: none that can be seen from here.
+    pub listener: Option<u32>,
 }
 
 /// What was read of a body.
@@ -114,7 +116,7 @@ async fn connect_and_ask(tasks: &mut JoinSet<()>, exchange: Exchange<'_>) -> std
     match exchange.target {
         Target::Port(port) => {
             let stream = TcpStream::connect(("127.0.0.1", *port)).await.map_err(|error| refusal(&error))?;
-            ask(tasks, stream, exchange).await
+            ask(tasks, stream, None, exchange).await
         }
         Target::Socket(path) => {
             let stream = loop {
@@ -123,12 +125,19 @@ async fn connect_and_ask(tasks: &mut JoinSet<()>, exchange: Exchange<'_>) -> std
                     other => break other.map_err(|error| refusal(&error))?,
                 }
             };
-            ask(tasks, stream, exchange).await
+            let peer = stream.peer_cred().map_err(|error| refusal(&error))?;
+            let listener = peer.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
+            ask(tasks, stream, Some(listener), exchange).await
         }
     }
 }
 
-async fn ask<S>(tasks: &mut JoinSet<()>, stream: S, exchange: Exchange<'_>) -> std::result::Result<Reply, NoAnswer>
+async fn ask<S>(
+    tasks: &mut JoinSet<()>,
+    stream: S,
+    listener: Option<u32>,
+    exchange: Exchange<'_>,
+) -> std::result::Result<Reply, NoAnswer>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -140,7 +149,7 @@ where
     });
     let answer = sender.send_request(exchange.request).await.map_err(broken)?;
     let (head, body) = answer.into_parts();
-    Ok(Reply { head, body: read(body, exchange.limit).await? })
+    Ok(Reply { head, body: read(body, exchange.limit).await?, listener })
 }
 
 async fn read(mut body: Incoming, limit: usize) -> std::result::Result<Body, NoAnswer> {

@@ -38,6 +38,8 @@ pub struct Answer {
     pub headers: Vec<(String, String)>,
     /// The body's beginning.
     pub body: Vec<u8>,
+    /// The process that made the socket listen (`SO_PEERCRED`, unix(7)); `None` where it was a port.
+    pub listener: Option<u32>,
     /// Until the body's end.
     pub took: Duration,
 }

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::{Action, EnvPlan, Serving, Want};
 use crate::desired::Wanted;
-use crate::model::{EnvName, Slot, moment};
+use crate::model::{Digest, EnvName, Slot, moment};
 use crate::observed::{Damaged, Difference, Drift, Installed, Part};
-use crate::policy::{HoldKind, Ruling, Standing};
+use crate::policy::{Hold, HoldKind, Ruling, Standing};
 
 /// What [`decide`] decides from.
 #[derive(Debug)]
@@ -54,7 +54,10 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
             }
             plan.wants = Some(wanted);
         }
-        other if plan.action == Action::Nothing => plan.action = without_wish(other, installed, grace, now),
+        other if plan.action == Action::Nothing => {
+            plan.action =
+                kept(&other, installed, standing, now).unwrap_or_else(|| without_wish(other, installed, grace, now));
+        }
         _ => {}
     }
     if matches!(plan.action, Action::Remove | Action::Delete) {
@@ -158,8 +161,7 @@ fn cooled(installed: &Installed, standing: &Standing, now: Timestamp) -> Option<
 
 /// The two holds that need no wish to be judged.
 fn stopped_or_suspended(standing: &Standing, now: Timestamp) -> Option<Action> {
-    let nothing = crate::model::Digest::of(b"");
-    match standing.decide(nothing, None, now) {
+    match standing.decide(Digest::of(b""), None, now) {
         Ruling::Stopped(hold) => Some(Action::Stopped(by(hold))),
         Ruling::Suspended { hold, until } => {
             let until = until.map(|until| format!("until {}, ", moment(until, now))).unwrap_or_default();
@@ -169,7 +171,7 @@ fn stopped_or_suspended(standing: &Standing, now: Timestamp) -> Option<Action> {
     }
 }
 
-fn by(hold: &crate::policy::Hold) -> String {
+fn by(hold: &Hold) -> String {
     let reason = hold.reason.as_ref().map(|reason| format!(": \"{reason}\"")).unwrap_or_default();
     format!("by {}, {}{reason}", hold.by, hold.since.strftime("%d %b %H:%M UTC"))
 }
@@ -196,6 +198,15 @@ fn wanted_action(
         )),
         Ruling::Proceed if serving == Some(wanted.digest) && !renders_differently => Action::Nothing,
         Ruling::Proceed => foreign.map_or(Action::Release, Action::Blocked),
+    }
+}
+
+/// Whoever went back until he says otherwise has not said so by taking it out of the repository.
+fn kept(want: &Want, installed: &Installed, standing: &Standing, now: Timestamp) -> Option<Action> {
+    let would_go = matches!(want, Want::Absent { .. }) && installed.active.is_some_and(|active| active > 0);
+    match standing.decide(Digest::of(b""), None, now) {
+        Ruling::Held { hold, .. } if would_go => Some(Action::Held(by(hold))),
+        _ => None,
     }
 }
 
@@ -234,6 +245,7 @@ fn gone(installed: &Installed, grace: Duration, now: Timestamp) -> Action {
 mod tests {
     use super::*;
     use crate::observed::Removed;
+    use crate::policy::Until;
 
     const DAY: Duration = Duration::from_hours(24);
 
@@ -256,6 +268,20 @@ mod tests {
         assert_eq!(gone(None), Action::Nothing);
         assert!(matches!(gone(Some(7)), Action::Blocked(_)));
         assert_eq!(action(Want::Unknown("no network".to_owned()), Some(0)), Action::Stale("no network".to_owned()));
+    }
+
+    #[test]
+    fn a_rollback_that_holds_until_it_is_resumed_keeps_what_is_removed() {
+        let installed = Installed { active: Some(7), ..Installed::nothing(EnvName::parse("bakery/dev").unwrap()) };
+        let held = |until| {
+            let excludes = std::collections::BTreeSet::from([Digest::of(b"v2")]);
+            let kind = HoldKind::RolledBack { pinned: 7, excludes, until, left: None };
+            let hold = Hold { kind, by: "anna".to_owned(), reason: None, since: Timestamp::UNIX_EPOCH };
+            let standing = Standing::default().rolled_back(hold, Digest::of(b"v1"));
+            act(Want::Absent { tombstone: true }, &installed, &standing, DAY, Timestamp::UNIX_EPOCH)
+        };
+        assert!(matches!(held(Until::Resume), Action::Held(words) if words.starts_with("by anna")));
+        assert_eq!(held(Until::Change), Action::Remove, "to be gone is another content");
     }
 
     /// By whatever a clock says: nothing goes before its grace is over, and a clock that was set back only delays it.

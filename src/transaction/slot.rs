@@ -147,25 +147,34 @@ pub fn judge(cx: &Context<'_>, generation: &Generation, verdict: Verdict, phase:
         Verdict::Cancelled => Err(Failure::cancelled(phase)),
         Verdict::Unhealthy { last, tries, took } => {
             let log = log(cx, &generation.name, generation.slot);
-            let cause = unhealthy(&last, generation.wanted.env.health.expect, &log);
             cx.report.event(&Event::Failed { phase, what: &format!("GET {path} -> {last}, {tries} tries"), took });
-            Err(Failure { body: body(&last), ..blame::by_words(phase, cause, log) })
+            Err(unhealthy(generation, &last, phase, log))
         }
     }
 }
 
-fn unhealthy(last: &Outcome, expect: Expect, log: &[String]) -> String {
-    match (last, expect) {
+/// Nothing is known of the release: it was never asked.
+fn usurped(generation: &Generation, by: u32, phase: Phase) -> Failure {
+    let (name, slot) = (&generation.name, generation.slot);
+    let cause = format!("another process ({by}) answers on the socket of slot {slot}, not the one that was started");
+    let help = format!("ps -fp {by} says what it is; stop it, then: portreeve retry {name}");
+    Failure::new(FailureClass::Host, phase, cause).with_help(help)
+}
+
+fn unhealthy(generation: &Generation, last: &Outcome, phase: Phase, log: Vec<String>) -> Failure {
+    let cause = match (last, generation.wanted.env.health.expect) {
         (Outcome::Answered(answer), Expect::Status(wanted)) => {
             format!("health answered {}, expected {wanted}", answer.status)
         }
         (Outcome::Answered(answer), Expect::Answer) => format!("health answered {}", answer.status),
+        (Outcome::Usurped { by }, _) => return usurped(generation, *by, phase).with_log(log),
         (Outcome::Silent(why), _) => format!("health got no answer: {why}"),
         (Outcome::Exited(_), _) => {
-            let why = exception(log).map(|line| format!(": {line}")).unwrap_or_default();
+            let why = exception(&log).map(|line| format!(": {line}")).unwrap_or_default();
             format!("the processes ended before they were healthy{why}")
         }
-    }
+    };
+    Failure { body: body(last), ..blame::by_words(phase, cause, log) }
 }
 
 /// The last exception that Python printed: `ModuleNotFoundError: No module named 'breda'`.

@@ -130,14 +130,16 @@ const TOOK: Duration = Duration::from_millis(5);
 
 impl Probe for MemoryProbe {
     fn get(&self, request: &Request) -> Result<std::result::Result<Answer, String>> {
-        let status = self.machine.look(|state| match &request.target {
-            Target::Socket(socket) => connected(state, socket).map(|process| status(process, false)),
+        let answer = |status, listener| Answer { status, headers: vec![], body: vec![], listener, took: TOOK };
+        let answer = self.machine.look(|state| match &request.target {
+            Target::Socket(socket) => {
+                connected(state, socket).map(|process| answer(status(process, false), Some(process.pid)))
+            }
             Target::Port(_) if !state.front.running => None,
-            Target::Port(_) => Some(self.through_front(state, request)),
+            Target::Port(_) => Some(answer(self.through_front(state, request), None)),
         });
         self.machine.state.borrow_mut().clock += TOOK;
-        let answer = |status| Answer { status, headers: vec![], body: vec![], took: TOOK };
-        Ok(status.map(answer).ok_or_else(|| "connection refused".to_owned()))
+        Ok(answer.ok_or_else(|| "connection refused".to_owned()))
     }
 }
 

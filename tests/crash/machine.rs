@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portreeve::model::Digest;
 use rustix::io::Errno;
 
 use crate::cell::Shared;
@@ -81,8 +80,8 @@ pub struct Machine {
     pub refused: Shared<Option<String>>,
     pub flaw: Shared<Flaw>,
     pub locks: Shared<BTreeSet<Id>>,
-    /// The content of every slot that was told to start.
-    pub started: Shared<Vec<Digest>>,
+    /// The release in every slot that was told to start.
+    pub started: Shared<Vec<String>>,
     /// Every changing call, for comparisons.
     pub log: Shared<Vec<String>>,
 }

@@ -11,6 +11,8 @@ mod disk;
 mod files;
 mod front;
 mod host;
+#[path = "../lives/ledger.rs"]
+mod ledger;
 mod machine;
 mod oracle;
 mod program;

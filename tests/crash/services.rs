@@ -219,15 +219,15 @@ pub struct MemoryServices {
 }
 
 impl MemoryServices {
-    /// Which content is told to start, unless it runs already.
+    /// Which release is told to start, unless it runs already.
     fn note(&self, slot: &SlotId) {
-        let content = self.machine.look(|state| {
+        let release = self.machine.look(|state| {
             let directory = state.storage.real(&self.layout.slot_link(&slot.env, slot.slot))?;
             let runs = state.services.process(slot).is_some_and(|process| process.generation == directory);
             let record = state.storage.read(&directory.join(Generation::FILE)).filter(|_| !runs)?;
-            Some(Generation::parse(&record).ok()?.wanted.digest)
+            Some(Generation::parse(&record).ok()?.wanted.title())
         });
-        self.machine.started.borrow_mut().extend(content);
+        self.machine.started.borrow_mut().extend(release);
     }
 
     fn effect<T>(&self, what: &str, slot: &SlotId, change: impl FnOnce(&mut State) -> T) -> T {

@@ -1,39 +1,33 @@
 //! One environment's life, step by step: pushes, orders, accidents, and a pass after each. Whatever comes, the promises hold.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use portreeve::agent::{Order, Outcome, Target};
+use portreeve::agent::{self, Outcome, Target};
 use portreeve::host::Host as _;
-use portreeve::model::{Digest, Slot, SlotId};
+use portreeve::model::{Slot, SlotId};
 use portreeve::plan::Want;
-use portreeve::policy::{Hold, HoldKind, Until};
+use portreeve::policy::{Hold, HoldKind};
 
+use crate::front::visit;
 use crate::host::boot;
+use crate::ledger::{Became, Ledger, Order, Passed, Seen};
 use crate::machine::{Point, State};
 use crate::oracle::{Judgement, active, at_rest, serving, settled};
 use crate::program::{give, pass_for};
 use crate::scenarios::standing;
-use crate::site::{Release, Stage, bare, layout, name};
+use crate::site::{Release, SITE, Stage, bare, layout, name};
 use crate::step::{Accident, Behaviour, Step};
 use crate::storage::Storage;
 
 /// The environment's world.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own about the world, and all combinations occur"
-)]
 pub struct World {
     pub state: State,
     /// What was pushed, oldest first.
     pushed: Vec<Release>,
     rewritten: bool,
     git: bool,
-    /// Whether anything ever served well.
-    served: bool,
-    /// Something happened to the host, and no pass has put it right yet.
-    drifted: bool,
+    ledger: Ledger,
     /// How the next pass ends.
     doom: Option<Doom>,
     /// Passes that died in the middle of something.
@@ -51,17 +45,22 @@ const MINUTE: Duration = Duration::from_mins(1);
 
 impl World {
     pub fn new() -> Self {
-        let (pushed, doom) = (Vec::new(), None);
-        Self { state: bare(), pushed, rewritten: false, git: true, served: false, drifted: false, doom, died: 0 }
+        let (pushed, ledger, doom) = (Vec::new(), Ledger::default(), None);
+        Self { state: bare(), pushed, rewritten: false, git: true, ledger, doom, died: 0 }
     }
 
     fn want(&self) -> Want {
         match self.pushed.last() {
             _ if !self.git => Want::Unknown("no answer".to_owned()),
             None => Want::Unusable("nothing was pushed".to_owned()),
-            Some(_) if self.rewritten && self.served => Want::Diverged("the branch was rewritten".to_owned()),
+            Some(_) if self.diverged() => Want::Diverged("the branch was rewritten".to_owned()),
             Some(release) => Want::Wanted(Box::new(release.wanted())),
         }
+    }
+
+    /// What nobody has followed yet can't be rewritten.
+    fn diverged(&self) -> bool {
+        self.rewritten && self.ledger.served
     }
 
     fn push(&mut self, behaviour: Behaviour) {
@@ -104,11 +103,10 @@ impl World {
                 self.rewritten = true;
             }
             Step::PutBack => self.rewritten = false,
-            Step::Rollback(until) => self.order(Order::Rollback { to: Target::Previous, until: *until }),
+            Step::Rollback(until) => self.order(Order::Rollback(*until)),
             Step::Suspend(hours) => {
-                let now = self.now();
-                let until = hours.map(|hours| now + jiff::SignedDuration::from_hours(hours));
-                self.order(Order::Suspend { until });
+                let time = hours.map(|hours| Duration::from_hours(hours.unsigned_abs()));
+                self.order(Order::Suspend(time.map(|time| self.state.clock + time)));
             }
             Step::Resume => self.order(Order::Resume),
             Step::Retry => self.order(Order::Retry),
@@ -121,7 +119,7 @@ impl World {
                 power_cut(&mut self.state, 0);
             }
             Step::Drift(accident) => {
-                self.drifted = true;
+                self.ledger.drifted = true;
                 befall(&mut self.state, *accident);
             }
             Step::Clock(days) => self.state.set = self.state.set.saturating_add(days * 86_400),
@@ -142,38 +140,74 @@ impl World {
 
     /// Refused or not: what it said is judged elsewhere.
     fn order(&mut self, order: Order) {
+        let before = self.see().expect("all of the host agrees");
         let stage = Stage::new(self.state.clone());
-        drop(give(&stage, order));
+        let obeyed = give(&stage, self.words(order)).is_ok();
         self.state = stage.state();
+        self.ledger.ordered(order, obeyed, &before, &self.see().expect("all of the host agrees"));
+    }
+
+    /// The order, as the program takes it.
+    fn words(&self, order: Order) -> agent::Order {
+        match order {
+            Order::Rollback(until) => agent::Order::Rollback { to: Target::Previous, until },
+            Order::Suspend(until) => {
+                let time = |until: Duration| self.now() + until.saturating_sub(self.state.clock);
+                agent::Order::Suspend { until: until.map(time) }
+            }
+            Order::Resume => agent::Order::Resume,
+            Order::Retry => agent::Order::Retry,
+            Order::Stop => agent::Order::Stop,
+            Order::Start => agent::Order::Start,
+            Order::Restart => agent::Order::Restart,
+        }
+    }
+
+    fn see(&self) -> Judgement<Seen> {
+        let served = serving(&self.state)?;
+        let answers = served.is_some();
+        let front = served.filter(|_| visit(&self.state, SITE).0 == 200);
+        Ok(Seen {
+            active: active(&self.state).unwrap_or_default().display().to_string(),
+            healthy: front.is_some(),
+            answers,
+            front,
+            open: !self.state.storage.names(&layout().journal()).is_empty(),
+        })
+    }
+
+    /// What the repository asks for, where that is known and followed.
+    fn wanted(&self) -> Option<String> {
+        let known = self.git && !self.diverged();
+        self.pushed.last().filter(|_| known).map(|release| release.code.release.clone())
     }
 
     /// A pass that ends in the middle. Visitors don't notice, but for the power.
     fn die(&mut self, doom: &Doom) -> Judgement<()> {
         self.state.clock += MINUTE;
-        let before = Before::of(self)?;
+        let (before, wanted, now) = (self.see()?, self.wanted(), self.state.clock);
         let stage = Stage::new(self.state.clone());
         stage.host.machine.watch();
         drop(pass_for(&stage, self.want()));
-        before.keeps_out(&stage.host.machine.started.borrow())?;
         let points: Vec<Point> = stage.host.machine.points();
         let at = points.len() * usize::from(doom.share) / (usize::from(u16::MAX) + 1);
         if let Some(point) = points.into_iter().nth(at) {
             self.died += 1;
             self.state = point.state;
         }
-        let serves = serving(&self.state).map_err(|why| format!("a pass died: {why}"))?;
-        // A first release that turns out to be bad is taken away again.
-        if self.served && before.serves.is_some() && serves.is_none() {
-            return Err(format!("{:?} served, and nothing since a pass died", before.serves));
-        }
-        before.holds(&self.state)?;
+        let after = self.see().map_err(|why| format!("a pass died: {why}"))?;
+        let started = stage.host.machine.started.borrow();
+        let (wanted, became) = (wanted.as_deref(), Became::Killed);
+        let mut pass = Passed { wanted, before: &before, after: &after, started: &started, now, became };
+        self.ledger.judged(&pass, |_, _| Ok(()))?;
         if let Some(bits) = doom.lost {
             power_cut(&mut self.state, bits);
-            let back = serving(&self.state).map_err(|why| format!("the power went: {why}"))?;
-            if self.served && !self.drifted && before.serves.is_some() && back.is_none() {
-                return Err(format!("{:?} served, and nothing since the power went", before.serves));
+            let back = self.see().map_err(|why| format!("the power went: {why}"))?;
+            if self.ledger.served && !self.ledger.drifted && before.answers && !back.answers {
+                return Err(format!("{:?} served, and nothing since the power went", before.front));
             }
-            before.holds(&self.state)?;
+            pass.after = &back;
+            self.ledger.stays(&pass)?;
         }
         self.state.storage.collect();
         Ok(())
@@ -182,49 +216,17 @@ impl World {
     /// A pass, and the promises after it.
     pub fn tick(&mut self) -> Judgement<()> {
         self.state.clock += MINUTE;
-        let before = Before::of(self)?;
+        let (before, wanted, now) = (self.see()?, self.wanted(), self.state.clock);
         let stage = Stage::new(self.state.clone());
         let outcome = pass_for(&stage, self.want());
         self.state = stage.state();
-        let started = stage.host.machine.started.borrow().clone();
-        self.judge(&before, &outcome, &started).map_err(|why| format!("{why}; the pass: {outcome:?}"))
-    }
-
-    fn judge(&mut self, before: &Before, outcome: &Outcome, started: &[Digest]) -> Judgement<()> {
-        if let Outcome::Failed(failure) = outcome {
-            return Err(format!("the pass fails: {failure}"));
-        }
-        before.keeps_out(started)?;
-        before.holds(&self.state)?;
-        if before.untouched {
-            // Nothing is changed, not even drift: what served before still does.
-            let served = serving(&self.state)?;
-            return same_or_better(before.serves.as_deref(), served.as_deref());
-        }
-        let stopped = standing(&self.state).holds().any(|hold| hold.kind == HoldKind::Stopped);
-        let served = match stopped {
-            true => serving(&self.state)?,
-            // A first release that came to no record says nothing of where it was built; the next one knows.
-            false if !self.served => settled(&self.state)?,
-            false => at_rest(&self.state)?,
-        };
-        if served.is_none() && self.served && !stopped {
-            return Err("nothing serves".to_owned());
-        }
-        self.served |= served.is_some();
-        self.drifted &= stopped;
-        if stopped || Before::of(self)?.held { Ok(()) } else { self.arrived(served.as_deref()) }
-    }
-
-    /// What is wanted and good serves, where nothing holds it.
-    fn arrived(&self, served: Option<&str>) -> Judgement<()> {
-        let good = self.pushed.last().filter(|release| release.code.behaviour == Behaviour::Well);
-        match good {
-            Some(release) if served != Some(release.code.release.as_str()) => {
-                Err(format!("{} is good, and {served:?} serves", release.code.release))
-            }
-            _ => Ok(()),
-        }
+        let (after, started) = (self.see()?, stage.host.machine.started.borrow());
+        let (wanted, became) = (wanted.as_deref(), became(&outcome));
+        let pass = Passed { wanted, before: &before, after: &after, started: &started, now, became };
+        // A first release that came to no record says nothing of where it was built; the next one knows.
+        let agreed = |before, _| if before { at_rest(&self.state) } else { settled(&self.state) }.map(drop);
+        let judged = self.ledger.judged(&pass, agreed);
+        judged.map_err(|why| format!("{why}; the pass: {outcome:?}\n{pass:#?}\n{:#?}", self.ledger))
     }
 
     /// Nobody does anything any more: it comes to rest within two passes, and then so many change nothing.
@@ -258,65 +260,13 @@ impl World {
     }
 }
 
-/// What a pass finds.
-struct Before {
-    active: Option<PathBuf>,
-    serves: Option<String>,
-    quarantine: BTreeSet<Digest>,
-    /// It may not move.
-    held: bool,
-    /// Nothing may be changed at all.
-    untouched: bool,
-}
-
-impl Before {
-    fn of(world: &World) -> Judgement<Self> {
-        let (state, standing) = (&world.state, standing(&world.state));
-        let wanted = world.pushed.last().map(|release| release.wanted().digest);
-        let now = world.now();
-        let kept = |kind: &HoldKind| match kind {
-            HoldKind::Stopped | HoldKind::RolledBack { until: Until::Resume, .. } => true,
-            HoldKind::Suspended { until } => until.is_none_or(|until| now < until),
-            HoldKind::RolledBack { until: Until::Change, excludes, .. } => {
-                !world.git || world.rewritten || wanted.is_none_or(|wanted| excludes.contains(&wanted))
-            }
-        };
-        // What a killed program left is ended first, and that may move it.
-        let open = !state.storage.names(&layout().journal()).is_empty();
-        let untouched =
-            standing.holds().any(|hold| matches!(hold.kind, HoldKind::Suspended { .. }) && kept(&hold.kind));
-        Ok(Self {
-            active: active(state),
-            serves: serving(state)?,
-            quarantine: standing.quarantine.iter().map(|entry| entry.digest).collect(),
-            held: !open
-                && (!world.git || world.rewritten && world.served || standing.holds().any(|hold| kept(&hold.kind))),
-            untouched: untouched && !open,
-        })
+fn became(outcome: &Outcome) -> Became {
+    match outcome {
+        Outcome::Failed(_) => Became::Failed,
+        Outcome::Released { .. } => Became::Released,
+        Outcome::NotReleased { .. } if outcome.exit_code() == 3 => Became::Refused,
+        _ => Became::Over,
     }
-}
-
-impl Before {
-    /// What was refused is not started.
-    fn keeps_out(&self, started: &[Digest]) -> Judgement<()> {
-        match started.iter().find(|digest| self.quarantine.contains(digest)) {
-            Some(again) => Err(format!("{again} is in quarantine and was started again")),
-            None => Ok(()),
-        }
-    }
-
-    /// What is held does not move.
-    fn holds(&self, state: &State) -> Judgement<()> {
-        let active = active(state);
-        if self.held && active != self.active {
-            return Err(format!("it is held at {:?}, and went to {active:?}", self.active));
-        }
-        Ok(())
-    }
-}
-
-fn same_or_better(before: Option<&str>, after: Option<&str>) -> Judgement<()> {
-    if before.is_none() || before == after { Ok(()) } else { Err(format!("{before:?} served, and now {after:?}")) }
 }
 
 fn power_cut(state: &mut State, bits: u64) {

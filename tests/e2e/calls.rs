@@ -10,12 +10,15 @@ use std::fmt;
 use crate::cmd::CmdResult;
 use crate::host::TestHost;
 
-/// What is listed: all that change a file, a name or a mount, and what is said over sockets, where orders to systemd are.
-/// Those that not every kernel has begin with a question mark.
+/// What is listed: all that change a file, a name or a mount, what is said over sockets, where orders to systemd are, and the ends
+/// of other programs. Those that not every kernel has begin with a question mark.
 const LISTED: &str = "trace=?open,?creat,openat,openat2,?rename,renameat,renameat2,?link,linkat,?symlink,symlinkat,?unlink,\
     unlinkat,?rmdir,?mkdir,mkdirat,?mknod,mknodat,?chmod,fchmod,fchmodat,?chown,?lchown,fchown,fchownat,utimensat,\
     truncate,ftruncate,fallocate,write,writev,pwrite64,pwritev,copy_file_range,sendfile,fsync,fdatasync,syncfs,\
-    mount,umount2,sendmsg,sendto";
+    mount,umount2,sendmsg,sendto,wait4,waitid";
+
+/// By these something becomes durable: here, or in a program that was waited for.
+const DURABLE: [&str; 4] = ["fsync", "fdatasync", "syncfs", "wait"];
 
 /// What systemd does when it is told to, as D-Bus calls it. Questions change nothing.
 const ORDERS: [&str; 7] =
@@ -45,6 +48,8 @@ struct Call {
     paths: Vec<String>,
     /// It went well, and changed something.
     changes: bool,
+    /// Something may have become durable since the last one that did.
+    after_sync: bool,
     /// The arguments, for messages.
     text: String,
 }
@@ -61,7 +66,19 @@ impl Call {
         let changes = !result.starts_with('-') && changes(name, arguments, &paths);
         let (thread, name) = (thread.to_owned(), name.to_owned());
         let text = arguments.chars().take(120).collect();
-        begins.then_some(Self { thread, name, paths, changes, text })
+        begins.then_some(Self { thread, name, paths, changes, after_sync: false, text })
+    }
+
+    /// All of a trace.
+    fn parse_all(trace: &str) -> Vec<Self> {
+        let mut synced = true;
+        let call = |line: &str| {
+            let call = Self::parse(line).map(|call| Self { after_sync: synced, ..call });
+            synced &= call.as_ref().is_none_or(|call| !call.changes);
+            synced |= syncs(line);
+            call
+        };
+        trace.lines().filter_map(call).collect()
     }
 
     /// Whether it is the same one in another run.
@@ -73,6 +90,13 @@ impl Call {
     fn is_like(&self, other: &Self, path: Option<&str>) -> bool {
         self.name == other.name && path.is_none_or(|path| self.paths.iter().any(|own| own == path))
     }
+}
+
+/// Whether it is one that makes something durable, or its end: `226 <... fsync resumed>) = 0`.
+fn syncs(line: &str) -> bool {
+    let name = line.split_once(' ').map_or("", |(_, rest)| rest.trim_start());
+    let name = name.strip_prefix("<... ").unwrap_or(name);
+    DURABLE.iter().any(|call| name.starts_with(call))
 }
 
 fn carries_data(name: &str) -> bool {
@@ -126,6 +150,9 @@ fn changes(name: &str, arguments: &str, paths: &[String]) -> bool {
     if name.starts_with("open") {
         return on_disk() && ["O_CREAT", "O_TRUNC"].iter().any(|flag| arguments.contains(flag));
     }
+    if name.starts_with("wait") {
+        return false;
+    }
     if name.starts_with("send") {
         return ORDERS.iter().any(|order| arguments.contains(order));
     }
@@ -139,6 +166,8 @@ pub struct Point {
     path: Option<String>,
     nth: usize,
     reach: Reach,
+    /// A power cut before it may leave more than one before the point that came before.
+    pub after_sync: bool,
 }
 
 /// What else has a point's address.
@@ -181,7 +210,7 @@ impl Point {
         let paths = lasting.chain(any.then_some(None)).chain(passing).chain([None]);
         let addresses = paths.map(|path| (reach(calls, at, path), path));
         let ((reach, nth), path) = addresses.min_by_key(|((reach, _), _)| *reach).expect("one without a path");
-        Self { call: call.clone(), path: path.map(str::to_owned), nth, reach }
+        Self { call: call.clone(), path: path.map(str::to_owned), nth, reach, after_sync: call.after_sync }
     }
 }
 
@@ -207,9 +236,22 @@ fn reach(calls: &[Call], at: usize, path: Option<&str>) -> (Reach, usize) {
 #[track_caller]
 pub fn list(host: &TestHost, number: u32, arguments: &[&str]) -> (CmdResult, Vec<Point>) {
     let result = traced(host, number, &["-s", "400", "-e", LISTED], arguments);
-    let calls: Vec<Call> = host.read_file("/run/trace").lines().filter_map(Call::parse).collect();
+    let calls = Call::parse_all(&host.read_file("/run/trace"));
     let changing = (0..calls.len()).filter(|at| calls[*at].changes);
     (result, changing.map(|at| Point::of(&calls, at)).collect())
+}
+
+/// All but those that another thread's call hides: most of them sync, and so leave what the next one finds.
+pub fn killable(points: &[Point]) -> Vec<Point> {
+    let mut synced = false;
+    let mut killable = Vec::new();
+    for point in points {
+        synced |= point.after_sync;
+        if point.can_be_killed() {
+            killable.push(Point { after_sync: std::mem::take(&mut synced), ..point.clone() });
+        }
+    }
+    killable
 }
 
 /// What befalls the program at a point.
@@ -229,7 +271,7 @@ pub fn strike(
     point: &Point,
     blow: Blow,
 ) -> Result<CmdResult, String> {
-    let Point { call, path, nth, reach } = point;
+    let Point { call, path, nth, reach, .. } = point;
     let what = match blow {
         Blow::Kill => "signal=KILL".to_owned(),
         Blow::Error(errno) => format!("error={errno}"),
@@ -267,10 +309,13 @@ fn a_call_is_told_from_the_same_one_of_another_thread() {
         "8 renameat(3</etc>, \"b\", 3</etc>, \"c\" <unfinished ...>",
         "7 unlink(\"/etc/b\") = -1 ENOENT (No such file or directory)",
         "8 <... renameat resumed>) = 0",
+        "7 <... wait4 resumed>NULL, 0, NULL) = 9",
         "8 fsync(3</etc>)       = 0",
         "7 fsync(3</etc>) = 0",
     ];
-    let calls: Vec<Call> = lines.into_iter().filter_map(Call::parse).collect();
+    let calls = Call::parse_all(&lines.join("\n"));
+    let after_sync: Vec<&str> = calls.iter().filter(|call| call.after_sync).map(|call| &*call.name).collect();
+    assert_eq!(after_sync, ["openat", "openat", "fsync", "fsync"]);
     let points = (0..calls.len()).filter(|at| calls[*at].changes).map(|at| Point::of(&calls, at));
     let found: Vec<_> =
         points.map(|point| (point.call.name, point.path.unwrap_or_default(), point.nth, point.reach)).collect();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// What every program is given in place of this process's environment, which is full of this machine's habits.
 const ENVIRONMENT: [(&str, &str); 4] = [
@@ -80,6 +80,35 @@ pub fn run_with_input(mut command: Command, input: &[u8]) -> CmdResult {
     child.stdin.take().expect("a pipe").write_all(input).unwrap_or_else(|e| panic!("{line}: {e}"));
     let output = child.wait_with_output().unwrap_or_else(|e| panic!("{line}: {e}"));
     result(line, &output)
+}
+
+/// A program that goes on while others run.
+#[derive(Debug)]
+pub struct Background {
+    line: String,
+    child: Child,
+}
+
+impl Background {
+    /// It has nothing to read.
+    #[track_caller]
+    pub fn start(mut command: Command) -> Self {
+        let line = line(&command);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap_or_else(|e| panic!("{line}: {e}"));
+        Self { line, child }
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is ours").is_some()
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn end(self) -> CmdResult {
+        let output = self.child.wait_with_output().unwrap_or_else(|e| panic!("{}: {e}", self.line));
+        result(self.line, &output)
+    }
 }
 
 fn line(command: &Command) -> String {

@@ -1,10 +1,9 @@
 //! Several environments, programs and people at once: nobody waits for what is none of his business, and whoever waits is told
 //! for whom.
 
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::cmd::CmdResult;
+use crate::cmd::Background;
 use crate::http;
 use crate::traces::until_within;
 use crate::world::{Edits, World};
@@ -110,25 +109,8 @@ fn processes_at_the_gate(world: &World) -> String {
 }
 
 /// A command that goes on while others run.
-struct Background(Child);
-
-impl Background {
-    fn start(world: &World, arguments: &[&str]) -> Self {
-        let mut command: Command = world.host.command(&[&["portreeve"], arguments].concat());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self(command.spawn().expect("it is started"))
-    }
-
-    #[track_caller]
-    fn end(self) -> CmdResult {
-        let output = self.0.wait_with_output().expect("it ends");
-        CmdResult {
-            command: "in the background".to_owned(),
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
+fn begin(world: &World, arguments: &[&str]) -> Background {
+    Background::start(world.host.command(&[&["portreeve"], arguments].concat()))
 }
 
 /// Who holds an environment's lock, as it is written there.
@@ -153,7 +135,7 @@ fn a_slow_build_of_dev_delays_neither_a_release_nor_a_rollback_of_pro() {
     within_one_pass(&world);
     world.host.exec_ok(&["systemctl", "start", UNIT]);
     across_passes(&world);
-    let second = Background::start(&world, &["agent"]);
+    let second = begin(&world, &["agent"]);
     by_command(&world);
     a_newer_commit_ends_the_build(&world);
     world.host.exec_ok(&["pkill", "-TERM", "-f", "portreeve agent"]);
@@ -169,7 +151,7 @@ fn within_one_pass(world: &World) {
     want(world, "dev", "v2");
     world.push_app("v3", &[], "v3");
     want(world, "pro", "v3");
-    let pass = Background::start(world, &["reconcile"]);
+    let pass = begin(world, &["reconcile"]);
     until_building(world);
     until_within(A_STEP, "pro is released meanwhile", || pro_serves(world, "v3"));
     assert!(dev_serves(world, "v1") && !processes_at_the_gate(world).is_empty());
@@ -253,7 +235,7 @@ fn whoever_wants_a_release_not_to_happen_ends_it() {
 fn a_rollback_ends_a_build(world: &World) {
     world.push_app("v3", GATED_BUILD, "v3");
     want(world, "pro", "v3");
-    let pass = Background::start(world, &["reconcile"]);
+    let pass = begin(world, &["reconcile"]);
     until_building(world);
     let begun = Instant::now();
     let back = world.portreeve(&["rollback", "bakery/pro"]).ok();
@@ -279,7 +261,7 @@ fn a_rollback_ends_a_build(world: &World) {
 fn a_suspension_ends_a_wait_for_health(world: &World) {
     world.push_app("v4", GATED_HEALTH, "v4");
     want(world, "pro", "v4");
-    let pass = Background::start(world, &["reconcile"]);
+    let pass = begin(world, &["reconcile"]);
     until_asked(world);
     world.portreeve(&["suspend", "bakery/pro", "--for", "2h", "--reason", "db move"]).ok();
     let said = pass.end().exits(1);
@@ -292,7 +274,7 @@ fn a_suspension_ends_a_wait_for_health(world: &World) {
 
 #[track_caller]
 fn a_newer_commit_ends_a_wait_for_health(world: &World) {
-    let pass = Background::start(world, &["reconcile"]);
+    let pass = begin(world, &["reconcile"]);
     until_asked(world);
     world.push_app("v5", &[], "v5");
     want(world, "pro", "v5");
@@ -309,7 +291,7 @@ fn a_rollback_after_the_switch_leaves_what_was_switched_to(world: &World) {
     world.push_app("v6", &[], "v6");
     let toml = env_toml("v6", "bakery.example").replace("bake = \"0s\"", "bake = \"10m\"");
     world.push_deploy(&[("projects/bakery/pro.toml", Some(&toml))]);
-    let pass = Background::start(world, &["reconcile"]);
+    let pass = begin(world, &["reconcile"]);
     until_within(A_STEP, "v6 is switched to", || pro_serves(world, "v6"));
     let back = world.portreeve(&["rollback", "bakery/pro"]).ok();
     assert!(back.stdout.contains("v5 serves again"), "{back}");
@@ -346,7 +328,7 @@ fn a_stopped_agent_leaves_a_build_at_once(world: &World) {
 #[track_caller]
 fn a_killed_holder_blocks_nobody(world: &World) {
     world.host.sh("rm -r /srv/gate/*");
-    let pass = Background::start(world, &["reconcile"]);
+    let pass = begin(world, &["reconcile"]);
     until_building(world);
     let who = holder(world, "pro");
     assert!(who.starts_with("portreeve reconcile (pid "), "{who}");

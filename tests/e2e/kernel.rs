@@ -4,7 +4,7 @@
 //! A call is killed on entering it, so it does not take place; what a kill after it would leave is what the next point finds, and
 //! the run's own end is the last one. Each point has a fresh host that begins as the same one ended. What comes after is tried
 //! twice: once the next pass comes at once, and once the power goes with the program, and with it what nobody synced, and the host
-//! boots before that pass.
+//! boots before that pass. Where nothing was synced since the point before, a power cut leaves what it left there.
 //!
 //! Points that another thread's call hides from the tracer are not killed; the sweep begins with naming them, a handful.
 //!
@@ -18,7 +18,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::calls::{self, Blow, Point};
+use crate::calls::{self, Blow, Point, killable};
 use crate::cmd::CmdResult;
 use crate::host::Snapshot;
 use crate::http;
@@ -112,18 +112,22 @@ impl Sweep {
             let mut done = None;
             self.judge(&format!("{number}: killed before {point}"), |sweep| {
                 let (world, _) = sweep.struck(&point, Blow::Kill);
-                world.host.keep_for_power_cut();
+                if point.after_sync {
+                    world.host.keep_for_power_cut();
+                }
                 sweep.meanwhile(&world);
                 sweep.rests(&world);
                 done = Some(world);
             });
-            self.judge(&format!("{number}: power cut before {point}"), |sweep| {
-                let mut world = done.unwrap_or_else(|| sweep.struck(&point, Blow::Kill).0);
-                world.host.power_cut();
-                world.host.boot_again();
-                sweep.boots(&world);
-                sweep.rests(&world);
-            });
+            if point.after_sync {
+                self.judge(&format!("{number}: power cut before {point}"), |sweep| {
+                    let mut world = done.unwrap_or_else(|| sweep.struck(&point, Blow::Kill).0);
+                    world.host.power_cut();
+                    world.host.boot_again();
+                    sweep.boots(&world);
+                    sweep.rests(&world);
+                });
+            }
             self.tally.kills += 1;
             self.tell();
         }
@@ -248,11 +252,6 @@ fn serving(world: &World) -> Option<String> {
 #[track_caller]
 fn assert_one_of(allowed: &[Option<&str>], found: Option<&str>) {
     assert!(allowed.contains(&found), "{found:?} serves, not one of {allowed:?}");
-}
-
-/// All but those that another thread's call hides: most of them sync, and so leave what the next one finds.
-fn killable(points: &[Point]) -> Vec<Point> {
-    points.iter().filter(|point| point.can_be_killed()).cloned().collect()
 }
 
 /// A pass; after an error there is none for some seconds.

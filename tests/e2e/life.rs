@@ -10,8 +10,9 @@ use portreeve::policy::Until;
 use crate::cmd::CmdResult;
 use crate::crash::{Point, died, pass_until};
 use crate::edits::{HEALTH_500, HEALTH_500_IN_FRONT, IMPORT_ERROR_AT_START};
-use crate::promises::{Ledger, Order, Passed};
-use crate::seen::{Seen, Started};
+use crate::ledger::{Became, Ledger, Order, Passed, Seen};
+use crate::oracle::agreed;
+use crate::seen::{Started, see};
 use crate::step::{Accident, Behaviour, Step};
 use crate::traces::until_within;
 use crate::world::{Edits, World};
@@ -122,7 +123,7 @@ impl Life {
             }
             Step::Suspend(hours) => {
                 let time = format!("{}h", hours.unwrap_or(1_000));
-                return Some(self.order(Order::Suspend, &["suspend", "--reason", "db move", "--for", &time]));
+                return Some(self.order(Order::Suspend(None), &["suspend", "--reason", "db move", "--for", &time]));
             }
             Step::Resume => return Some(self.order(Order::Resume, &["resume"])),
             Step::Retry => return Some(self.order(Order::Retry, &["retry"])),
@@ -208,7 +209,7 @@ impl Life {
     }
 
     fn see(&self) -> Seen {
-        Seen::of(&self.world)
+        see(&self.world)
     }
 
     fn wanted(&self) -> Option<&str> {
@@ -227,12 +228,14 @@ impl Life {
             None => self.world.portreeve(&["reconcile", "--json"]),
         };
         let (after, started) = (self.see(), started.until_now(&self.world));
-        let passed =
-            Passed { wanted: wanted.as_deref(), before: &before, after: &after, started: &started, said: &pass };
         let doomed = self.doom.take_if(|_| died(&pass));
         self.died += usize::from(doomed.is_some());
-        let judged = self.ledger.judged(&self.world, &passed);
-        let said = judged.map_err(|why| format!("{why}\n{passed:#?}\n{:#?}", self.ledger))?;
+        let (became, said) = became(&pass)?;
+        let (wanted, now) = (wanted.as_deref(), Duration::ZERO);
+        let passed = Passed { wanted, before: &before, after: &after, started: &started, now, became };
+        let agreed = |_, serves| if serves { agreed(&self.world).map(drop) } else { Ok(()) };
+        let judged = self.ledger.judged(&passed, agreed);
+        judged.map_err(|why| format!("{why}\n{pass}\n{passed:#?}\n{:#?}", self.ledger))?;
         if doomed.is_some_and(|(_, cut)| cut) {
             self.world.host.power_cut();
             self.boots(before.front.is_some());
@@ -248,6 +251,24 @@ impl Life {
         self.happen(&Step::Git(true));
         self.happen(&Step::Resume);
     }
+}
+
+/// What became of a pass, and in its own word.
+fn became(pass: &CmdResult) -> Result<(Became, String), String> {
+    if died(pass) {
+        return Ok((Became::Killed, "the pass was killed".to_owned()));
+    }
+    let told: serde_json::Value = serde_json::from_str(&pass.stdout).map_err(|error| format!("no answer: {error}"))?;
+    let environment = &told["environments"][0];
+    let outcome = environment["outcome"].as_str().zip(environment["exit_code"].as_i64());
+    let (outcome, code) = outcome.ok_or("the pass says nothing of the environment")?;
+    let became = match (outcome, code) {
+        ("failed", _) => Became::Failed,
+        ("released", _) => Became::Released,
+        (_, 3) => Became::Refused,
+        _ => Became::Over,
+    };
+    Ok((became, outcome.to_owned()))
 }
 
 /// One of the points at which a pass may die: drawn by a number, and the same for the same number.

@@ -32,13 +32,14 @@ mod host;
 mod http;
 mod idle;
 mod kernel;
+#[path = "../lives/ledger.rs"]
+mod ledger;
 mod life;
 mod load;
 mod notify;
 mod oracle;
 mod ports;
 mod power;
-mod promises;
 mod prune;
 mod release;
 mod scenes;

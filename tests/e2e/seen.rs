@@ -1,32 +1,23 @@
 //! What can be seen of the environment from beside the host: what visitors get, where one link leads, what was started.
 
 use crate::http;
+use crate::ledger::Seen;
 use crate::world::{SITE, World};
 
-/// What can be seen of the environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Where `active` leads.
-    pub active: String,
-    /// The release that answers well on the front page.
-    pub front: Option<String>,
-    /// Whether its health check passes too, for visitors.
-    pub healthy: bool,
-    /// A killed pass has left something to end.
-    pub open: bool,
-}
-
-impl Seen {
-    /// Now.
-    pub fn of(world: &World) -> Self {
-        let links =
-            world.host.sh("readlink /etc/portreeve/active/bakery_pro || echo; ls /var/lib/portreeve/journal || true");
-        let (active, journal) = links.split_once('\n').unwrap_or_default();
-        let get = |path| http::get(&world.host, SITE, path).ok().filter(|response| response.status == 200);
-        let front = get("/").and_then(|response| response.release().map(str::to_owned));
-        let healthy = get("/healthz").is_some_and(|response| response.release() == front.as_deref());
-        Self { active: active.to_owned(), healthy: front.is_some() && healthy, front, open: !journal.trim().is_empty() }
-    }
+/// Now.
+pub fn see(world: &World) -> Seen {
+    let links =
+        world.host.sh("readlink /etc/portreeve/active/bakery_pro || echo; ls /var/lib/portreeve/journal || true");
+    let (active, journal) = links.split_once('\n').unwrap_or_default();
+    let get = |path| {
+        let answer = http::get(&world.host, SITE, path).ok()?;
+        Some((answer.status == 200, answer.release()?.to_owned()))
+    };
+    let (answer, health) = (get("/"), get("/healthz"));
+    let healthy = answer == health && answer.as_ref().is_some_and(|(well, _)| *well);
+    let answers = answer.is_some();
+    let front = answer.and_then(|(well, release)| well.then_some(release));
+    Seen { active: active.to_owned(), answers, front, healthy, open: !journal.trim().is_empty() }
 }
 
 /// The journal from here on.

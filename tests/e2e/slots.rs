@@ -192,6 +192,58 @@ fn who_serves_comes_back_whenever_it_dies_while_a_release_is_under_way() {
     converges(&world, "v2");
 }
 
+/// gunicorn reads this file: a worker that is told to waits for the other slot's socket, and answers there itself.
+const USURPER: &str = r#"
+import os, socket, threading, time
+
+
+def post_worker_init(worker):
+    own = worker.sockets[0].getsockname()
+    other = f"/run/portreeve/bakery_pro/{'b' if '/a/' in own else 'a'}/s"
+
+    def answer():
+        while not os.path.exists(other):
+            time.sleep(0.01)
+        os.unlink(other)
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(other)
+        server.listen()
+        while True:
+            client, _ = server.accept()
+            client.recv(65536)
+            client.sendall(b"HTTP/1.1 200 OK\r\nX-Release: v1\r\nContent-Length: 0\r\n\r\n")
+            client.close()
+
+    if os.path.exists("/srv/usurp"):
+        threading.Thread(target=answer, daemon=True).start()
+"#;
+
+#[test]
+fn who_answers_in_place_of_a_candidate_does_not_make_it_healthy() {
+    let world = World::new("usurper");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    let pro = world.deploy.read("projects/bakery/pro.toml");
+    world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("{pro}\n[web.gunicorn]\nworkers = 1\n")))]);
+    world.host.sh("touch /srv/usurp");
+    world.release("v1", &[("gunicorn.conf.py", Some(USURPER))]).ok();
+    let usurper = workers(&world, "a").concat();
+
+    // Nothing is known of the new release, so that it is not its fault.
+    let pass = world.release("v2", &[]).exits(4);
+    let words = format!("another process ({usurper}) answers on the socket of slot b, not the one that was started");
+    assert!(pass.stderr.contains(&words), "{pass}");
+    assert_eq!((world.serving().as_str(), one_generation(&world)), ("v1", 1), "{pass}");
+    let next = world.reconcile().exits(1);
+    assert!(next.said().contains("waiting: health: another process"), "{next}");
+
+    world.host.sh(&format!("rm /srv/usurp; kill {usurper}"));
+    until("it is gone", || !world.host.has(&format!("/proc/{usurper}")));
+    world.portreeve(&["retry", "bakery/pro"]).ok();
+    world.reconcile().ok();
+    assert_eq!(world.serving(), "v2");
+    one_generation(&world);
+}
+
 /// Time enough for the pass that goes back and the one after it, on a busy machine.
 const WARM: &str = "20s";
 

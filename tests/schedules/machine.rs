@@ -239,7 +239,8 @@ impl Probe for Machine {
     /// A socket answers when its slot runs; the proxy always does.
     fn get(&self, request: &Request) -> Result<std::result::Result<Answer, String>> {
         self.turns.step();
-        let answer = |status| Answer { status, headers: Vec::new(), body: Vec::new(), took: Duration::ZERO };
+        let answer =
+            |status| Answer { status, headers: Vec::new(), body: Vec::new(), listener: None, took: Duration::ZERO };
         let Target::Socket(socket) = &request.target else { return Ok(Ok(answer(204))) };
         let running = self.running.lock().expect("nobody panicked");
         let up = running.keys().any(|slot| self.layout.slot_socket(&slot.env, slot.slot) == *socket);

@@ -1,5 +1,5 @@
-//! Two agents of which one knows more, a rollback, and their pruning, on one environment, in as many orders as there are seeds.
-//! Files and locks are real ones.
+//! Two agents of which one knows more, and their pruning, with a rollback, a renewal of the configuration or a removal between
+//! them, on one environment, in as many orders as there are seeds. Files and locks are real ones.
 
 #![expect(clippy::disallowed_methods, reason = "a test finds out how much it may do")]
 
@@ -35,11 +35,14 @@ fn name() -> EnvName {
     EnvName::parse("bakery/pro").expect("a name")
 }
 
-fn manifest(rev: &str) -> Environment {
+/// What makes another configuration of the same release.
+const RENEWED: &str = "[nginx]\nheaders = { X-Vhost = \"renewed\" }\n";
+
+fn manifest(rev: &str, and: &str) -> Environment {
     let mut tree = Tree::new();
     let pro = format!(
         "rev = \"{rev}\"\ndomains = [\"bakery.example\"]\nkeep_releases = 2\n[health]\npath = \"/\"\nstatus = 204\n\
-         passes = 2\nbake = \"1s\"\n"
+         passes = 2\nbake = \"1s\"\n{and}"
     );
     for (path, text) in [
         ("portreeve.toml", "schema = 1\n"),
@@ -55,10 +58,14 @@ fn manifest(rev: &str) -> Environment {
     repository.environments.get(&name()).expect("it is there").as_ref().expect("without mistakes").clone()
 }
 
-fn wanted(rev: &str) -> Wanted {
+fn want(rev: &str) -> Want {
+    Want::Wanted(Box::new(wanted(rev, "")))
+}
+
+fn wanted(rev: &str, and: &str) -> Wanted {
     let commit = CommitId::parse(&Digest::of(rev.as_bytes()).to_string()[..40]).expect("a commit");
     Wanted::new(WantedInput {
-        env: manifest(rev),
+        env: manifest(rev, and),
         deploy_commit: commit.clone(),
         commit,
         python: Interpreter { program: "/usr/bin/python3".into(), version: "3.11.2".to_owned() },
@@ -109,7 +116,7 @@ impl World {
         };
         let world = Self { machine, layout, facts, _directory: directory };
         for rev in ["v1", "v2"] {
-            let outcome = world.pass(rev).expect("it is decided");
+            let outcome = world.pass(want(rev)).expect("it is decided");
             assert!(matches!(outcome, Outcome::Released { .. }), "{outcome:?}");
         }
         world
@@ -119,22 +126,21 @@ impl World {
         Context { host: &self.machine, layout: &self.layout, facts: &self.facts, trees: &OneFile, report: &Quiet }
     }
 
-    /// What a pass that wants `rev` decides now.
-    fn plan(&self, rev: &str) -> Result<EnvPlan, Failure> {
+    /// What a pass that wants this decides now.
+    fn plan(&self, want: Want) -> Result<EnvPlan, Failure> {
         let cx = self.cx();
         let services = cx.host.services().services().expect("they answer");
         let installed = transaction::installed(&cx, &name(), &services)?;
         let standing = read_standing(&cx, &name())?;
-        let (want, now) = (Want::Wanted(Box::new(wanted(rev))), self.machine.now());
-        let (foreign, renders_differently) = (None, false);
+        let (foreign, renders_differently, now) = (None, false, self.machine.now());
         let (moved, grace, installed, standing) = (None, Duration::ZERO, &installed, &standing);
         let decision = Decision { want, moved, installed, standing, foreign, renders_differently, grace, now };
         Ok(decide(decision))
     }
 
-    fn pass(&self, rev: &str) -> Result<Outcome, Failure> {
+    fn pass(&self, want: Want) -> Result<Outcome, Failure> {
         let looked = self.machine.now();
-        let plan = self.plan(rev)?;
+        let plan = self.plan(want)?;
         Ok(environment(&self.cx(), &plan, looked))
     }
 
@@ -146,20 +152,20 @@ impl World {
     }
 
     /// Passes until nothing is left to do.
-    fn settle(&self, rev: &str) -> EnvPlan {
+    fn settle(&self, want: &Want) -> EnvPlan {
         for _ in 0..4 {
             drop(transaction::recover(&self.cx(), &name()).expect("what is left can be ended"));
-            let plan = self.plan(rev).expect("it is decided");
+            let plan = self.plan(want.clone()).expect("it is decided");
             if !plan.changes() {
                 return plan;
             }
-            drop(self.pass(rev));
+            drop(self.pass(want.clone()));
         }
-        panic!("it does not come to rest: {:?}", self.plan(rev));
+        panic!("it does not come to rest: {:?}", self.plan(want.clone()));
     }
 
-    /// The title of what serves; generation, slot, socket and processes are of one state.
-    fn serving(&self) -> String {
+    /// What serves; generation, slot, socket and processes are of one state.
+    fn serving(&self) -> Wanted {
         let cx = self.cx();
         let services = cx.host.services().services().expect("they answer");
         let installed = transaction::installed(&cx, &name(), &services).expect("it is whole");
@@ -172,7 +178,7 @@ impl World {
         let journal = cx.host.files().list(&self.layout.journal()).expect("it is listed");
         assert!(journal.is_empty(), "the journal is open");
         assert!(installed.drift.is_empty(), "{:?}", installed.drift);
-        generation.wanted.title()
+        generation.wanted
     }
 }
 
@@ -198,43 +204,82 @@ fn check(condition: bool, words: impl FnOnce() -> String) -> Result<(), String> 
     if condition { Ok(()) } else { Err(words()) }
 }
 
-/// An agent that wants `v3`, one that looked later and wants `v4`, and perhaps a rollback.
-fn play(seed: u64, with_rollback: bool) -> Result<u64, String> {
+/// Who comes between the two agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Third {
+    Nobody,
+    /// A person who goes back.
+    Rollback,
+    /// An agent that wants `v4` with another configuration.
+    Renewal,
+    /// An agent that was told to take all of it away; what the newer one wants is put back afterwards.
+    Removal,
+}
+
+impl Third {
+    fn of(seed: u64) -> Self {
+        match seed % 4 {
+            0 => Self::Rollback,
+            1 => Self::Nobody,
+            2 => Self::Renewal,
+            _ => Self::Removal,
+        }
+    }
+
+    /// What the repository says in the end.
+    fn last(self) -> Want {
+        if self == Self::Renewal { Want::Wanted(Box::new(wanted("v4", RENEWED))) } else { want("v4") }
+    }
+}
+
+/// An agent that wants `v3`, one that looked later and wants `v4`, and perhaps a third.
+fn play(seed: u64, third: Third) -> Result<u64, String> {
     let world = World::new();
     let (said, back) = (Said::default(), Mutex::new(None));
     // The older one looked before anything began.
     let looked = world.machine.now();
-    let older = world.plan("v3").expect("it is decided");
+    let older = world.plan(want("v3")).expect("it is decided");
     let tell = |who, outcome| said.lock().expect("nobody panicked").push((who, outcome));
     let mut actors: Vec<Box<dyn FnOnce() + Send>> = vec![
         Box::new(|| tell("older", Ok(environment(&world.cx(), &older, looked)))),
-        Box::new(|| tell("newer", world.pass("v4"))),
+        Box::new(|| tell("newer", world.pass(want("v4")))),
     ];
-    if with_rollback {
-        actors.push(Box::new(|| *back.lock().expect("nobody panicked") = Some(world.rollback())));
+    match third {
+        Third::Nobody => {}
+        Third::Rollback => {
+            actors.push(Box::new(|| *back.lock().expect("nobody panicked") = Some(world.rollback())));
+        }
+        Third::Renewal => actors.push(Box::new(|| tell("renewal", world.pass(third.last())))),
+        Third::Removal => {
+            actors.push(Box::new(|| tell("removal", world.pass(Want::Absent { tombstone: true }))));
+        }
     }
     let switches = world.machine.turns.run(seed, actors);
     sound(&said)?;
-    let plan = world.settle("v4");
+    let plan = world.settle(&third.last());
     let serving = world.serving();
-    match back.into_inner().expect("nobody panicked") {
-        Some(Ok(words)) => {
-            check(words.starts_with(&format!("{serving} serves again")), || format!("{words}, but {serving} serves"))?;
+    let title = serving.title();
+    match (back.into_inner().expect("nobody panicked"), third.last()) {
+        (Some(Ok(words)), _) => {
+            check(words.starts_with(&format!("{title} serves again")), || format!("{words}, but {title} serves"))?;
             check(matches!(plan.action, Action::Held(_)), || format!("not held: {:?}", plan.action))?;
         }
-        Some(Err(words)) => return Err(format!("no rollback: {words}")),
-        None => check(serving == "v4", || format!("{serving} serves"))?,
+        (Some(Err(words)), _) => return Err(format!("no rollback: {words}")),
+        (None, Want::Wanted(last)) => check(serving.digest == last.digest, || format!("{title} serves"))?,
+        (None, other) => return Err(format!("nothing is wanted: {other:?}")),
     }
+    check(third == Third::Rollback || !fell_back(&world), || "an older plan replaced a newer release".to_owned())?;
+    Ok(switches)
+}
+
+/// Whether `v3` ever came after `v4`.
+fn fell_back(world: &World) -> bool {
     let numbers = world.machine.switches.lock().expect("nobody panicked").clone();
     let titles = numbers.iter().filter_map(|number| {
         let number = number.parse().ok()?;
         Some(transaction::read_generation(&world.cx(), &name(), number).ok()??.wanted.title())
     });
-    let titles: Vec<String> = titles.collect();
-    let newest = titles.iter().position(|title| title == "v4").unwrap_or(titles.len());
-    let fell_back = titles[newest..].iter().any(|title| title == "v3");
-    check(with_rollback || !fell_back, || format!("an older plan replaced a newer release: {titles:?}"))?;
-    Ok(switches)
+    titles.skip_while(|title| title != "v4").any(|title| title == "v3")
 }
 
 #[test]
@@ -250,7 +295,7 @@ fn whatever_the_order_one_state_serves_and_the_last_word_counts() {
                     if seed >= count {
                         return;
                     }
-                    match play(seed, seed.is_multiple_of(2)) {
+                    match play(seed, Third::of(seed)) {
                         Ok(some) => drop(switches.fetch_add(some, std::sync::atomic::Ordering::SeqCst)),
                         Err(words) => wrong.lock().expect("nobody panicked").push(format!("seed {seed}: {words}")),
                     }

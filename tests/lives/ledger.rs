@@ -2,14 +2,9 @@
 //! where one link leads, and by a ledger of what people ordered and were told. The program's own records are not asked.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use portreeve::policy::Until;
-
-use crate::cmd::CmdResult;
-use crate::crash::died;
-use crate::oracle::agreed;
-use crate::seen::Seen;
-use crate::world::World;
 
 /// So many contents are remembered as failed; it is no promise for older ones.
 const REMEMBERED: usize = 100;
@@ -18,12 +13,40 @@ const REMEMBERED: usize = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     Rollback(Until),
-    Suspend,
+    /// To then, by the time of [`Passed::now`]; `None`: until somebody resumes it.
+    Suspend(Option<Duration>),
     Resume,
     Retry,
     Stop,
     Start,
     Restart,
+}
+
+/// What can be seen of the environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Where `active` leads.
+    pub active: String,
+    /// Some release answers on the front page, however badly.
+    pub answers: bool,
+    /// The release that answers well there.
+    pub front: Option<String>,
+    /// Whether its health check passes too, for visitors.
+    pub healthy: bool,
+    /// A killed pass has left something to end.
+    pub open: bool,
+}
+
+/// What became of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Became {
+    Killed,
+    Failed,
+    Released,
+    /// What was wanted failed by its own fault.
+    Refused,
+    /// It was as it should be, repaired, or left alone.
+    Over,
 }
 
 /// A pass, as somebody saw it.
@@ -35,7 +58,9 @@ pub struct Passed<'a> {
     pub after: &'a Seen,
     /// The releases that were started meanwhile.
     pub started: &'a [String],
-    pub said: &'a CmdResult,
+    /// When it began, since the environment's life did, by a clock that nobody sets.
+    pub now: Duration,
+    pub became: Became,
 }
 
 /// Somebody went back, and what was there then is not to come back by itself.
@@ -62,7 +87,12 @@ pub struct Ledger {
 #[derive(Debug, Clone, Default)]
 struct Still {
     stopped: bool,
-    suspended: bool,
+    suspended: Option<Suspended>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Suspended {
+    until: Option<Duration>,
 }
 
 impl Ledger {
@@ -73,10 +103,10 @@ impl Ledger {
             Order::Start => self.still.stopped = false,
             _ if !obeyed => {}
             Order::Stop => self.still.stopped = true,
-            Order::Suspend => self.still.suspended = true,
+            Order::Suspend(until) => self.still.suspended = Some(Suspended { until }),
             Order::Retry => self.refused.clear(),
             Order::Restart => {}
-            Order::Resume => (self.still.suspended, self.back) = (false, None),
+            Order::Resume => (self.still.suspended, self.back) = (None, None),
             Order::Rollback(until) => {
                 let left = before.front.iter().filter(|_| before.front != after.front);
                 let earlier = self.back.take().map(|back| back.excludes).unwrap_or_default();
@@ -92,44 +122,48 @@ impl Ledger {
         self.refused.iter().rev().take(REMEMBERED).map(String::as_str)
     }
 
-    /// A pass was made. What became of it, or the promise that it broke.
-    pub fn judged(&mut self, world: &World, pass: &Passed<'_>) -> Result<String, String> {
+    /// A pass was made. The promise that it broke, if any. `agreed` finds out whether all of the host agrees on what serves: it is
+    /// told whether something well has served before, and whether it does now.
+    pub fn judged(
+        &mut self,
+        pass: &Passed<'_>,
+        agreed: impl FnOnce(bool, bool) -> Result<(), String>,
+    ) -> Result<(), String> {
         if let Some(again) = self.quarantine().find(|refused| pass.started.iter().any(|started| started == refused)) {
             return Err(format!("{again} is in quarantine and was started again"));
         }
-        let held = self.holds(pass.wanted);
+        self.ends(pass.now);
+        self.stays(pass)?;
         self.wants(pass.wanted);
-        if died(pass.said) {
-            return match (&pass.before.front, &pass.after.front) {
-                // A first release that turns out to be bad is taken away again.
-                (Some(served), None) if self.served => {
-                    Err(format!("{served} served, and nothing since a pass was killed"))
-                }
-                _ => Ok("the pass was killed".to_owned()),
-            };
+        match pass.became {
+            Became::Killed => return self.survives(pass),
+            Became::Failed => return Err("the pass fails".to_owned()),
+            Became::Released if !pass.started.iter().any(|started| pass.wanted == Some(started)) => {
+                return Err("something was released, and nobody saw it start".to_owned());
+            }
+            _ => {}
         }
-        let (outcome, code) = told(pass.said)?;
-        if outcome == "failed" {
-            return Err("the pass fails".to_owned());
-        }
-        if outcome == "released"
-            && !pass.wanted.is_some_and(|wanted| pass.started.iter().any(|started| started == wanted))
-        {
-            return Err("something was released, and the journal does not say that it was started".to_owned());
-        }
-        if held && !pass.before.open && pass.before.active != pass.after.active {
-            return Err("it is held, and moved".to_owned());
-        }
-        if self.still.suspended && !pass.before.open {
+        if self.still.suspended.is_some() && !pass.before.open {
             let as_before = pass.before.front.is_none() || pass.before.front == pass.after.front;
-            return if as_before { Ok(outcome) } else { Err("it is suspended, and serves something else".to_owned()) };
+            return if as_before { Ok(()) } else { Err("it is suspended, and serves something else".to_owned()) };
         }
-        if !self.still.stopped {
-            self.drifted = false;
-            self.rests(world, pass.after)?;
-            self.arrives(pass, code == 3)?;
+        if self.still.stopped {
+            return Ok(());
         }
-        Ok(outcome)
+        self.drifted = false;
+        self.rests(pass.after, agreed)?;
+        self.arrives(pass)
+    }
+
+    /// A suspension ends by itself.
+    fn ends(&mut self, now: Duration) {
+        self.still.suspended.take_if(|suspended| suspended.until.is_some_and(|until| until <= now));
+    }
+
+    /// What is held does not move.
+    pub fn stays(&self, pass: &Passed<'_>) -> Result<(), String> {
+        let moved = !pass.before.open && pass.before.active != pass.after.active;
+        if moved && self.holds(pass.wanted) { Err("it is held, and moved".to_owned()) } else { Ok(()) }
     }
 
     /// Whether a pass may not move it, when this is wanted; `None`: that can't be known, or must not be followed.
@@ -137,7 +171,7 @@ impl Ledger {
         let back = self.back.as_ref().is_some_and(|back| {
             back.until == Until::Resume || wanted.is_some_and(|wanted| back.excludes.contains(wanted))
         });
-        self.still.stopped || self.still.suspended || back || wanted.is_none() && self.served
+        self.still.stopped || self.still.suspended.is_some() || back || wanted.is_none() && self.served
     }
 
     /// A rollback that waits for other content may end by this, or holds for reasons that were not seen: nothing more is said of it.
@@ -150,22 +184,33 @@ impl Ledger {
         }
     }
 
+    /// Visitors don't notice that a pass was killed, unless what it verified by then answers nobody but itself well. A first
+    /// release that turns out to be bad is taken away again.
+    fn survives(&self, pass: &Passed<'_>) -> Result<(), String> {
+        let well = pass.after.front.is_some() || pass.after.answers && !pass.wanted.is_none_or(good);
+        match &pass.before.front {
+            Some(served) if self.served && !well => {
+                Err(format!("{served} served, and nothing since a pass was killed"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Something healthy serves, if anything ever did, and all of the host agrees which.
-    fn rests(&mut self, world: &World, after: &Seen) -> Result<(), String> {
+    fn rests(&mut self, after: &Seen, agreed: impl FnOnce(bool, bool) -> Result<(), String>) -> Result<(), String> {
         if self.served && !after.healthy {
             return Err("nothing healthy serves".to_owned());
         }
+        let before = self.served;
         self.served |= after.healthy;
-        if self.served {
-            agreed(world).map_err(|why| format!("not one generation: {why}"))?;
-        }
+        agreed(before, self.served).map_err(|why| format!("not one generation: {why}"))?;
         if after.open { Err("something is left to end".to_owned()) } else { Ok(()) }
     }
 
     /// What is wanted and good serves, unless a person or its own failure keeps it from that.
-    fn arrives(&mut self, pass: &Passed<'_>, refused: bool) -> Result<(), String> {
+    fn arrives(&mut self, pass: &Passed<'_>) -> Result<(), String> {
         let Some(wanted) = pass.wanted else { return Ok(()) };
-        let good = wanted.ends_with("-well");
+        let good = good(wanted);
         if pass.after.front.as_deref() == Some(wanted) {
             self.back.take_if(|back| back.until == Until::Change);
             return if good { Ok(()) } else { Err(format!("{wanted} serves")) };
@@ -173,18 +218,13 @@ impl Ledger {
         if good && self.back.is_none() {
             return Err(format!("{wanted} is good, nothing holds it, and it does not serve"));
         }
-        if refused {
+        if pass.became == Became::Refused {
             self.refused.push(wanted.to_owned());
         }
         Ok(())
     }
 }
 
-/// What the pass says of the environment, and with which code.
-fn told(pass: &CmdResult) -> Result<(String, i64), String> {
-    let told: serde_json::Value = serde_json::from_str(&pass.stdout).map_err(|error| format!("no answer: {error}"))?;
-    let environment = &told["environments"][0];
-    let outcome = environment["outcome"].as_str().zip(environment["exit_code"].as_i64());
-    let (outcome, code) = outcome.ok_or("the pass says nothing of the environment")?;
-    Ok((outcome.to_owned(), code))
+fn good(version: &str) -> bool {
+    version.ends_with("-well")
 }
