@@ -16,7 +16,6 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 use crate::calls::{self, Blow, Point, killable};
 use crate::cmd::CmdResult;
@@ -27,7 +26,6 @@ use crate::scenes::{self, Scene};
 use crate::share::Share;
 use crate::tally::Tally;
 use crate::told::told;
-use crate::traces::until_within;
 use crate::world::{SITE, World};
 
 /// What a disk answers when it is full, broken, protected, or when the program has too many files open.
@@ -254,18 +252,15 @@ fn assert_one_of(allowed: &[Option<&str>], found: Option<&str>) {
     assert!(allowed.contains(&found), "{found:?} serves, not one of {allowed:?}");
 }
 
-/// A pass; after an error there is none for some seconds.
+/// A pass; after an error there is none for some seconds, which nobody waits for here.
 #[track_caller]
 fn when_due(world: &World) -> CmdResult {
-    let mut pass = world.reconcile();
-    until_within(Duration::from_mins(1), "the next try is due", || {
-        let waits = pass.said().contains("bakery/pro is waiting: ");
-        if waits {
-            pass = world.reconcile();
-        }
-        !waits
-    });
-    pass
+    let pass = world.reconcile();
+    if !pass.said().contains("bakery/pro is waiting: ") {
+        return pass;
+    }
+    world.next_try_in(0);
+    world.reconcile()
 }
 
 fn words(panic: &(dyn Any + Send)) -> String {
