@@ -96,11 +96,13 @@ pub const ALL: [Scene; 7] = [
     },
 ];
 
-/// The same work in less time: packages come by uv, and one good answer is enough. Nothing is written during the others.
+/// The same work in less time: packages come by uv, one worker is enough, and one good answer: nothing is
+/// written during the others.
 fn quick(world: &World) {
     world.host.sh("python3 -m venv /opt/uv; /opt/uv/bin/pip install --quiet uv; ln -s /opt/uv/bin/uv /usr/local/bin/uv
         printf '[python]\\nwheelhouse = \"/opt/wheels\"\\n' >>/etc/portreeve/agent.toml");
     edit(world, |text| text.replace("bake = \"1s\"", "bake = \"0s\"").replace("passes = 2", "passes = 1"));
+    edit(world, |text| format!("{text}\n[web.gunicorn]\nworkers = 1\n"));
 }
 
 fn edit(world: &World, edit: impl FnOnce(&str) -> String) {
