@@ -1,7 +1,11 @@
 //! Several environments on one host: what is wrong with one never keeps another from its release.
 
+use std::time::{Duration, Instant};
+
 use crate::edits::IMPORT_ERROR;
 use crate::http;
+use crate::source_rules::serve_as_told;
+use crate::traces::until_within;
 use crate::world::World;
 
 /// A second environment of the bakery, which follows the branch.
@@ -98,6 +102,36 @@ fn one_environment_is_broken_and_the_others_release_in_the_same_pass() {
     world.reconcile().ok();
     assert_eq!(all_serving(&world), ["v4", "v4", "v4"]);
     assert!(!world.uids().iter().any(|line| line.ends_with("-0")), "{:?}", world.uids());
+}
+
+#[test]
+fn a_server_of_one_application_that_stalls_keeps_no_other_from_its_release() {
+    let world = three_environments("stalls");
+    serve_as_told(&world);
+    world.host.sh("git clone --quiet --bare /srv/git/bakery.git /srv/git/cafe.git; chown -R git /srv/git/cafe.git");
+    world.push_deploy(&[("projects/cafe/project.toml", Some(&CAFE_TOML.replace("git/bakery.git", "git/cafe.git")))]);
+    world.reconcile().ok();
+    assert_eq!(all_serving(&world), ["v1", "v1", "v1"]);
+
+    world.push_app("v2", &[], "v2");
+    world.host.sh("cd /srv/git/cafe.git; git fetch --quiet ../bakery.git '+refs/*:refs/*'; chown -R git .");
+    world.host.sh("echo silent >/srv/git/mode-bakery");
+    world.deploy.write("projects/cafe/pro.toml", CAFE_PRO_TOML.replace("\"v1\"", "\"v2\""));
+    world.set_rev("v2");
+    let begun = Instant::now();
+    let pass = world.reconcile().exits(1);
+    assert!(
+        pass.said().contains("bakery/pro  stale: ssh://git@git.example.org/srv/git/bakery.git did not answer"),
+        "{pass}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}: {pass}", begun.elapsed());
+    assert_eq!(all_serving(&world), ["v1", "v1", "v2"], "{pass}");
+
+    world.host.sh("rm /srv/git/mode-bakery");
+    until_within(Duration::from_mins(1), "what stalled is released", || {
+        world.reconcile();
+        all_serving(&world) == ["v2", "v2", "v2"]
+    });
 }
 
 /// The processes of each environment are another user's, and none of them can read what is another's.

@@ -15,7 +15,7 @@ const STAGE_TOML: &str = "rev = \"main\"\ndomains = [\"stage.bakery.example\"]\n
 const STATE: &str = "find /etc/portreeve /etc/nginx /etc/systemd/system /home /var/log/foouser ! -name '*.lock' ! -path /etc/portreeve/staging \
                      -printf '%p %i %m %u %T@\\n' 2>/dev/null | sort";
 
-/// Serves both repositories as the files beside it say: well, or not at all well. sshd runs it for the deploy key.
+/// Serves each repository as the file beside it says: well, or not at all well. sshd runs it for the deploy key.
 const SERVER: &str = r#"#!/bin/sh
 name=${SSH_ORIGINAL_COMMAND##*/}; name=${name%%.git*}
 case "$(cat /srv/git/mode-$name 2>/dev/null)" in
@@ -25,6 +25,15 @@ truncated) git-shell -c "$SSH_ORIGINAL_COMMAND" | head -c 4000 ;;
 *) exec git-shell -c "$SSH_ORIGINAL_COMMAND" ;;
 esac
 "#;
+
+/// From now on both repositories are served as the files say, and a server that is silent is waited for 4 s.
+#[track_caller]
+pub fn serve_as_told(world: &World) {
+    world.host.put_file("/srv/git/serve", SERVER);
+    world.host.sh("chmod +x /srv/git/serve; usermod -s /bin/sh git; git config --global --add safe.directory '*'
+        sed -i 's,^restrict ,restrict\\,command=\"/srv/git/serve\" ,' /srv/git/.ssh/authorized_keys
+        printf '[git]\\ndeadline = \"4s\"\\n' >>/etc/portreeve/agent.toml");
+}
 
 /// The server drops what no branch leads to.
 const FORGETS: &str = "git config --global --add safe.directory '*'; cd /srv/git/deploy.git
@@ -235,10 +244,7 @@ const FAILURES: &[Failure] = &[
 fn a_git_server_that_fails_changes_nothing_and_its_age_is_told_until_it_is_well() {
     let mut world = World::new("gitfails");
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
-    world.host.put_file("/srv/git/serve", SERVER);
-    world.host.sh("chmod +x /srv/git/serve; usermod -s /bin/sh git; git config --global --add safe.directory '*'
-        sed -i 's,^restrict ,restrict\\,command=\"/srv/git/serve\" ,' /srv/git/.ssh/authorized_keys
-        printf '[git]\\ndeadline = \"4s\"\\n' >>/etc/portreeve/agent.toml");
+    serve_as_told(&world);
     world.reconcile().ok();
     // What the server fails to hand over: another version, in a commit that does not fit into one packet.
     world.push_app("v2", &[], "v2");
