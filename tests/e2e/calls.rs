@@ -87,8 +87,9 @@ impl Call {
         self.name == other.name && paths(self) == paths(other)
     }
 
-    fn is_like(&self, other: &Self, path: Option<&str>) -> bool {
-        self.name == other.name && path.is_none_or(|path| self.paths.iter().any(|own| own == path))
+    /// Whether it has the name, and one of the paths, if there are any.
+    fn is_like(&self, other: &Self, paths: &[String]) -> bool {
+        self.name == other.name && (paths.is_empty() || self.paths.iter().any(|own| paths.contains(own)))
     }
 }
 
@@ -214,11 +215,12 @@ impl Point {
     }
 }
 
-/// The number of a call among those of its thread with this path, and who else comes to that number.
+/// The number of a call among those of its thread with what this path may be in another run, and who else comes to that number.
 fn reach(calls: &[Call], at: usize, path: Option<&str>) -> (Reach, usize) {
     let call = &calls[at];
+    let paths = path.map(likely).unwrap_or_default();
     let count = |calls: &[Call], thread: &str| {
-        calls.iter().filter(|other| other.thread == thread && other.is_like(call, path)).count()
+        calls.iter().filter(|other| other.thread == thread && other.is_like(call, &paths)).count()
     };
     let nth = count(&calls[..=at], &call.thread);
     let others: BTreeSet<&str> =
