@@ -153,6 +153,21 @@ pub const KEY_FROM_ENVIRONMENT: Edits<'static> = &[settings!("import os\nSECRET_
 /// A site that sends plain requests elsewhere; behind a proxy it must be told which are plain.
 pub const SSL_REDIRECT: Edits<'static> = &[settings!("SECURE_SSL_REDIRECT = True\n")];
 
+/// As small as a Django project can be: each of its commands is the sooner done.
+pub const SMALL: Edits<'static> = &[
+    settings!(
+        "INSTALLED_APPS = ['django.contrib.staticfiles', 'shop']\nMIDDLEWARE = ['bakery.middleware.release']\n\
+         TEMPLATES[0]['OPTIONS']['context_processors'] = []\n"
+    ),
+    (
+        "bakery/urls.py",
+        Some(
+            "from django.urls import path\n\nfrom shop import views\n\n\
+             urlpatterns = [path('', views.index), path('healthz', views.healthz), path('order', views.order)]\n",
+        ),
+    ),
+];
+
 /// Each of them breaks where it says, by hand and in one host; so a test of a broken release fails for its own reason.
 #[test]
 fn each_edit_does_what_it_says() {
@@ -187,7 +202,7 @@ print(Client(headers={\"Host\": \"localhost\"}).get(\"/healthz\").status_code)'"
     );
     says(NO_SUCH_PACKAGE, "pip install -r requirements.txt", "no-such-package");
     says(NO_REQUIREMENTS, "test -e requirements.txt || echo gone", "gone");
-    for good in [ADDITIVE_MIGRATION, REMOVING_MIGRATION, IMPORTS_LOCAL, SSL_REDIRECT, SOURCE_PACKAGE] {
+    for good in [ADDITIVE_MIGRATION, REMOVING_MIGRATION, IMPORTS_LOCAL, SSL_REDIRECT, SOURCE_PACKAGE, SMALL] {
         attempt(good, &format!("pip install --quiet -r requirements.txt; {migrate}; {load}")).ok();
     }
     says(KEY_FROM_ENVIRONMENT, load, "KeyError");

@@ -1,5 +1,6 @@
 //! The transactions that are swept on a real kernel, from the host before them to what may serve after them.
 
+use crate::edits::SMALL;
 use crate::world::World;
 
 /// A host before the program's work, the work, and what may be true afterwards.
@@ -96,11 +97,14 @@ pub const ALL: [Scene; 7] = [
     },
 ];
 
-/// The same work in less time: packages come by uv, one worker is enough, and one good answer: nothing is
-/// written during the others.
+/// The same work in less time: packages come by uv, hosts boot without what nobody asks for, one worker is enough, and one good
+/// answer: nothing is written during the others.
 fn quick(world: &World) {
     world.host.sh("python3 -m venv /opt/uv; /opt/uv/bin/pip install --quiet uv; ln -s /opt/uv/bin/uv /usr/local/bin/uv
-        printf '[python]\\nwheelhouse = \"/opt/wheels\"\\n' >>/etc/portreeve/agent.toml");
+        printf '[python]\\nwheelhouse = \"/opt/wheels\"\\n' >>/etc/portreeve/agent.toml
+        echo '    KexAlgorithms curve25519-sha256' >>/root/.ssh/config
+        systemctl disable --quiet --now supervisor");
+    world.push_app("v1", SMALL, "v1");
     edit(world, |text| text.replace("bake = \"1s\"", "bake = \"0s\"").replace("passes = 2", "passes = 1"));
     edit(world, |text| format!("{text}\n[web.gunicorn]\nworkers = 1\n"));
 }
@@ -119,6 +123,6 @@ fn released(world: &World, versions: &[&str]) {
 }
 
 fn want(world: &World, version: &str) {
-    world.push_app(version, &[], version);
+    world.push_app(version, SMALL, version);
     world.set_rev(version);
 }
