@@ -1,17 +1,19 @@
 //! What people order on a host: go back, stop, start, new processes, stay, go on. Works with the git server down.
 
-use std::collections::BTreeSet;
+mod back;
+mod processes;
+
 use std::time::Duration;
 
-use crate::desired::{Generation, Why};
+use crate::desired::Generation;
 use crate::history::{Event as Happened, EventKind};
 use crate::host::Lock;
 use crate::manifest::Policy;
-use crate::model::{Digest, EnvName, Found, GenerationNumber, Identity, Node, Slot, moment};
+use crate::model::{EnvName, GenerationNumber, moment};
 use crate::observed::Installed;
 use crate::policy::{Hold, HoldKind, Standing, Until};
 use crate::transaction::lock::{LockError, Place, lock, lock_before_others};
-use crate::transaction::{self, Context, Failure, Going, Intent, Released};
+use crate::transaction::{self, Context, Failure, Intent};
 
 use super::{accept, chronicle, read_standing, write_standing};
 
@@ -247,134 +249,6 @@ impl Ordered<'_> {
     fn hold(&self, kind: HoldKind) -> Hold {
         Hold { kind, by: self.given.by.clone(), reason: self.given.reason.clone(), since: self.cx.host.clock().now() }
     }
-
-    /// The hold is durable before anything moves: a pass that begins right after must not go forward again.
-    fn rollback(&self, to: &Target, until: Until) -> Result<String, OrderError> {
-        if *to == Target::Previous && self.has_gone_back() {
-            return self.stay(until);
-        }
-        let target = self.target(to)?;
-        transaction::permit_return(self.cx, self.name, &target, self.installed.newest)?;
-        let excludes = self.excluded(&target)?;
-        let (pinned, left) = (target.number, Some(self.serving()?.wanted.title()));
-        let hold = self.hold(HoldKind::RolledBack { pinned, excludes, until, left });
-        let after = self.standing.rolled_back(hold, target.wanted.digest);
-        let order = transaction::Ordered { before: self.standing.clone(), after };
-        let going = if transaction::fits(&self.installed, &target) {
-            Going::Back(Box::new(target.clone()))
-        } else {
-            Going::Forward { wanted: Box::new(target.wanted.clone()), why: Why::Rollback(target.number) }
-        };
-        match transaction::go_by_order(self.cx, &self.installed, &going, &order) {
-            Released::Kept { .. } => Ok(format!("{} serves again; later passes leave it there", target.wanted.title())),
-            Released::Refused { mut failure, .. } => {
-                failure.cause = format!("{}; {} serves on", failure.cause, self.serving()?.wanted.title());
-                Err(OrderError::Failed(*failure))
-            }
-        }
-    }
-
-    /// What served, and what was tried since: neither may come back by itself.
-    fn excluded(&self, target: &Generation) -> Result<BTreeSet<Digest>, OrderError> {
-        let mut excluded: BTreeSet<Digest> = self.standing.quarantine.iter().map(|entry| entry.digest).collect();
-        excluded.insert(self.serving()?.wanted.digest);
-        excluded.extend(self.met.as_ref().and_then(|met| met.intent.digest));
-        excluded.remove(&target.wanted.digest);
-        Ok(excluded)
-    }
-
-    /// Whether the release that the order met had been switched to, and has been gone back from meanwhile: whoever wanted to go
-    /// back from it does not want to go back twice.
-    fn has_gone_back(&self) -> bool {
-        let serving = self.installed.generation.as_ref().map(|generation| generation.number);
-        self.met.as_ref().is_some_and(|met| met.served && Some(met.intent.from) == serving)
-    }
-
-    fn stay(&self, until: Until) -> Result<String, OrderError> {
-        let serving = self.serving()?;
-        let (pinned, excludes, left) = (serving.number, self.excluded(serving)?, self.left_behind()?);
-        let hold = self.hold(HoldKind::RolledBack { pinned, excludes, until, left });
-        self.write(&self.standing.rolled_back(hold, serving.wanted.digest))?;
-        Ok(format!("{} serves again already; later passes leave it there", serving.wanted.title()))
-    }
-
-    /// What people call the release that the order met, and that has been gone back from.
-    fn left_behind(&self) -> Result<Option<String>, OrderError> {
-        let Some(met) = &self.met else { return Ok(None) };
-        let left = transaction::read_generation(self.cx, self.name, met.intent.to)?;
-        Ok(left.map(|generation| generation.wanted.title()))
-    }
-
-    fn target(&self, to: &Target) -> Result<Generation, OrderError> {
-        let serving = self.serving()?;
-        let numbers = (1..=self.installed.newest).rev().filter(|&number| number != serving.number);
-        for number in numbers {
-            let Some(generation) = transaction::read_generation(self.cx, self.name, number)? else { continue };
-            let refused = transaction::was_refused(self.cx, self.name, number)?;
-            let fits = match to {
-                Target::Previous => !refused && served_before(&generation, serving),
-                Target::Generation(wanted) => generation.number == *wanted,
-                Target::Title(title) => {
-                    !refused
-                        && (generation.wanted.title() == *title || generation.wanted.commit.as_str().starts_with(title))
-                }
-            };
-            if fits {
-                return Ok(generation);
-            }
-        }
-        Err(OrderError::NoTarget(self.missing(to)?, self.name.clone()))
-    }
-
-    fn missing(&self, to: &Target) -> Result<String, OrderError> {
-        Ok(match to {
-            Target::Previous => "there is no earlier release on this host".to_owned(),
-            Target::Generation(number) => {
-                let directory = self.cx.layout.generation(self.name, *number);
-                match self.cx.host.files().look(&directory)? {
-                    Found::Absent => format!("generation {number} is not on this host"),
-                    _ => format!("{} is damaged or gone", directory.join(Generation::FILE).display()),
-                }
-            }
-            Target::Title(title) => format!("no generation of {title} is on this host"),
-        })
-    }
-
-    fn stop(&self) -> Result<String, OrderError> {
-        self.serving()?;
-        self.write(&self.standing.stopped(self.hold(HoldKind::Stopped)))?;
-        let flag = Node::File { bytes: Vec::new(), mode: 0o644, owner: Identity::ROOT };
-        let path = self.cx.layout.stopped_flag(self.name);
-        if let Some(parent) = path.parent() {
-            self.cx.host.files().make_directory(parent, 0o755, Identity::ROOT)?;
-        }
-        self.cx.host.files().put(&path, &flag)?;
-        for slot in Slot::BOTH {
-            self.cx.host.services().stop(&crate::model::SlotId { env: self.name.clone(), slot })?;
-        }
-        Ok(format!("stopped; it stays so, over reboots, until portreeve start {}", self.name))
-    }
-
-    fn start(&self) -> Result<String, OrderError> {
-        let serving = self.serving()?;
-        self.cx.host.files().remove(&self.cx.layout.stopped_flag(self.name))?;
-        self.write(&self.standing.started())?;
-        transaction::start(self.cx, serving)?;
-        Ok(format!("{} serves", serving.wanted.title()))
-    }
-
-    fn restart(&self) -> Result<String, OrderError> {
-        let going = Going::Forward { wanted: Box::new(self.serving()?.wanted.clone()), why: Why::Restart };
-        match transaction::go(self.cx, &self.installed, &going) {
-            Released::Kept { generation, .. } => Ok(format!("new processes in slot {}", generation.slot)),
-            Released::Refused { failure, .. } => Err(OrderError::Failed(*failure)),
-        }
-    }
-}
-
-/// A generation that went before and ran something else.
-fn served_before(generation: &Generation, serving: &Generation) -> bool {
-    generation.number < serving.number && generation.wanted.digest != serving.wanted.digest
 }
 
 /// The history is written last and never in the way.

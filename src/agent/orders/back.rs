@@ -1,0 +1,108 @@
+//! Going back: to which generation, what must not come back by itself, and the hold.
+
+use std::collections::BTreeSet;
+
+use super::{OrderError, Ordered, Target};
+use crate::desired::{Generation, Why};
+use crate::model::{Digest, Found};
+use crate::policy::{HoldKind, Until};
+use crate::transaction::{self, Going, Released};
+
+impl Ordered<'_> {
+    /// The hold is durable before anything moves: a pass that begins right after must not go forward again.
+    pub(super) fn rollback(&self, to: &Target, until: Until) -> Result<String, OrderError> {
+        if *to == Target::Previous && self.has_gone_back() {
+            return self.stay(until);
+        }
+        let target = self.target(to)?;
+        transaction::permit_return(self.cx, self.name, &target, self.installed.newest)?;
+        let excludes = self.excluded(&target)?;
+        let (pinned, left) = (target.number, Some(self.serving()?.wanted.title()));
+        let hold = self.hold(HoldKind::RolledBack { pinned, excludes, until, left });
+        let after = self.standing.rolled_back(hold, target.wanted.digest);
+        let order = transaction::Ordered { before: self.standing.clone(), after };
+        let going = if transaction::fits(&self.installed, &target) {
+            Going::Back(Box::new(target.clone()))
+        } else {
+            Going::Forward { wanted: Box::new(target.wanted.clone()), why: Why::Rollback(target.number) }
+        };
+        match transaction::go_by_order(self.cx, &self.installed, &going, &order) {
+            Released::Kept { .. } => Ok(format!("{} serves again; later passes leave it there", target.wanted.title())),
+            Released::Refused { mut failure, .. } => {
+                failure.cause = format!("{}; {} serves on", failure.cause, self.serving()?.wanted.title());
+                Err(OrderError::Failed(*failure))
+            }
+        }
+    }
+
+    /// What served, and what was tried since: neither may come back by itself.
+    fn excluded(&self, target: &Generation) -> Result<BTreeSet<Digest>, OrderError> {
+        let mut excluded: BTreeSet<Digest> = self.standing.quarantine.iter().map(|entry| entry.digest).collect();
+        excluded.insert(self.serving()?.wanted.digest);
+        excluded.extend(self.met.as_ref().and_then(|met| met.intent.digest));
+        excluded.remove(&target.wanted.digest);
+        Ok(excluded)
+    }
+
+    /// Whether the release that the order met had been switched to, and has been gone back from meanwhile: whoever wanted to go
+    /// back from it does not want to go back twice.
+    fn has_gone_back(&self) -> bool {
+        let serving = self.installed.generation.as_ref().map(|generation| generation.number);
+        self.met.as_ref().is_some_and(|met| met.served && Some(met.intent.from) == serving)
+    }
+
+    fn stay(&self, until: Until) -> Result<String, OrderError> {
+        let serving = self.serving()?;
+        let (pinned, excludes, left) = (serving.number, self.excluded(serving)?, self.left_behind()?);
+        let hold = self.hold(HoldKind::RolledBack { pinned, excludes, until, left });
+        self.write(&self.standing.rolled_back(hold, serving.wanted.digest))?;
+        Ok(format!("{} serves again already; later passes leave it there", serving.wanted.title()))
+    }
+
+    /// What people call the release that the order met, and that has been gone back from.
+    fn left_behind(&self) -> Result<Option<String>, OrderError> {
+        let Some(met) = &self.met else { return Ok(None) };
+        let left = transaction::read_generation(self.cx, self.name, met.intent.to)?;
+        Ok(left.map(|generation| generation.wanted.title()))
+    }
+
+    fn target(&self, to: &Target) -> Result<Generation, OrderError> {
+        let serving = self.serving()?;
+        let numbers = (1..=self.installed.newest).rev().filter(|&number| number != serving.number);
+        for number in numbers {
+            let Some(generation) = transaction::read_generation(self.cx, self.name, number)? else { continue };
+            let refused = transaction::was_refused(self.cx, self.name, number)?;
+            let fits = match to {
+                Target::Previous => !refused && served_before(&generation, serving),
+                Target::Generation(wanted) => generation.number == *wanted,
+                Target::Title(title) => {
+                    !refused
+                        && (generation.wanted.title() == *title || generation.wanted.commit.as_str().starts_with(title))
+                }
+            };
+            if fits {
+                return Ok(generation);
+            }
+        }
+        Err(OrderError::NoTarget(self.missing(to)?, self.name.clone()))
+    }
+
+    fn missing(&self, to: &Target) -> Result<String, OrderError> {
+        Ok(match to {
+            Target::Previous => "there is no earlier release on this host".to_owned(),
+            Target::Generation(number) => {
+                let directory = self.cx.layout.generation(self.name, *number);
+                match self.cx.host.files().look(&directory)? {
+                    Found::Absent => format!("generation {number} is not on this host"),
+                    _ => format!("{} is damaged or gone", directory.join(Generation::FILE).display()),
+                }
+            }
+            Target::Title(title) => format!("no generation of {title} is on this host"),
+        })
+    }
+}
+
+/// A generation that went before and ran something else.
+fn served_before(generation: &Generation, serving: &Generation) -> bool {
+    generation.number < serving.number && generation.wanted.digest != serving.wanted.digest
+}

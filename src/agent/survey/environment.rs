@@ -1,0 +1,127 @@
+//! One environment: what is here of it, whether the tip counts for it, and what is decided.
+
+use std::collections::BTreeMap;
+
+use super::deploy::Deploy;
+use crate::agent::floor::{Floors, diverged};
+use crate::agent::standing::policy;
+use crate::agent::{App, read_standing, standing_here};
+use crate::host::{Listener, SlotId};
+use crate::model::{EnvName, PortRange, Service, UserName};
+use crate::observed::Installed;
+use crate::plan::{Decision, EnvPlan, Want, decide};
+use crate::policy::Standing;
+use crate::transaction::{self, Context, Failure, Phase};
+
+/// What all environments share of the moment they are looked at: asked once, however many there are.
+pub(super) struct Moment {
+    services: BTreeMap<SlotId, Service>,
+    listeners: Vec<Listener>,
+}
+
+impl Moment {
+    pub(super) fn now(cx: &Context<'_>) -> Result<Self, Failure> {
+        let services = cx.host.services().services().map_err(Failure::on_host(Phase::Recover))?;
+        let listeners = cx.host.kernel().listeners().map_err(Failure::on_host(Phase::Validate))?;
+        Ok(Self { services, listeners })
+    }
+}
+
+/// Looks at one environment and decides about it. Whether the tip counts for it.
+pub(super) fn look(
+    app: &App,
+    cx: &Context<'_>,
+    (name, want, moved): (&EnvName, Want, Option<String>),
+    judge: Option<&Judge<'_>>,
+    moment: &Moment,
+) -> Result<(EnvPlan, bool), Failure> {
+    let installed = transaction::installed(cx, name, &moment.services)?;
+    let wanted = if let Want::Wanted(wanted) = &want { Some(&**wanted) } else { None };
+    let standing = standing_here(cx, read_standing(cx, name)?, wanted);
+    let Some(judge) = judge else {
+        return Ok((environment(app, cx, Seen { want, moved, installed, standing }, moment)?, false));
+    };
+    let refused = judge.refuses(cx, &want, &installed, &standing)?;
+    let follows = refused.is_none();
+    let want = refused.map_or(want, Want::Diverged);
+    Ok((environment(app, cx, Seen { want, moved, installed, standing }, moment)?, follows))
+}
+
+/// One environment with everything that is decided from.
+struct Seen {
+    want: Want,
+    moved: Option<String>,
+    installed: Installed,
+    standing: Standing,
+}
+
+fn environment(app: &App, cx: &Context<'_>, seen: Seen, moment: &Moment) -> Result<EnvPlan, Failure> {
+    let Seen { want, moved, installed, standing } = seen;
+    let foreign = match &want {
+        Want::Wanted(wanted) => foreign(cx, &moment.listeners, wanted.env.ports, &wanted.env.user)?,
+        _ => None,
+    };
+    let renders_differently = match (&want, &installed.generation) {
+        (Want::Wanted(wanted), Some(generation)) if wanted.digest == generation.wanted.digest => {
+            transaction::renders_differently(cx, generation)?
+        }
+        _ => false,
+    };
+    let (now, grace) = (cx.host.clock().now(), app.settings.prune.grace.duration());
+    let (installed, standing) = (&installed, &standing);
+    Ok(decide(Decision { want, moved, installed, standing, foreign, renders_differently, grace, now }))
+}
+
+/// Whether this tip counts for an environment.
+pub(super) struct Judge<'a> {
+    pub deploy: &'a Deploy,
+    pub branch: &'a str,
+    pub floors: Floors,
+}
+
+impl Judge<'_> {
+    /// Why nothing that the tip says counts, also not that the environment is gone: it was not built on what was followed here.
+    ///
+    /// The rule is that of what is applied, so that a rewritten history can't loosen it.
+    fn refuses(
+        &self,
+        cx: &Context<'_>,
+        want: &Want,
+        installed: &Installed,
+        standing: &Standing,
+    ) -> Result<Option<String>, Failure> {
+        let policy = match (want, policy(installed)) {
+            (_, Some(policy)) => policy,
+            (Want::Wanted(wanted), None) => wanted.env.policy,
+            (_, None) => return Ok(None),
+        };
+        let Some(floor) = self.floors.of(cx, &installed.name)? else { return Ok(None) };
+        let accepted = standing.accepted_over(&floor);
+        let refused = self.deploy.objects.follow(&floor, &self.deploy.tip, policy, accepted).err();
+        let info = self.deploy.info.as_ref();
+        Ok(refused.map(|refusal| diverged(&installed.name, &refusal, self.branch, info)))
+    }
+}
+
+/// The first listener in the environment's ports that is not its own. The first port is the development server's.
+fn foreign(
+    cx: &Context<'_>,
+    listeners: &[Listener],
+    ports: PortRange,
+    user: &UserName,
+) -> Result<Option<String>, Failure> {
+    let fail = Failure::on_host(Phase::Validate);
+    let own = cx.host.users().user(user).map_err(&fail)?.map(|identity| identity.uid);
+    let found = listeners
+        .iter()
+        .find(|listener| ports.first <= listener.port && listener.port <= ports.last && Some(listener.uid) != own);
+    Ok(found.map(words))
+}
+
+fn words(listener: &Listener) -> String {
+    let who = match (&listener.command, listener.pid) {
+        (Some(command), Some(pid)) => format!("{command} (pid {pid}, uid {})", listener.uid),
+        _ => format!("a process of uid {}", listener.uid),
+    };
+    format!("port {} is held by {who}, not by us; stop it, or change ports", listener.port)
+}

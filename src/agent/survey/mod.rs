@@ -1,0 +1,126 @@
+//! Looks at the repository and at the host, and decides; changes nothing but our mirrors of git repositories.
+
+mod asked;
+mod deploy;
+mod environment;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::manifest::{self, Notify, Tree};
+use crate::model::{CommitId, EnvName, PortRange};
+use crate::plan::{Action, EnvPlan, Plan};
+use crate::source::{self, CommitInfo, Refs};
+use crate::transaction::lock::{Place, shared};
+use crate::transaction::{self, Context, Failure, Phase};
+
+use self::asked::Asked;
+use self::deploy::Deploy;
+use self::environment::{Judge, Moment, look};
+use super::App;
+
+pub use self::deploy::{Trouble, deploy_tree};
+
+/// A plan and what it was made from.
+#[derive(Debug)]
+pub struct Survey {
+    /// What to do.
+    pub plan: Plan,
+    /// The tip's message, author and time.
+    pub commit: Option<CommitInfo>,
+    /// The tip's files and every complaint about them.
+    pub manifests: Option<(Tree, manifest::Diagnostics)>,
+    /// Why the repository could not be used.
+    pub trouble: Option<Trouble>,
+    /// The blocks of ports of this host's environments, where the kernel can be told to keep them.
+    pub ports: Vec<PortRange>,
+    /// The environments for which the tip counts: from now on they don't go back below it.
+    pub followed: Vec<EnvName>,
+    /// What was found in the applications' repositories that could be looked at.
+    pub refs: BTreeMap<String, Refs>,
+    /// Who is told of a change; `None` while that is not known.
+    pub notify: Option<Notify>,
+}
+
+/// Looks at everything and decides about `only` these environments, or about all.
+pub fn survey(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Result<Survey, Failure> {
+    cx.report.event(&super::pass::LOOKING);
+    survey_at(app, cx, only, None)
+}
+
+/// The same, where the deploy repository was looked at already: one connection a pass.
+pub(super) fn survey_at(
+    app: &App,
+    cx: &Context<'_>,
+    only: &BTreeSet<EnvName>,
+    seen: Option<source::Result<CommitId>>,
+) -> Result<Survey, Failure> {
+    let installed = transaction::installed_names(cx).map_err(Failure::on_host(Phase::Recover))?;
+    let (deploy, asked) = ask(app, cx, only, seen, &installed);
+    let moment = Moment::now(cx)?;
+    let (mut asked, trouble) = match asked {
+        Ok(asked) => (asked, None),
+        Err(trouble) => (Asked::default(), Some(trouble)),
+    };
+    for name in installed {
+        if let Some(trouble) = &trouble {
+            asked.wants.insert(name, trouble.want());
+        }
+    }
+    asked.wants.retain(|name, _| only.is_empty() || only.contains(name));
+    let judge = deploy.as_ref().filter(|_| trouble.is_none());
+    let floors = std::mem::take(&mut asked.floors);
+    let judge = judge.map(|deploy| Judge { deploy, branch: &app.settings.branch, floors });
+    let (mut environments, mut followed) = (Vec::new(), Vec::new());
+    for (name, want) in std::mem::take(&mut asked.wants) {
+        let moved = asked.moved.remove(&name);
+        let looked = look(app, cx, (&name, want, moved), judge.as_ref(), &moment);
+        let (plan, follows) = looked.unwrap_or_else(|failure| (unreadable(name.clone(), failure.cause), false));
+        environments.push(plan);
+        followed.extend(follows.then_some(name));
+    }
+    let Asked { ports, refs, .. } = asked;
+    let plan = Plan { tip: deploy.as_ref().map(|deploy| deploy.tip.clone()), environments };
+    let notify = deploy.as_ref().and_then(|deploy| Some(deploy.repository.as_ref()?.notify.clone()));
+    let (commit, manifests) = match deploy {
+        Some(deploy) => (deploy.info, Some((deploy.tree, deploy.diagnostics))),
+        None => (None, None),
+    };
+    Ok(Survey { plan, commit, manifests, trouble, ports, followed, refs, notify })
+}
+
+/// An environment that can't be looked at keeps no other from being.
+fn unreadable(name: EnvName, cause: String) -> EnvPlan {
+    let action = Action::Blocked(cause);
+    EnvPlan {
+        name,
+        serves: None,
+        wants: None,
+        action,
+        repairs: Vec::new(),
+        respected: Vec::new(),
+        moved: None,
+        retires: None,
+        settles: false,
+    }
+}
+
+/// What the repository asks for. Mirrors are written by one program at a time, and nothing else is waited for meanwhile.
+fn ask(
+    app: &App,
+    cx: &Context<'_>,
+    only: &BTreeSet<EnvName>,
+    seen: Option<source::Result<CommitId>>,
+    installed: &[EnvName],
+) -> (Option<Deploy>, Result<Asked, Trouble>) {
+    let _fetching = match shared(cx, Place::Mirrors) {
+        Ok(lock) => lock,
+        Err(failure) => return (None, Err(Trouble::Passing(failure.cause))),
+    };
+    match deploy::read(app, seen) {
+        Ok(deploy) => {
+            let asked = asked::wants(app, cx, &deploy, installed, only).map_err(Trouble::Lasting);
+            (Some(deploy), asked)
+        }
+        Err(error) => (None, Err(Trouble::of(&error))),
+    }
+}
