@@ -61,18 +61,18 @@ pub(crate) use http::runtime;
 pub use kernel::RealKernel;
 pub use linux::Linux;
 pub use nginx::Nginx;
-pub use post::{Nowhere, RealPost};
+pub use post::{Mail, Nowhere, Post, RealPost};
 pub use probe::{Answer, Probe, Request, Target};
-pub use process::RealProcesses;
+pub use process::{Exit, Processes, RealProcesses, Run};
 pub use real::{Machine, Parts};
 pub use scratch::Scratch;
 pub use supervisor::Supervisor;
 pub use systemd::Systemd;
-pub use users::RealUsers;
+pub use users::{RealUsers, Users};
 pub use write::Writer;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};
-use crate::model::{Boot, Capabilities, Digest, Identity, MailAddress, SecretUrl, UserName};
+use crate::model::{Boot, Capabilities, Digest, Identity};
 
 /// Shorthand for what a machine may refuse.
 pub type Result<T> = std::result::Result<T, HostError>;
@@ -245,102 +245,6 @@ pub trait Front {
     fn reload(&self) -> Result<()>;
     /// Whether it runs.
     fn running(&self) -> Result<bool>;
-}
-
-/// A mail in plain text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mail {
-    /// To whom.
-    pub to: MailAddress,
-    /// Its own name, the same at each attempt; letters, digits and `-._`.
-    pub id: String,
-    /// Its subject, on one line.
-    pub subject: String,
-    /// Its text.
-    pub text: String,
-}
-
-/// Ways to tell somebody outside. One attempt, of a few seconds at most; an error says why in a few words, without the secret
-/// part of an address.
-pub trait Post: Sync {
-    /// Hands a mail to this machine's mail system.
-    fn mail(&self, mail: &Mail) -> std::result::Result<(), String>;
-    /// Sends a GET request, or POSTs JSON; anything but 2xx is an error.
-    fn ask(&self, url: &SecretUrl, json: Option<&[u8]>) -> std::result::Result<(), String>;
-}
-
-/// A program to run to its end. Never through a shell.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
-    /// Absolute path of the program.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub args: Vec<String>,
-    /// Its whole environment: nothing is inherited.
-    pub env: BTreeMap<String, String>,
-    /// Where it runs.
-    pub directory: PathBuf,
-    /// As whom. Ignored where the host can't change identity (`--root`).
-    pub identity: Identity,
-    /// It is killed, with its process group, after so long.
-    pub deadline: Duration,
-    /// Both output streams are also appended to this file.
-    pub log: Option<PathBuf>,
-    /// Connects the three streams to our own instead of capturing them (`portreeve run`).
-    pub interactive: bool,
-}
-
-/// How a program ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exit {
-    /// `None`: killed by a signal or by its deadline.
-    pub code: Option<i32>,
-    /// It was killed (`SIGKILL`), and not by us: as the kernel does when memory is short.
-    pub killed: bool,
-    /// It outlived its deadline.
-    pub timed_out: bool,
-    /// The beginning of what it wrote to standard output, at most 1 MiB.
-    pub stdout: Vec<u8>,
-    /// The last lines of both streams as they came, at most 200.
-    pub tail: Vec<String>,
-}
-
-impl Exit {
-    /// Whether it ended with 0.
-    pub fn ok(&self) -> bool {
-        self.code == Some(0)
-    }
-}
-
-/// Programs.
-pub trait Processes {
-    /// Runs a program to its end. An error means that it could not be run at all.
-    fn run(&self, run: &Run) -> Result<Exit>;
-    /// The same, but kills it, with its process group, soon after `stop` has become true. A machine whose programs take no
-    /// time runs them to their end.
-    fn run_until(&self, run: &Run, stop: &dyn Fn() -> bool) -> Result<Exit> {
-        if stop() {
-            Ok(Exit { code: None, killed: false, timed_out: false, stdout: Vec::new(), tail: Vec::new() })
-        } else {
-            self.run(run)
-        }
-    }
-    /// The first of these programs that is on the machine, as an absolute path.
-    fn find(&self, names: &[&str]) -> Option<PathBuf>;
-}
-
-/// Users and groups.
-pub trait Users {
-    /// Whose our own files are: root's, or everything is ours.
-    fn own(&self) -> Identity;
-    /// A user's ids; under `--root` without privileges, our own. `None` when there is no such user.
-    fn user(&self, name: &UserName) -> Result<Option<Identity>>;
-    /// The group that the web server's workers run as (`www-data`); under `--root` without privileges, our own.
-    fn web_group(&self) -> Result<u32>;
-    /// Makes the users that `/etc/sysusers.d/<name>` describes (`systemd-sysusers(8)`).
-    fn apply_sysusers(&self, file: &Path) -> Result<()>;
-    /// Directories and links of a tmpfiles.d file (`systemd-tmpfiles --create`).
-    fn apply_tmpfiles(&self, file: &Path) -> Result<()>;
 }
 
 /// A listening TCP socket.

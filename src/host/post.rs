@@ -9,8 +9,8 @@ use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::{Address, SmtpTransport, Transport as _};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-use super::{Mail, Post, tool};
-use crate::model::SecretUrl;
+use super::tool;
+use crate::model::{MailAddress, SecretUrl};
 
 /// For one message or request, all of it.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -18,6 +18,28 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const SENDMAIL: [&str; 2] = ["/usr/sbin/sendmail", "/usr/lib/sendmail"];
 /// The port of the mail system on this machine.
 const SMTP: u16 = 25;
+
+/// A mail in plain text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// To whom.
+    pub to: MailAddress,
+    /// Its own name, the same at each attempt; letters, digits and `-._`.
+    pub id: String,
+    /// Its subject, on one line.
+    pub subject: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// Ways to tell somebody outside. One attempt, of a few seconds at most; an error says why in a few words, without the secret
+/// part of an address.
+pub trait Post: Sync {
+    /// Hands a mail to this machine's mail system.
+    fn mail(&self, mail: &Mail) -> std::result::Result<(), String>;
+    /// Sends a GET request, or POSTs JSON; anything but 2xx is an error.
+    fn ask(&self, url: &SecretUrl, json: Option<&[u8]>) -> std::result::Result<(), String>;
+}
 
 /// The real way out: sendmail(8) where there is one, else SMTP to this machine; HTTP with the system's certificates.
 #[derive(Debug)]

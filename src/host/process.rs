@@ -6,12 +6,13 @@
 //! What a program leaves running behind it, in its session, is killed when it ends.
 #![expect(clippy::disallowed_methods, reason = "this is where programs are started")]
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -19,7 +20,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use super::capture::{Capture, Ended, Limits};
 use super::ground::Ground;
 use super::handle::sys;
-use super::{Authority, Exit, HostError, Processes, Result, Run, umask};
+use super::{Authority, HostError, Result, umask};
 use crate::model::Identity;
 
 /// Where programs are looked for; the caller's own `PATH` is his affair.
@@ -27,6 +28,66 @@ const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr
 
 /// Characters of a command line that are told.
 const LINE: usize = 200;
+
+/// A program to run to its end. Never through a shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Absolute path of the program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its whole environment: nothing is inherited.
+    pub env: BTreeMap<String, String>,
+    /// Where it runs.
+    pub directory: PathBuf,
+    /// As whom. Ignored where the host can't change identity (`--root`).
+    pub identity: Identity,
+    /// It is killed, with its process group, after so long.
+    pub deadline: Duration,
+    /// Both output streams are also appended to this file.
+    pub log: Option<PathBuf>,
+    /// Connects the three streams to our own instead of capturing them (`portreeve run`).
+    pub interactive: bool,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// `None`: killed by a signal or by its deadline.
+    pub code: Option<i32>,
+    /// It was killed (`SIGKILL`), and not by us: as the kernel does when memory is short.
+    pub killed: bool,
+    /// It outlived its deadline.
+    pub timed_out: bool,
+    /// The beginning of what it wrote to standard output, at most 1 MiB.
+    pub stdout: Vec<u8>,
+    /// The last lines of both streams as they came, at most 200.
+    pub tail: Vec<String>,
+}
+
+impl Exit {
+    /// Whether it ended with 0.
+    pub fn ok(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+/// Programs.
+pub trait Processes {
+    /// Runs a program to its end. An error means that it could not be run at all.
+    fn run(&self, run: &Run) -> Result<Exit>;
+    /// The same, but kills it, with its process group, soon after `stop` has become true. A machine whose programs take no
+    /// time runs them to their end.
+    fn run_until(&self, run: &Run, stop: &dyn Fn() -> bool) -> Result<Exit> {
+        if stop() {
+            Ok(Exit { code: None, killed: false, timed_out: false, stdout: Vec::new(), tail: Vec::new() })
+        } else {
+            self.run(run)
+        }
+    }
+    /// The first of these programs that is on the machine, as an absolute path.
+    fn find(&self, names: &[&str]) -> Option<PathBuf>;
+}
 
 /// The real processes.
 #[derive(Debug, Clone)]

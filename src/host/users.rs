@@ -7,8 +7,22 @@ use std::time::Duration;
 use nix::unistd::{Group, User};
 
 use super::tmpfiles::{self, Line};
-use super::{Authority, Files, Found, HostError, Node, Processes, RealFiles, RealProcesses, Result, Run, Users};
+use super::{Authority, Files, Found, HostError, Node, Processes, RealFiles, RealProcesses, Result, Run};
 use crate::model::{Identity, UserName};
+
+/// Users and groups.
+pub trait Users {
+    /// Whose our own files are: root's, or everything is ours.
+    fn own(&self) -> Identity;
+    /// A user's ids; under `--root` without privileges, our own. `None` when there is no such user.
+    fn user(&self, name: &UserName) -> Result<Option<Identity>>;
+    /// The group that the web server's workers run as (`www-data`); under `--root` without privileges, our own.
+    fn web_group(&self) -> Result<u32>;
+    /// Makes the users that `/etc/sysusers.d/<name>` describes (`systemd-sysusers(8)`).
+    fn apply_sysusers(&self, file: &Path) -> Result<()>;
+    /// Directories and links of a tmpfiles.d file (`systemd-tmpfiles --create`).
+    fn apply_tmpfiles(&self, file: &Path) -> Result<()>;
+}
 
 /// What the web server's group is called: on Debian, on Fedora, on Arch.
 const WEB_GROUPS: [&str; 3] = ["www-data", "nginx", "http"];

@@ -12,6 +12,7 @@
 
 pub mod address;
 mod child;
+mod deploy_tree;
 mod directory;
 pub mod error;
 pub mod export;
@@ -25,11 +26,12 @@ pub mod select;
 mod testing;
 
 pub use address::{Address, AddressError, LocalPaths, Transport};
+pub use deploy_tree::TreeEntry;
 pub use directory::read_directory_tree;
 pub use error::SourceError;
 pub use export::{Export, ExportError, ExportLimits};
 pub use git::{Git, GitLimits, Ssh};
-pub use objects::{CommitInfo, Objects, TreeEntry};
+pub use objects::{CommitInfo, Objects};
 pub use refs::{NotRefs, Refs};
 pub use repository::{Mirror, Wanted, look, tip};
 pub use select::{Ancestry, Refusal, Resolved, RevError, TagMoved, Via, follow, pin, resolve};
