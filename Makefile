@@ -18,7 +18,7 @@ soak:
 	cargo build
 	tests/run soak
 
-# Every kill and every error, on a real kernel: days. PORTREEVE_CRASH=20 takes every 20th point, PORTREEVE_CRASH=3/20 from the third on.
+# Every kill and every error, on a real kernel: hours. PORTREEVE_CRASH=20 takes every 20th point, PORTREEVE_CRASH=3/20 from the third on.
 crash:
 	tests/install-packages test
 	cargo build

@@ -16,6 +16,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 
 use crate::calls::{self, Blow, Point, killable};
 use crate::cmd::CmdResult;
@@ -47,6 +48,8 @@ const TOLD: usize = 10;
 /// A scene, the host before it, and the points of its work.
 struct Sweep {
     scene: &'static Scene,
+    /// What its hosts are called; others may run meanwhile.
+    name: String,
     before: Snapshot,
     points: Vec<Point>,
     tally: Tally,
@@ -54,11 +57,12 @@ struct Sweep {
 
 impl Sweep {
     #[track_caller]
-    fn of(scene: &'static Scene) -> Self {
-        let world = World::new("kernel-before");
+    fn of(number: usize, scene: &'static Scene) -> Self {
+        let name = format!("kernel{number}");
+        let world = World::new(&format!("{name}-before"));
         (scene.before)(&world);
         let before = Snapshot::of(world.host);
-        let mut sweep = Self { scene, before, points: Vec::new(), tally: Tally::default() };
+        let mut sweep = Self { scene, name, before, points: Vec::new(), tally: Tally::default() };
         let world = sweep.world();
         let (done, points) = calls::list(&world.host, WORK, scene.work);
         done.ok();
@@ -72,7 +76,7 @@ impl Sweep {
 
     /// Once more the host before the work.
     fn world(&self) -> World {
-        let world = World::on(self.before.boot("kernel"));
+        let world = World::on(self.before.boot(&self.name));
         (self.scene.booted)(&world);
         world.host.sync();
         world
@@ -275,7 +279,7 @@ fn say(line: &str) {
 
 #[test]
 fn a_slice_of_the_second_release_is_never_half_applied() {
-    let mut sweep = Sweep::of(&scenes::SECOND);
+    let mut sweep = Sweep::of(0, &scenes::SECOND);
     // One of the kills comes between the rename and the socket.
     let moves = |point: &Point| point.is("renameat", "/run/portreeve/bakery_pro");
     let socket = killable(&sweep.points).iter().position(moves).expect("visitors are led to the other slot");
@@ -291,22 +295,36 @@ type Part = (&'static str, fn(&mut Sweep, Share));
 /// One after the other.
 const PARTS: [Part; 3] = [("kills", Sweep::kills), ("errors", Sweep::errors), ("pairs", Sweep::pairs)];
 
-/// All of it: hours. `make crash`.
-#[test]
-#[ignore = "takes a day: make crash"]
-fn nothing_is_ever_half_applied() {
-    let share = Share::wanted();
-    let mut all = Tally::default();
-    let wanted = |name: &str| std::env::var(name).unwrap_or_default();
-    let (scene, part) = (wanted("PORTREEVE_SCENE"), wanted("PORTREEVE_PART"));
-    for scene in scenes::ALL.iter().filter(|all| all.name.contains(&scene)) {
-        let mut sweep = Sweep::of(scene);
-        for (_, part) in PARTS.iter().filter(|(name, _)| name.contains(&part)) {
-            part(&mut sweep, share);
-            say(&format!("{}: {}", scene.name, sweep.tally));
-        }
-        all.add(sweep.tally);
+/// The wanted parts of a scene.
+fn swept(number: usize, scene: &'static Scene, part: &str, share: Share) -> Tally {
+    let mut sweep = Sweep::of(number, scene);
+    for (_, all) in PARTS.iter().filter(|(name, _)| name.contains(part)) {
+        all(&mut sweep, share);
+        say(&format!("{}: {}", scene.name, sweep.tally));
     }
+    sweep.tally
+}
+
+/// All of it: hours, with a scene for each processor at a time. `make crash`.
+#[test]
+#[ignore = "takes hours: make crash"]
+fn nothing_is_ever_half_applied() {
+    let wanted = |name: &str| std::env::var(name).unwrap_or_default();
+    let (scene, part, share) = (wanted("PORTREEVE_SCENE"), wanted("PORTREEVE_PART"), Share::wanted());
+    let scenes = scenes::ALL.iter().enumerate().filter(|(_, all)| all.name.contains(&scene));
+    let (scenes, all) = (Mutex::new(scenes), Mutex::new(Tally::default()));
+    let next = || scenes.lock().expect("nobody panicked").next();
+    let work = || {
+        while let Some((number, scene)) = next() {
+            let tally = swept(number, scene, &part, share);
+            all.lock().expect("nobody panicked").add(tally);
+        }
+    };
+    std::thread::scope(|scope| {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..processors).for_each(|_| drop(scope.spawn(work)));
+    });
+    let all = all.into_inner().expect("nobody panicked");
     told(&all.to_string());
     assert_eq!(all.half_applied, [""; 0]);
     assert!(all.kills + all.errors + all.pairs > 0, "no scene or part of that name, or no such point");
