@@ -206,9 +206,10 @@ impl Point {
         let known = call.paths.iter().map(|path| &**path).filter(|path| !path.contains(DRAWN) && *path != ROOT);
         let (passing, lasting): (Vec<&str>, Vec<&str>) =
             known.partition(|path| PASSING.iter().any(|mark| path.contains(mark)));
+        let counts = !carries_data(&call.name) && !call.name.starts_with("open");
+        let named = !lasting.is_empty() || !passing.is_empty();
         let (passing, lasting) = (passing.into_iter().map(Some), lasting.into_iter().map(Some));
-        let any = !carries_data(&call.name) && !call.name.starts_with("open");
-        let paths = lasting.chain(any.then_some(None)).chain(passing).chain([None]);
+        let paths = lasting.chain((counts || !named).then_some(None)).chain(passing);
         let addresses = paths.map(|path| (reach(calls, at, path), path));
         let ((reach, nth), path) = addresses.min_by_key(|((reach, _), _)| *reach).expect("one without a path");
         Self { call: call.clone(), path: path.map(str::to_owned), nth, reach, after_sync: call.after_sync }
