@@ -141,12 +141,12 @@ impl Watcher<'_> {
 
     fn look(&self, check: Check<'_>, patience: Duration) -> Result<Outcome> {
         let service = check.slot.map(|slot| self.service(slot)).transpose()?;
-        if let Some(service) = service.clone().filter(ended) {
+        if let Some(service) = service.filter(ended) {
             return Ok(Outcome::Exited(service));
         }
         let request = Request { timeout: patience, ..check.request.clone() };
         Ok(match self.probe.get(&request)? {
-            Ok(answer) => match usurper(service.as_ref(), &answer) {
+            Ok(answer) => match usurper(service, &answer) {
                 Some(by) => Outcome::Usurped { by },
                 None => Outcome::Answered(answer),
             },
@@ -167,7 +167,7 @@ fn ended(service: &Service) -> bool {
 
 /// Who else than the slot's main process listens on its socket: whatever runs as the application's user could, an earlier release
 /// too. gunicorn's master listens itself; a server whose children do is to be told by its control group instead.
-fn usurper(service: Option<&Service>, answer: &Answer) -> Option<u32> {
+fn usurper(service: Option<Service>, answer: &Answer) -> Option<u32> {
     answer.listener.filter(|by| service.is_some_and(|service| service.pid != *by))
 }
 

@@ -25,7 +25,7 @@ pub enum Activity {
 }
 
 /// A slot's processes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Service {
     /// Whether it runs.
     pub activity: Activity,

@@ -48,7 +48,7 @@ pub fn installed(cx: &Context<'_>, name: &EnvName, services: &BTreeMap<SlotId, S
             installed.slots.insert(slot, number);
         }
         if let Some(service) = services.get(&SlotId { env: name.clone(), slot }) {
-            installed.services.insert(slot, service.clone());
+            installed.services.insert(slot, *service);
         }
     }
     installed.raised = raised(cx, name).map_err(&fail)?;

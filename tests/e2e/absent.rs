@@ -86,13 +86,12 @@ fn a_first_release_killed_at_any_point_harms_nobody() {
     world.reconcile().exits(2);
     others_work(&world, "no environment");
     host_names(&world, "\"bakery/pro\"");
-    let pro = world.deploy.read("projects/bakery/pro.toml");
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("removed = true\n{pro}")))]);
+    let pro = world.edit_pro(|pro| format!("removed = true\n{pro}"));
     world.reconcile().ok();
     others_work(&world, "no environment");
     nothing_is_there(&world);
 
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&pro))]);
+    world.edit_pro(|_| pro);
     for point in BUILDING.into_iter().chain(STARTING) {
         pass_dies_at(&world, point);
         others_work(&world, point.name);
@@ -114,8 +113,7 @@ fn the_last_environment_goes_and_may_come_back() {
     assert_eq!(world.serving(), "v1", "pro goes with a tombstone only");
 
     host_names(&world, "\"bakery/pro\"");
-    let pro = world.deploy.read("projects/bakery/pro.toml");
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("removed = true\n{pro}")))]);
+    let pro = world.edit_pro(|pro| format!("removed = true\n{pro}"));
     for point in REMOVING {
         pass_dies_at(&world, point);
         others_work(&world, point.name);
@@ -130,7 +128,7 @@ fn the_last_environment_goes_and_may_come_back() {
     let idle = world.reconcile();
     assert_eq!(idle.code, 0, "{idle}");
 
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&pro))]);
+    world.edit_pro(|_| pro);
     converges(&world, "v1");
     assert!(one_generation(&world) > number);
 }

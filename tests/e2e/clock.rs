@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use crate::cmd::{Background, CmdResult};
-use crate::edits::{IMPORT_ERROR_AT_START, NO_INDEX, OTHER_REQUIREMENTS};
+use crate::edits::{ASKED, HEALTH_GATED, IMPORT_ERROR_AT_START, NO_INDEX, OTHER_REQUIREMENTS};
 use crate::http;
 use crate::traces::until_within;
-use crate::world::{Edits, World};
+use crate::world::{ONLY_THE_TIME_OF_DAY, World};
 
 /// Ten years, either way.
 const YEARS: [&str; 2] = ["+3650d", "-3650d"];
@@ -104,8 +104,7 @@ fn what_was_removed_has_its_grace() {
     let world = World::new("clock-grace");
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
     world.reconcile().ok();
-    let text = world.deploy.read("projects/bakery/pro.toml");
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("removed = true\n{text}")))]);
+    let pro = world.edit_pro(|pro| format!("removed = true\n{pro}"));
     world.reconcile().ok();
     let release =
         || http::get(&world.host, crate::world::SITE, "/").expect("nginx answers").release().map(str::to_owned);
@@ -114,28 +113,15 @@ fn what_was_removed_has_its_grace() {
         let pass = by_clock(&world, set, &["reconcile"]).ok();
         assert!(world.host.has("/etc/portreeve/generations/bakery_pro/1"), "{set}: {pass}");
     }
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&text))]);
+    world.edit_pro(|_| pro);
     world.reconcile().ok();
     assert_eq!(release().as_deref(), Some("v1"), "it is back");
 }
 
-/// Healthy once the gate is open; whoever asks before that leaves a mark.
-const GATED: Edits<'static> = &[(
-    "bakery/urls.py",
-    Some(concat!(
-        "import os\n\nfrom django.http import HttpResponse\nfrom django.urls import path\n\nfrom shop import views\n\n\n",
-        "def healthz(request):\n    ",
-        "opened = os.path.exists('/srv/gate/open')\n    ",
-        "opened or open('/home/foouser/bakery/pro/data/asked', 'a').write('x')\n    ",
-        "return HttpResponse(status=200 if opened else 503)\n\n\n",
-        "urlpatterns = [path('', views.index), path('healthz', healthz), path('order', views.order)]\n"
-    )),
-)];
-
 /// A pass whose clock is set while it waits for the candidate's health, and that has asked again since.
 #[track_caller]
 fn pass_set_while_it_waits(world: &World, set: &str) -> Background {
-    let asked = || world.host.sh("rm -f /srv/gate/open; cat /home/foouser/bakery/pro/data/asked || true").len();
+    let asked = || world.host.sh(&format!("rm -f /srv/gate/open; cat {ASKED} || true")).len();
     let asked_since = |before: usize| {
         until_within(Duration::from_mins(1), "the candidate is asked", || asked() > before + 1);
     };
@@ -143,9 +129,9 @@ fn pass_set_while_it_waits(world: &World, set: &str) -> Background {
     let before = asked();
     clock("+0d");
     let faked = "export LD_PRELOAD=$(ls /usr/lib/*/faketime/libfaketime.so.1) FAKETIME_TIMESTAMP_FILE=/run/clock \
-        FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1
+        FAKETIME_NO_CACHE=1
         exec portreeve reconcile";
-    let pass = Background::start(world.host.command(&["sh", "-euc", faked]));
+    let pass = Background::start(world.host.command(&[&ONLY_THE_TIME_OF_DAY[..], &["sh", "-euc", faked]].concat()));
     asked_since(before);
     clock(set);
     asked_since(asked());
@@ -159,7 +145,7 @@ fn a_health_wait_lasts_as_long_as_it_was_told() {
     world.host.sh("mkdir -m 777 /srv/gate");
     world.reconcile().ok();
     for (version, set) in [("v2", YEARS[0]), ("v3", YEARS[1])] {
-        world.push_app(version, GATED, version);
+        world.push_app(version, HEALTH_GATED, version);
         world.set_rev(version);
         let pass = pass_set_while_it_waits(&world, set);
         world.host.sh("touch /srv/gate/open");
@@ -167,7 +153,7 @@ fn a_health_wait_lasts_as_long_as_it_was_told() {
         assert_eq!(world.serving(), version, "{set}");
     }
     // Whoever counts by a clock that was set back waits for ten years.
-    world.push_app("v4", GATED, "v4");
+    world.push_app("v4", HEALTH_GATED, "v4");
     world.set_rev("v4");
     let mut pass = pass_set_while_it_waits(&world, YEARS[1]);
     until_within(Duration::from_mins(1), "the wait is over", || pass.has_ended());

@@ -33,7 +33,7 @@ const THEIRS: &str = "cd /; find home/foouser/bakery/pro/media home/foouser/bake
 fn what_no_kept_generation_needs_is_collected() {
     let world = World::new("collect");
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(PRO))]);
+    world.edit_pro(|_| PRO.to_owned());
     world.host.sh(&format!("mkdir -p {HOME}/media {HOME}/data"));
     good(&world, "v1", &[OTHER_PACKAGES]);
     world.host.sh(&format!("echo x >{HOME}/media/x; echo x >{HOME}/data/notes"));
@@ -150,7 +150,7 @@ fn style(world: &World) -> String {
 fn static_files_without_a_hash_are_those_of_the_release_that_serves() {
     let world = World::new("statics");
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(PRO))]);
+    world.edit_pro(|_| PRO.to_owned());
     let release = |version: &str, edits: Edits<'_>| {
         let text = format!("/* {version} */\n");
         world.release(version, &[&[("shop/static/shop/bakery.css", Some(&*text))], edits].concat())
@@ -167,15 +167,14 @@ fn static_files_without_a_hash_are_those_of_the_release_that_serves() {
 
     // Settings alone choose another storage for the same release: hashed names of all releases are together.
     world.portreeve(&["resume", ENV]).ok();
-    let pro = world.deploy.read("projects/bakery/pro.toml");
     let hashed = "\n[settings.STORAGES]\ndefault = { BACKEND = \"django.core.files.storage.FileSystemStorage\" }\n\
         staticfiles = { BACKEND = \"django.contrib.staticfiles.storage.ManifestStaticFilesStorage\" }\n";
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&(pro.clone() + hashed)))]);
+    let pro = world.edit_pro(|pro| pro.to_owned() + hashed);
     world.reconcile().ok();
     assert_eq!((styles(&world), style(&world).as_str()), (vec!["v3".to_owned()], "/* v3 */"));
     let name = world.host.sh(&format!("cd {HOME}/static; ls shop/bakery.*.css"));
     assert_eq!(world.get(&format!("/static/{}", name.trim())).status, 200);
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&pro))]);
+    world.edit_pro(|_| pro);
     world.reconcile().ok();
     assert_eq!(style(&world), "/* v3 */");
     release("v4", &[HASHED]).ok();
@@ -194,7 +193,7 @@ fn static_files_without_a_hash_are_those_of_the_release_that_serves() {
 fn static_files_that_a_killed_pass_left_are_collected_again() {
     let world = World::new("cut-statics");
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(PRO))]);
+    world.edit_pro(|_| PRO.to_owned());
     let release = |version: &str| {
         world.push_app(version, &[("shop/static/shop/bakery.css", Some(&format!("/* {version} */\n")))], version);
         world.set_rev(version);

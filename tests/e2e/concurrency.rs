@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cmd::Background;
+use crate::edits::{ASKED, HEALTH_GATED};
 use crate::http;
 use crate::traces::until_within;
 use crate::world::{Edits, World};
@@ -39,17 +40,6 @@ const GATED_BUILD: Edits<'static> = &[(
     )),
 )];
 
-/// A release that is not healthy until the gate is open.
-const GATED_HEALTH: Edits<'static> = &[(
-    "bakery/urls.py",
-    Some(concat!(
-        "import os\n\nfrom django.http import HttpResponse\nfrom django.urls import path\n\nfrom shop import views\n\n\n",
-        "def healthz(request):\n    ",
-        "return HttpResponse(status=200 if os.path.exists('/srv/gate/open') else 503)\n\n\n",
-        "urlpatterns = [path('', views.index), path('healthz', healthz), path('order', views.order)]\n"
-    )),
-)];
-
 /// An environment's file; a health check that fails is asked again for far longer than a test lasts.
 fn env_toml(rev: &str, domain: &str) -> String {
     format!(
@@ -64,7 +54,7 @@ fn world(name: &str) -> World {
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
     world.host.sh("mkdir -m 777 /srv/gate");
     world.host.put_file("/etc/portreeve/agent.toml", AGENT_TOML);
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&env_toml("v1", "bakery.example")))]);
+    world.edit_pro(|_| env_toml("v1", "bakery.example"));
     world.reconcile().ok();
     assert_eq!(world.serving(), "v1");
     world
@@ -90,18 +80,11 @@ fn until_building(world: &World) {
     until_within(A_PASS, "a build is under way", || world.host.has("/srv/gate/building"));
 }
 
-/// Whether the candidate of `bakery/pro` has been started: all that follows is the wait for its health.
-const STARTED: &str = r#"
-journal=/var/lib/portreeve/journal/bakery_pro.json
-to=$(sed -n 's/.*"to":\([0-9]*\).*/\1/p' $journal); slot=$(sed -n 's/.*"slot":"\([ab]\)".*/\1/p' $journal)
-test "$(basename "$(readlink /etc/portreeve/slots/bakery_pro/$slot)")" = "$to"
-systemctl is-active --quiet portreeve-bakery_pro@$slot
-"#;
-
+/// Waits until the gated candidate of `bakery/pro` is asked for its health, again if it was before.
 #[track_caller]
 fn until_asked(world: &World) {
-    let asked = || world.host.exec(&["sh", "-euc", STARTED]).code == 0;
-    until_within(A_PASS, "the candidate is asked for its health", asked);
+    world.host.exec_ok(&["rm", "-f", ASKED]);
+    until_within(A_PASS, "the candidate is asked for its health", || world.host.has(ASKED));
 }
 
 fn processes_at_the_gate(world: &World) -> String {
@@ -259,7 +242,7 @@ fn a_rollback_ends_a_build(world: &World) {
 
 #[track_caller]
 fn a_suspension_ends_a_wait_for_health(world: &World) {
-    world.push_app("v4", GATED_HEALTH, "v4");
+    world.push_app("v4", HEALTH_GATED, "v4");
     want(world, "pro", "v4");
     let pass = begin(world, &["reconcile"]);
     until_asked(world);
@@ -290,7 +273,7 @@ fn a_newer_commit_ends_a_wait_for_health(world: &World) {
 fn a_rollback_after_the_switch_leaves_what_was_switched_to(world: &World) {
     world.push_app("v6", &[], "v6");
     let toml = env_toml("v6", "bakery.example").replace("bake = \"0s\"", "bake = \"10m\"");
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&toml))]);
+    world.edit_pro(|_| toml);
     let pass = begin(world, &["reconcile"]);
     until_within(A_STEP, "v6 is switched to", || pro_serves(world, "v6"));
     let back = world.portreeve(&["rollback", "bakery/pro"]).ok();

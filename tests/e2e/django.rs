@@ -41,7 +41,7 @@ const OVERWRITES_MODULE: Edits<'static> = &[(
 fn released(name: &str) -> World {
     let world = World::new(name);
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("rev = \"v1\"\n{PRO}")))]);
+    world.edit_pro(|_| format!("rev = \"v1\"\n{PRO}"));
     world.reconcile().ok();
     assert_eq!(world.serving(), "v1");
     world
@@ -208,16 +208,15 @@ fn which_of_several(world: &World) {
     let words = "there are several manage.py (site/manage.py, tools/manage.py); say which: [django] dir = ";
     assert!(which.stderr.contains(words), "{which}");
     assert_eq!(world.serving(), "subdirectory");
-    let pro = world.deploy.read("projects/bakery/pro.toml");
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("{pro}\n[django]\ndir = \"site\"\n")))]);
+    let pro = world.edit_pro(|pro| format!("{pro}\n[django]\ndir = \"site\"\n"));
     world.reconcile().ok();
     assert_eq!(world.serving(), "several");
 
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("{pro}\n[python]\nversion = \"3.99\"\n")))]);
+    world.edit_pro(|_| format!("{pro}\n[python]\nversion = \"3.99\"\n"));
     let lacks = world.reconcile().exits(4);
     assert!(lacks.stderr.contains("python3.99 is not on this host: apt-get install python3.99-venv"), "{lacks}");
     assert_eq!(world.serving(), "several");
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&pro))]);
+    world.edit_pro(|_| pro);
 }
 
 #[track_caller]

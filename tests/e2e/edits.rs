@@ -111,6 +111,20 @@ pub const HEALTH_500_IN_FRONT: Edits<'static> = &[(
     Some(health!("return HttpResponse(status=500 if 'HTTP_X_REAL_IP' in request.META else 200)")),
 )];
 
+/// All is well but the health check, which fails until `/srv/gate/open` is there. Whoever asks before that adds to [`ASKED`].
+pub const HEALTH_GATED: Edits<'static> = &[(
+    "bakery/urls.py",
+    Some(health!(
+        "import os
+    opened = os.path.exists('/srv/gate/open')
+    opened or open('/home/foouser/bakery/pro/data/asked', 'a').write('x')
+    return HttpResponse(status=200 if opened else 503)"
+    )),
+)];
+
+/// A letter for each time that the gated health check failed.
+pub const ASKED: &str = "/home/foouser/bakery/pro/data/asked";
+
 /// All is well but the health check, which takes a minute.
 pub const HEALTH_HANGS: Edits<'static> =
     &[("bakery/urls.py", Some(health!("import time; time.sleep(60); return HttpResponse()")))];

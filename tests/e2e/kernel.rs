@@ -6,7 +6,8 @@
 //! twice: once the next pass comes at once, and once the power goes with the program, and with it what nobody synced, and the host
 //! boots before that pass. Where nothing was synced since the point before, a power cut leaves what it left there.
 //!
-//! Points that another thread's call hides from the tracer are not killed; the sweep begins with naming them, a handful.
+//! Points that another thread's call hides from the tracer are not killed; the sweep begins with naming them, a handful. Those that
+//! no later run comes by are named at its end: of what a program says, each run notes another number of pieces.
 //!
 //! Recovery is killed at each of its own points after every [`PAIRED`]th kill: a pair costs ten seconds, and there are some
 //! hundred thousand.
@@ -39,7 +40,7 @@ const PAIRED: usize = 16;
 const WORK: u32 = 20_000;
 const RECOVERY: u32 = 25_000;
 
-/// How often a point may be missed, because a run went another way, before that is an error of its own.
+/// How often a point may be missed, because a run went another way, before it is given up.
 const TRIES: usize = 5;
 
 /// After so many points it is said how far the sweep is.
@@ -83,22 +84,25 @@ impl Sweep {
     }
 
     /// A world in which the work was struck at `point`.
-    #[track_caller]
-    fn struck(&self, point: &Point, blow: Blow) -> (World, CmdResult) {
+    fn struck(&self, point: &Point, blow: Blow) -> Result<(World, CmdResult), Missed> {
         in_some_run("the work", || {
             let world = self.world();
-            let result = calls::strike(&world.host, WORK, self.scene.work, point, blow)?;
+            let result = calls::strike(&world.host, WORK, self.scene.work, point, blow).map_err(Missed)?;
             Ok((world, result))
         })
     }
 
-    /// What is wrong, if `judge` finds anything.
-    fn judge(&mut self, what: &str, judge: impl FnOnce(&Self)) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| judge(self))) {
-            let wrong = format!("{}: {what}: {}", self.scene.name, words(&*panic));
-            say(&wrong);
-            self.tally.half_applied.push(wrong);
-        }
+    /// Keeps what is wrong, if `judge` finds anything. How many points it tried: one, or none if it missed that.
+    fn judge(&mut self, what: &str, judge: impl FnOnce(&Self) -> Result<(), Missed>) -> usize {
+        let (tried, found, text) = match catch_unwind(AssertUnwindSafe(|| judge(self))) {
+            Ok(Ok(())) => return 1,
+            Ok(Err(Missed(text))) => (0, &mut self.tally.missed, text),
+            Err(panic) => (1, &mut self.tally.half_applied, words(&*panic)),
+        };
+        let line = format!("{}: {what}: {text}", self.scene.name);
+        say(&line);
+        found.push(line);
+        tried
     }
 
     /// How far it is, now and then.
@@ -112,25 +116,25 @@ impl Sweep {
     fn kills(&mut self, share: Share) {
         for (number, point) in share.of(killable(&self.points)) {
             let mut done = None;
-            self.judge(&format!("{number}: killed before {point}"), |sweep| {
-                let (world, _) = sweep.struck(&point, Blow::Kill);
+            self.tally.kills += self.judge(&format!("{number}: killed before {point}"), |sweep| {
+                let (world, _) = sweep.struck(&point, Blow::Kill)?;
                 if point.after_sync {
                     world.host.keep_for_power_cut();
                 }
                 sweep.meanwhile(&world);
                 sweep.rests(&world);
                 done = Some(world);
+                Ok(())
             });
-            if point.after_sync {
+            if let Some(mut world) = done.filter(|_| point.after_sync) {
                 self.judge(&format!("{number}: power cut before {point}"), |sweep| {
-                    let mut world = done.unwrap_or_else(|| sweep.struck(&point, Blow::Kill).0);
                     world.host.power_cut();
                     world.host.boot_again();
                     sweep.boots(&world);
                     sweep.rests(&world);
+                    Ok(())
                 });
             }
-            self.tally.kills += 1;
             self.tell();
         }
     }
@@ -138,14 +142,14 @@ impl Sweep {
     fn errors(&mut self, share: Share) {
         let points = self.points.clone();
         for (number, (point, errno)) in share.of(points.iter().flat_map(|point| ERRNOS.map(|errno| (point, errno)))) {
-            self.judge(&format!("{number}: {errno} from {point}"), |sweep| {
-                let (world, result) = sweep.struck(point, Blow::Error(errno));
+            self.tally.errors += self.judge(&format!("{number}: {errno} from {point}"), |sweep| {
+                let (world, result) = sweep.struck(point, Blow::Error(errno))?;
                 let named = result.said().split_whitespace().any(|word| word.starts_with('/'));
                 assert!(result.code == 0 || named, "the message names no path: {result}");
                 sweep.meanwhile(&world);
                 sweep.rests(&world);
+                Ok(())
             });
-            self.tally.errors += 1;
             self.tell();
         }
     }
@@ -154,39 +158,39 @@ impl Sweep {
         for (number, first) in share.of(killable(&self.points)).step_by(PAIRED) {
             let mut seconds = Vec::new();
             self.judge(&format!("{number}: recovery after a kill before {first}"), |sweep| {
-                seconds = sweep.recovery(&first);
+                seconds = sweep.recovery(&first)?;
+                Ok(())
             });
             for (_, second) in (Share { from: 0, ..share }).of(&seconds) {
-                self.judge(&format!("{number}: killed before {first}, and recovery before {second}"), |sweep| {
-                    let world = sweep.struck_twice(&first, second);
+                let what = format!("{number}: killed before {first}, and recovery before {second}");
+                self.tally.pairs += self.judge(&what, |sweep| {
+                    let world = sweep.struck_twice(&first, second)?;
                     sweep.meanwhile(&world);
                     sweep.rests(&world);
+                    Ok(())
                 });
-                self.tally.pairs += 1;
                 self.tell();
             }
         }
     }
 
     /// The points of a recovery: of a pass until it closes the journal that it found.
-    #[track_caller]
-    fn recovery(&self, first: &Point) -> Vec<Point> {
-        let (world, _) = self.struck(first, Blow::Kill);
+    fn recovery(&self, first: &Point) -> Result<Vec<Point>, Missed> {
+        let (world, _) = self.struck(first, Blow::Kill)?;
         if world.host.sh("ls /var/lib/portreeve/journal 2>/dev/null || true").is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let (_, points) = calls::list(&world.host, RECOVERY, &["reconcile"]);
         let closes = |point: &Point| point.is("unlinkat", "/var/lib/portreeve/journal");
         let end = points.iter().position(closes).expect("recovery closes the journal");
-        killable(&points[..=end])
+        Ok(killable(&points[..=end]))
     }
 
     /// A world in which the work was killed at one point, and the recovery at another.
-    #[track_caller]
-    fn struck_twice(&self, first: &Point, second: &Point) -> World {
+    fn struck_twice(&self, first: &Point, second: &Point) -> Result<World, Missed> {
         in_some_run("recovery", || {
-            let (world, _) = self.struck(first, Blow::Kill);
-            calls::strike(&world.host, RECOVERY, &["reconcile"], second, Blow::Kill)?;
+            let (world, _) = self.struck(first, Blow::Kill)?;
+            calls::strike(&world.host, RECOVERY, &["reconcile"], second, Blow::Kill).map_err(Missed)?;
             Ok(world)
         })
     }
@@ -220,17 +224,19 @@ impl Sweep {
     }
 }
 
+/// A point that a run did not come by, and what the last one that did not saw.
+struct Missed(String);
+
 /// What the first run gives that comes by the point. `who` runs, for the message.
-#[track_caller]
-fn in_some_run<T>(who: &str, mut run: impl FnMut() -> Result<T, String>) -> T {
-    let mut missed = String::new();
+fn in_some_run<T>(who: &str, mut run: impl FnMut() -> Result<T, Missed>) -> Result<T, Missed> {
+    let mut last = String::new();
     for _ in 0..TRIES {
         match run() {
-            Ok(struck) => return struck,
-            Err(words) => missed = words,
+            Ok(struck) => return Ok(struck),
+            Err(Missed(words)) => last = words,
         }
     }
-    panic!("{who} did not come by in {TRIES} runs; the last one: {missed}")
+    Err(Missed(format!("{who} did not come by in {TRIES} runs; the last one: {last}")))
 }
 
 /// Which generation all of it is, once that is `ready`; before the first release and after a removal there is none.
@@ -286,7 +292,7 @@ fn a_slice_of_the_second_release_is_never_half_applied() {
     sweep.kills(Share { from: socket % 110, step: 110 });
     sweep.errors(Share { from: 200, step: 600 });
     told(&sweep.tally.to_string());
-    assert_eq!(sweep.tally.half_applied, [""; 0]);
+    assert_eq!((sweep.tally.half_applied, sweep.tally.missed), (vec![], vec![]));
 }
 
 /// What a sweep does, by its name.
@@ -325,6 +331,8 @@ fn nothing_is_ever_half_applied() {
         (0..processors).for_each(|_| drop(scope.spawn(work)));
     });
     let all = all.into_inner().expect("nobody panicked");
+    told(&format!("{} points missed, not counted", all.missed.len()));
+    all.missed.iter().for_each(|missed| told(missed.lines().next().unwrap_or_default()));
     told(&all.to_string());
     assert_eq!(all.half_applied, [""; 0]);
     assert!(all.kills + all.errors + all.pairs > 0, "no scene or part of that name, or no such point");

@@ -47,7 +47,7 @@ fn serving_v1(name: &str) -> World {
 /// The environment's file, with these domains.
 fn write_pro(world: &World, rev: &str, domains: &str) {
     let text = format!("rev = \"{rev}\"\nwarm = \"0s\"\ndomains = [{domains}]\n{HEALTH}");
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&text))]);
+    world.edit_pro(|_| text);
 }
 
 /// Lets the visitors ask until it is enough, and none of them may have been failed.

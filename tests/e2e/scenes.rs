@@ -64,7 +64,7 @@ pub const ALL: [Scene; 7] = [
     Scene {
         name: "release that prunes",
         before: |world| {
-            edit(world, |text| format!("keep_releases = 2\n{text}"));
+            world.edit_pro(|text| format!("keep_releases = 2\n{text}"));
             released(world, &["v1", "v2", "v3"]);
             want(world, "v4");
         },
@@ -77,7 +77,7 @@ pub const ALL: [Scene; 7] = [
         name: "renewal of the configuration",
         before: |world| {
             released(world, &["v1"]);
-            edit(world, |text| format!("{text}\n[nginx]\nheaders = {{ X-Vhost = \"renewed\" }}\n"));
+            world.edit_pro(|text| format!("{text}\n[nginx]\nheaders = {{ X-Vhost = \"renewed\" }}\n"));
         },
         booted: |_| (),
         work: RECONCILE,
@@ -88,7 +88,7 @@ pub const ALL: [Scene; 7] = [
         name: "removal",
         before: |world| {
             released(world, &["v1"]);
-            edit(world, |text| format!("removed = true\n{text}"));
+            world.edit_pro(|text| format!("removed = true\n{text}"));
         },
         booted: |_| (),
         work: RECONCILE,
@@ -105,13 +105,8 @@ fn quick(world: &World) {
         echo '    KexAlgorithms curve25519-sha256' >>/root/.ssh/config
         systemctl disable --quiet --now supervisor");
     world.push_app("v1", SMALL, "v1");
-    edit(world, |text| text.replace("bake = \"1s\"", "bake = \"0s\"").replace("passes = 2", "passes = 1"));
-    edit(world, |text| format!("{text}\n[web.gunicorn]\nworkers = 1\n"));
-}
-
-fn edit(world: &World, edit: impl FnOnce(&str) -> String) {
-    let text = edit(&world.deploy.read("projects/bakery/pro.toml"));
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&text))]);
+    world.edit_pro(|text| text.replace("bake = \"1s\"", "bake = \"0s\"").replace("passes = 2", "passes = 1"));
+    world.edit_pro(|text| format!("{text}\n[web.gunicorn]\nworkers = 1\n"));
 }
 
 fn released(world: &World, versions: &[&str]) {

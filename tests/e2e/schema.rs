@@ -46,8 +46,7 @@ fn the_release_that_serves_can_always_live_with_the_schema() {
     );
     assert_eq!(world.serving(), "v2");
 
-    let pro = world.deploy.read("projects/bakery/pro.toml") + "[django]\nmigrate = \"any\"\n";
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&pro))]);
+    world.edit_pro(|pro| format!("{pro}[django]\nmigrate = \"any\"\n"));
     world.reconcile().ok();
     assert_eq!(world.serving(), "v3");
     let refused = world.portreeve(&["rollback", "bakery/pro"]).exits(4);
@@ -107,9 +106,7 @@ class Migration(migrations.Migration):
 fn a_refused_release_says_what_became_of_the_database() {
     let world = World::new("migrated");
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
-    let pro =
-        world.deploy.read("projects/bakery/pro.toml").replace("\"20s\"", "\"8s\"") + "[django]\nmigrate = \"any\"\n";
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&pro))]);
+    world.edit_pro(|pro| pro.replace("\"20s\"", "\"8s\"") + "[django]\nmigrate = \"any\"\n");
     let first = world.reconcile().ok();
     assert!(!first.said().contains("without a migration"), "{first}");
 

@@ -222,8 +222,7 @@ def post_worker_init(worker):
 fn who_answers_in_place_of_a_candidate_does_not_make_it_healthy() {
     let world = World::new("usurper");
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
-    let pro = world.deploy.read("projects/bakery/pro.toml");
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("{pro}\n[web.gunicorn]\nworkers = 1\n")))]);
+    world.edit_pro(|pro| format!("{pro}\n[web.gunicorn]\nworkers = 1\n"));
     world.host.sh("touch /srv/usurp");
     world.release("v1", &[("gunicorn.conf.py", Some(USURPER))]).ok();
     let usurper = workers(&world, "a").concat();
@@ -251,8 +250,7 @@ const WARM: &str = "20s";
 fn a_slot_that_was_left_is_warm_for_its_time_and_no_longer() {
     let world = World::new("warm");
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
-    let pro = world.deploy.read("projects/bakery/pro.toml");
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&format!("warm = \"{WARM}\"\n{pro}")))]);
+    world.edit_pro(|pro| format!("warm = \"{WARM}\"\n{pro}"));
     world.reconcile().ok();
     let other = |slot: &str| {
         let unit = format!("portreeve-bakery_pro@{slot}.service");

@@ -27,9 +27,7 @@ fn first(world: &World) {
 
 fn second(world: &World) {
     world.push_app("v2", crate::edits::ADDITIVE_MIGRATION, "v2");
-    let text = world.deploy.read("projects/bakery/pro.toml").replace("\"v1\"", "\"v2\"");
-    let text = format!("{text}\n[settings]\nEMAIL_HOST_PASSWORD = \"hunter2\"\n");
-    world.push_deploy(&[("projects/bakery/pro.toml", Some(&text))]);
+    world.edit_pro(|pro| pro.replace("\"v1\"", "\"v2\"") + "\n[settings]\nEMAIL_HOST_PASSWORD = \"hunter2\"\n");
     let before = world.host.sh(STATE);
     let plan = world.portreeve(&["plan", "--exit-code"]).exits(5);
     assert_eq!(world.host.sh(STATE), before, "a plan writes nothing");

@@ -64,9 +64,9 @@ pub struct World {
     clock: RefCell<Option<String>>,
 }
 
-/// Files' times and the time since the boot are as they are on a machine whose clock is set.
-const ONLY_THE_TIME_OF_DAY: [&str; 6] =
-    ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1", "faketime", "-f"];
+/// For faketime(1): files' times and the time since the boot are as they are on a machine whose clock is set.
+pub const ONLY_THE_TIME_OF_DAY: [&str; 4] =
+    ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1"];
 
 impl World {
     /// A host with the program installed and configured, the bakery's `v1` pushed, and a deploy repository that wants it
@@ -137,6 +137,15 @@ impl World {
         self.push_deploy(&[("projects/bakery/pro.toml", Some(&(lines.join("\n") + "\n")))])
     }
 
+    /// Edits the file of `bakery/pro` and pushes it. Returns what it was.
+    #[track_caller]
+    pub fn edit_pro(&self, edit: impl FnOnce(&str) -> String) -> String {
+        let path = "projects/bakery/pro.toml";
+        let was = self.deploy.read(path);
+        self.push_deploy(&[(path, Some(&edit(&was)))]);
+        was
+    }
+
     /// One pass.
     #[track_caller]
     pub fn reconcile(&self) -> CmdResult {
@@ -152,7 +161,7 @@ impl World {
     /// The same of a command that runs it.
     pub fn exec(&self, argv: &[&str]) -> CmdResult {
         match &*self.clock.borrow() {
-            Some(clock) => self.host.exec(&[&ONLY_THE_TIME_OF_DAY[..], &[clock], argv].concat()),
+            Some(clock) => self.host.exec(&[&ONLY_THE_TIME_OF_DAY[..], &["faketime", "-f", clock], argv].concat()),
             None => self.host.exec(argv),
         }
     }
