@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::chronicle;
-use super::{App, read_standing, survey, write_standing};
+use super::{App, Trouble, read_standing, survey, write_standing};
 use crate::desired::Wanted;
 use crate::history::{Event as Happened, EventKind};
 use crate::host::HostError;
@@ -31,6 +31,9 @@ pub enum AdoptError {
     /// None of our files goes there.
     #[error("nothing of this host's environments goes to {}", .0.display())]
     Elsewhere(PathBuf),
+    /// Which files go where is not known now.
+    #[error("{}", .0.words())]
+    Unread(Trouble),
     /// There is nothing.
     #[error("nothing is at {}", .0.display())]
     Nothing(PathBuf),
@@ -63,13 +66,16 @@ enum Ours {
 
 /// Moves what is at `path` out of the way of the environment that needs it. The next pass puts ours there.
 pub fn adopt(app: &App, cx: &Context<'_>, path: &Path, by: &str) -> Result<Adopted, AdoptError> {
-    let plans = survey(app, cx, &BTreeSet::new())?.plan.environments;
-    let wanted = plans.into_iter().filter_map(|plan| plan.wants);
+    let survey = survey(app, cx, &BTreeSet::new())?;
+    let wanted = survey.plan.environments.into_iter().filter_map(|plan| plan.wants);
     let found = wanted.into_iter().find_map(|wanted| {
         let place = places(cx, &wanted).into_iter().find(|place| place.path == path)?;
         Some((wanted.env.name.clone(), place))
     });
-    let (env, place) = found.ok_or_else(|| AdoptError::Elsewhere(path.to_owned()))?;
+    let (env, place) = found.ok_or_else(|| match survey.trouble {
+        Some(trouble) => AdoptError::Unread(trouble),
+        None => AdoptError::Elsewhere(path.to_owned()),
+    })?;
     let _lock = shared(cx, lock::Place::Environment(&env))?;
     let copy = move_aside(cx, &env, &place)?;
     try_again(cx, &env)?;

@@ -174,6 +174,7 @@ mod tests {
             moved: None,
             retires: None,
             settles: false,
+            stops: false,
         };
         let plan = Plan { tip: None, environments: vec![plan("bakery/dev"), plan("bakery/pro")] };
         let (commit, manifests, trouble, notify) = (None, None, None, None);

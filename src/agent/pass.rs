@@ -130,8 +130,10 @@ pub(super) fn carry_out(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, inst
 fn repair(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Result<(), Failure> {
     let Some(generation) = installed.generation.as_ref().filter(|_| !plan.repairs.is_empty()) else { return Ok(()) };
     match transaction::repair(cx, generation, &plan.repairs) {
-        // What can't be put right is for a new generation to end.
-        Err(failure) if plan.action == Action::Release && failure.kind != FailureKind::Cancelled => {
+        // What can't be put right is for a new generation to end, and keeps nothing from running.
+        Err(failure)
+            if matches!(plan.action, Action::Release | Action::Start) && failure.kind != FailureKind::Cancelled =>
+        {
             cx.report.event(&Event::Note { text: &failure.cause });
             Ok(())
         }
@@ -152,6 +154,10 @@ fn act(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Outcome {
     match (&plan.action, &plan.wants, &installed.generation) {
         (Action::Release, Some(wanted), _) => release(cx, installed, wanted),
         (Action::Start, _, Some(generation)) => settled(transaction::start(cx, generation), Outcome::Repaired),
+        (Action::Stopped(_), _, _) if plan.stops => {
+            let stopped = transaction::stop(cx, &plan.name).map_err(Failure::on_host(Phase::Start));
+            settled(stopped, Outcome::Left(left(&plan.action)))
+        }
         (Action::Remove | Action::Delete, _, _) => {
             remove(cx, plan, installed).unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)))
         }

@@ -154,11 +154,11 @@ fn before(cx: &Context<'_>, plan: &EnvPlan) -> Result<Option<Installed>, Failure
     let standing = standing_here(cx, read_standing(cx, &plan.name)?, plan.wants.as_deref());
     let serves = installed.generation.as_ref();
     let moved = serves.map(|it| it.number) != plan.serves.as_ref().map(|it| it.generation);
-    let digest = serves.map(|it| it.wanted.digest);
     let now = cx.host.clock().now();
     let stays = match (&plan.action, &plan.wants) {
-        (Action::Release, Some(wanted)) => !matches!(standing.decide(wanted.digest, digest, now), Ruling::Proceed),
-        _ => matches!(standing.decide(Digest::of(b""), None, now), Ruling::Stopped(_) | Ruling::Suspended { .. }),
+        (Action::Release, Some(wanted)) => !matches!(standing.decide(wanted.digest, now), Ruling::Proceed),
+        (Action::Stopped(_), _) => !matches!(standing.decide(Digest::of(b""), now), Ruling::Stopped(_)),
+        _ => matches!(standing.decide(Digest::of(b""), now), Ruling::Stopped(_) | Ruling::Suspended { .. }),
     };
     Ok((!moved && !stays).then_some(installed))
 }

@@ -24,6 +24,7 @@ fn fault(error: &AdoptError) -> Fault {
         AdoptError::Elsewhere(_) => Fault::usage(error.to_string())
             .with_help("name the path that `portreeve reconcile` calls not ours; nothing was moved"),
         AdoptError::Nothing(_) | AdoptError::Ours(_) | AdoptError::Odd(_) => Fault::blocked(error.to_string()),
+        AdoptError::Unread(trouble) => Fault { code: trouble.exit_code(), message: error.to_string(), help: None },
         AdoptError::Failed(failure) => reconcile::fault(failure),
         AdoptError::Host(error) => Fault::failed(error),
     }

@@ -252,12 +252,23 @@ pub struct PlanArgs {
     pub since: Option<String>,
 }
 
+/// A variable that was not set makes an empty argument, which must not count as an answer.
+fn said(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// A commit, or the beginning of one.
+fn commit(text: &str) -> Result<String, String> {
+    let is_id = (7..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id { Ok(text.to_ascii_lowercase()) } else { Err("a commit has 7 to 40 hexadecimal digits".to_owned()) }
+}
+
 #[derive(Debug, Args)]
 pub struct WaitArgs {
     /// The environment
     pub env: EnvName,
-    /// The deploy repository's commit; unless said, its present tip
-    #[arg(long)]
+    /// The deploy repository's commit, 7 digits at least; unless said, its present tip
+    #[arg(long, value_parser = commit)]
     pub commit: Option<String>,
     /// Longest time to wait
     #[arg(long, default_value = "10m")]
@@ -301,13 +312,13 @@ pub struct RollbackArgs {
     /// The environment
     pub env: EnvName,
     /// A generation's number, or a tag, branch or commit
-    #[arg(long, value_name = "41|v1.4.1")]
+    #[arg(long, value_name = "41|v1.4.1", value_parser = said)]
     pub to: Option<String>,
     /// Stay until portreeve resume, whatever is pushed
     #[arg(long)]
     pub until_resume: bool,
     /// Why, for the history
-    #[arg(long)]
+    #[arg(long, value_parser = said)]
     pub reason: Option<String>,
 }
 
@@ -319,7 +330,7 @@ pub struct SuspendArgs {
     #[arg(long = "for", value_name = "2h")]
     pub time: crate::model::Span,
     /// Why, for those who wonder; pro is not suspended without it
-    #[arg(long)]
+    #[arg(long, value_parser = said)]
     pub reason: Option<String>,
 }
 

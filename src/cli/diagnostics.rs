@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
+use super::printer::is_odd;
 use crate::manifest::{Diagnostic, Diagnostics, Entry, Place, Severity, Tree};
 use crate::plan::masked;
 
@@ -98,14 +99,14 @@ impl Line {
 
 /// Bytes of a manifest as text of which each character has one column.
 fn plain(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().map(|c| if is_odd(c) { '\u{fffd}' } else { c }).collect()
+    String::from_utf8_lossy(bytes).chars().map(|c| if is_odd(c) && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 /// Text of the repository without what a terminal would obey.
 fn safe(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
-        if is_odd(c) || c == '\t' {
+        if is_odd(c) {
             // Writing to a String can't fail.
             let _written = write!(out, "{}", c.escape_debug());
         } else {
@@ -113,10 +114,4 @@ fn safe(text: &str) -> String {
         }
     }
     out
-}
-
-/// Control characters, and those that turn the direction of the text round.
-fn is_odd(c: char) -> bool {
-    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    turns || (c.is_control() && c != '\t')
 }

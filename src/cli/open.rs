@@ -48,7 +48,7 @@ pub fn layout_at(root: Root) -> Layout {
 /// What is around us.
 pub fn surroundings(wait: Option<Duration>, cancel: Arc<AtomicBool>) -> Surroundings {
     let own = |name: &str| name.starts_with("PIP_") || name.starts_with("UV_");
-    let installer = std::env::vars().filter(|(name, _)| own(name) || FOR_INSTALLER.contains(&name.as_str()));
+    let installer = variables().into_iter().filter(|(name, _)| own(name) || FOR_INSTALLER.contains(&name.as_str()));
     Surroundings {
         path: std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned()),
         installer: installer.collect::<BTreeMap<_, _>>(),

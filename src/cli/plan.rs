@@ -19,6 +19,10 @@ pub fn run(args: &PlanArgs, global: &Global) -> Result<u8, Fault> {
     let progress = printer::Progress::new(global);
     let survey = survey(&app, &app.context(&progress), &only).map_err(|failure| reconcile::fault(&failure))?;
     drop(progress);
+    let known = |name: &EnvName| survey.plan.environments.iter().any(|plan| plan.name == *name);
+    if let Some(missing) = only.iter().find(|name| !known(name)) {
+        return Err(reconcile::unknown(&app, &survey, missing));
+    }
     let changes = survey.plan.environments.iter().any(EnvPlan::changes);
     if global.json {
         printer::json(

@@ -16,9 +16,15 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
 const CYAN: Style = AnsiColor::Cyan.on_default().bold();
 
-/// Text of others without control characters; line breaks stay.
+/// Text of others without control characters, and without those that turn its direction round; line breaks stay.
 pub fn safe(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_odd(c) && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// Control characters, and those that turn the direction of the text round.
+pub fn is_odd(c: char) -> bool {
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || c.is_control()
 }
 
 /// A line on standard output.
@@ -99,7 +105,17 @@ pub fn detail(label: &str, text: &str) {
 
 /// A value as JSON, for machines.
 pub fn json(value: &impl serde::Serialize) {
-    anstream::println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+    anstream::println!("{}", escaped(&serde_json::to_string_pretty(value).unwrap_or_default()));
+}
+
+/// JSON leaves DEL, C1 and turned text as they are (RFC 8259, section 7), and a terminal obeys them. Outside of strings there are
+/// none but line breaks.
+fn escaped(json: &str) -> String {
+    let each = |c: char| match c {
+        c if is_odd(c) && c != '\n' => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    json.chars().map(each).collect()
 }
 
 /// `6.2s`, `120ms`, `1.4ms`.

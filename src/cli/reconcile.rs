@@ -54,7 +54,7 @@ pub fn fault(failure: &Failure) -> Fault {
 
 fn conclude(app: &App, report: &PassReport, only: &BTreeSet<EnvName>, global: &Global) -> Result<u8, Fault> {
     if let Some(missing) = only.iter().find(|name| !report.outcomes.contains_key(name)) {
-        return Err(Fault::usage(format!("{missing} is not in hosts/{}.toml", app.name)));
+        return Err(unknown(app, &report.survey, missing));
     }
     let mistakes = mistakes(&report.survey, global);
     let trouble = report.survey.trouble.as_ref().map(Trouble::exit_code);
@@ -68,6 +68,14 @@ fn conclude(app: &App, report: &PassReport, only: &BTreeSet<EnvName>, global: &G
         }
     }
     Ok(if mistakes && (code == 0 || code == 4) { 2 } else { code })
+}
+
+/// Nothing is known of an environment: it has no such name, or the repository that would know it can't be read.
+pub fn unknown(app: &App, survey: &Survey, name: &EnvName) -> Fault {
+    match &survey.trouble {
+        Some(trouble) => Fault { code: trouble.exit_code(), message: trouble.words().to_owned(), help: None },
+        None => Fault::usage(format!("{name} is not in hosts/{}.toml", app.name)),
+    }
 }
 
 /// Whether the deploy repository itself has mistakes, which are shown: then 2 is the code, unless something worse came of it.

@@ -141,9 +141,9 @@ mod tests {
 
     fn code(action: Action) -> Option<u8> {
         let name = EnvName::parse("bakery/pro").unwrap();
-        let (serves, wants, moved, retires, settles) = (None, None, None, None, false);
+        let (serves, wants, moved, retires, settles, stops) = (None, None, None, None, false, false);
         let (repairs, respected) = (Vec::new(), Vec::new());
-        let plan = EnvPlan { name, serves, wants, action, repairs, respected, moved, retires, settles };
+        let plan = EnvPlan { name, serves, wants, action, repairs, respected, moved, retires, settles, stops };
         judged(&plan).err().map(|fault| fault.code)
     }
 

@@ -18,12 +18,15 @@ pub(super) const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
 const UNIT_MASKED: &str = "org.freedesktop.systemd1.UnitMasked";
 
+/// Where a machine has it ([D-Bus Specification](https://dbus.freedesktop.org/doc/dbus-specification.html), well-known instances).
+const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
+
 /// The way to systemd. A connection takes a millisecond or two and lives for one question, so that an idle pass has none, and a
 /// restarted bus breaks nothing.
 #[derive(Debug)]
 pub(super) struct Bus {
     runtime: Runtime,
-    socket: Option<PathBuf>,
+    socket: PathBuf,
 }
 
 /// What a job does.
@@ -49,37 +52,53 @@ pub(super) enum JobEnd {
 impl Bus {
     /// The system's bus.
     pub(super) fn system() -> Result<Self> {
-        Ok(Self { runtime: http::runtime()?, socket: None })
+        Self::at(SYSTEM_BUS.into())
     }
 
     /// The bus behind `socket`.
     pub(super) fn at(socket: PathBuf) -> Result<Self> {
-        Ok(Self { runtime: http::runtime()?, socket: Some(socket) })
+        Ok(Self { runtime: http::runtime()?, socket })
     }
 
-    /// Connects, does `work` within `limit`, and closes.
-    pub(super) fn with<T>(&self, limit: Duration, work: impl AsyncFnOnce(&Connection) -> zbus::Result<T>) -> Result<T> {
-        if self.socket.is_none() && !booted_with_systemd() {
+    /// Connects, does `work` within `limit`, and closes. `what` that is, for messages: `stop x.service`.
+    pub(super) fn with<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        work: impl AsyncFnOnce(&Connection) -> zbus::Result<T>,
+    ) -> Result<T> {
+        if self.socket == Path::new(SYSTEM_BUS) && !booted_with_systemd() {
             return Err(refused(
                 "this machine was not started by systemd; install supervisor, which serves here too".into(),
             ));
         }
+        let failed = |error: Error| refused(format!("{what}: {}", self.words(&error)));
         self.runtime.block_on(async {
             let all = async {
-                let connection = self.builder().build().await.map_err(|error| unreachable(&error))?;
-                let outcome = work(&connection).await.map_err(|error| refused(words(&error)));
-                connection.close().await.map_err(|error| refused(words(&error)))?;
+                let address = format!("unix:path={}", self.socket.display());
+                let connection =
+                    Builder::address(address.as_str()).build().await.map_err(|error| self.unreachable(&error))?;
+                let outcome = work(&connection).await.map_err(failed);
+                connection.close().await.map_err(failed)?;
                 outcome
             };
-            let late = || refused(format!("no answer within {}", http::words(limit)));
+            let late = || refused(format!("{what}: no answer within {}", http::words(limit)));
             tokio::time::timeout(limit, all).await.unwrap_or_else(|_| Err(late()))
         })
     }
 
-    fn builder(&self) -> Builder<'static> {
-        match &self.socket {
-            None => Builder::system(),
-            Some(socket) => Builder::address(format!("unix:path={}", socket.display()).as_str()),
+    fn unreachable(&self, error: &Error) -> HostError {
+        refused(format!("can't reach its bus: {}; is dbus installed and running?", self.words(error)))
+    }
+
+    fn words(&self, error: &Error) -> String {
+        match error {
+            Error::MethodError(name, Some(text), _) if name.as_str() == UNIT_MASKED => {
+                format!("{text} Allow it with `systemctl unmask`.")
+            }
+            Error::MethodError(_, Some(text), _) => text.clone(),
+            Error::InputOutput(error) => format!("{error}: {}", self.socket.display()),
+            other => other.to_string(),
         }
     }
 }
@@ -124,18 +143,4 @@ pub(super) fn refused(why: String) -> HostError {
 /// Whether systemd is this machine's init (`sd_booted(3)`).
 pub(super) fn booted_with_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
-}
-
-fn unreachable(error: &Error) -> HostError {
-    refused(format!("can't reach its bus: {}; is dbus installed and running?", words(error)))
-}
-
-fn words(error: &Error) -> String {
-    match error {
-        Error::MethodError(name, Some(text), _) if name.as_str() == UNIT_MASKED => {
-            format!("{text} Allow it with `systemctl unmask`.")
-        }
-        Error::MethodError(_, Some(text), _) => text.clone(),
-        other => other.to_string(),
-    }
 }

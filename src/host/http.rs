@@ -86,11 +86,12 @@ pub(crate) enum NoAnswer {
     Kernel(String),
 }
 
-/// A length of time as people write it: `5s`, `1500ms`.
+/// A length of time as people say it: `5s`, `1.5s`, `200ms`.
 pub(crate) fn words(time: Duration) -> String {
-    match time.subsec_millis() {
-        0 => format!("{}s", time.as_secs()),
-        _ => format!("{}ms", time.as_millis()),
+    match (time.as_secs(), time.subsec_millis()) {
+        (seconds, 0) => format!("{seconds}s"),
+        (0, millis) => format!("{millis}ms"),
+        _ => format!("{:.1}s", time.as_secs_f64()),
     }
 }
 

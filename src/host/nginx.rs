@@ -110,7 +110,7 @@ impl Nginx {
     /// Through systemd when that runs it; whether it did.
     fn reload_unit(&self) -> Result<bool> {
         let Some(bus) = &self.bus else { return Ok(false) };
-        let end = bus.with(DEADLINE + bus::PROMPT, async |connection| {
+        let end = bus.with(DEADLINE + bus::PROMPT, &format!("reload {UNIT}"), async |connection| {
             bus::unless(NO_SUCH_UNIT, bus::run(connection, Job::Reload, UNIT, DEADLINE).await)
         })?;
         match end {

@@ -217,13 +217,17 @@ impl Services for Supervisor {
                 "Supervisor's logs say no times: there is no --since here; -n N shows the last lines".into()
             ));
         }
-        let mut logs = Vec::new();
-        for slot in slots {
-            let Some(path) = self.info(&self.program(slot))?.and_then(|info| info.log) else { continue };
-            logs.push(logfile::Tail::new(path, excerpt.lines.unwrap_or(usize::MAX)));
-        }
+        let mut logs: BTreeMap<&SlotId, logfile::Tail> = BTreeMap::new();
+        let mut lines = excerpt.lines.unwrap_or(usize::MAX);
         loop {
-            for log in &mut logs {
+            // After a first release Supervisor knows one slot; the next release runs in the other.
+            let unknown: Vec<&SlotId> = slots.iter().filter(|slot| !logs.contains_key(slot)).collect();
+            for slot in unknown {
+                let log = self.info(&self.program(slot))?.and_then(|info| info.log);
+                logs.extend(log.map(|path| (slot, logfile::Tail::new(path, lines))));
+            }
+            lines = usize::MAX;
+            for log in logs.values_mut() {
                 log.read(line)?;
             }
             if !excerpt.follow || clock.cancelled() {

@@ -51,14 +51,14 @@ impl Services for Systemd {
 
     /// `daemon-reload`, always: `NeedDaemonReload` says no when a unit's file was replaced by an older one.
     fn refresh(&self, _slots: &[SlotId]) -> Result<()> {
-        self.bus.with(PROMPT, async |connection| ManagerProxy::new(connection).await?.reload().await)
+        self.bus.with(PROMPT, "daemon-reload", async |connection| ManagerProxy::new(connection).await?.reload().await)
     }
 
     /// Not started after `wait` is no error: the answer says what it is then. Nor is a job that failed.
     fn start(&self, slot: &SlotId, wait: Duration) -> Result<Service> {
         let unit = self.unit(slot);
         self.started.lock().unwrap_or_else(PoisonError::into_inner).insert(slot.clone(), Moment::now());
-        let service = self.bus.with(wait + PROMPT, async |connection| {
+        let service = self.bus.with(wait + PROMPT, &format!("start {unit}"), async |connection| {
             let manager = ManagerProxy::new(connection).await?;
             bus::unless(NO_SUCH_UNIT, manager.reset_failed_unit(unit.clone()).await)?;
             bus::run(connection, Job::Start, &unit, wait).await?;
@@ -70,7 +70,7 @@ impl Services for Systemd {
     /// It is inactive then, not failed: a candidate that crashed must not leave the whole host `degraded`.
     fn stop(&self, slot: &SlotId) -> Result<()> {
         let unit = self.unit(slot);
-        let end = self.bus.with(STOP + PROMPT, async |connection| {
+        let end = self.bus.with(STOP + PROMPT, &format!("stop {unit}"), async |connection| {
             let end = bus::unless(NO_SUCH_UNIT, bus::run(connection, Job::Stop, &unit, STOP).await)?;
             let manager = ManagerProxy::new(connection).await?;
             bus::unless(NO_SUCH_UNIT, manager.reset_failed_unit(unit.clone()).await)?;
@@ -85,12 +85,12 @@ impl Services for Systemd {
 
     fn service(&self, slot: &SlotId) -> Result<Option<Service>> {
         let unit = self.unit(slot);
-        self.bus.with(PROMPT, async |connection| look(connection, &unit).await)
+        self.bus.with(PROMPT, &format!("show {unit}"), async |connection| look(connection, &unit).await)
     }
 
     /// Without pids and restarts (both 0): they cost a question for each unit.
     fn services(&self) -> Result<BTreeMap<SlotId, Service>> {
-        let units = self.bus.with(PROMPT, async |connection| {
+        let units = self.bus.with(PROMPT, "list units", async |connection| {
             ManagerProxy::new(connection).await?.list_units_by_patterns(vec![], vec![OURS.to_owned()]).await
         })?;
         let listed = units.into_iter().filter_map(|(unit, _, load, active, ..)| {
@@ -102,7 +102,7 @@ impl Services for Systemd {
 
     fn forget(&self, slot: &SlotId) -> Result<()> {
         let unit = self.unit(slot);
-        self.bus.with(PROMPT, async |connection| {
+        self.bus.with(PROMPT, &format!("daemon-reload without {unit}"), async |connection| {
             let manager = ManagerProxy::new(connection).await?;
             manager.reload().await?;
             bus::unless(NO_SUCH_UNIT, manager.reset_failed_unit(unit).await).map(drop)
@@ -115,7 +115,7 @@ impl Services for Systemd {
         if let Some(started) = started {
             return journal::lines_since(&unit, started, lines);
         }
-        let invocation = self.bus.with(PROMPT, async |connection| {
+        let invocation = self.bus.with(PROMPT, &format!("show {unit}"), async |connection| {
             let path = ManagerProxy::new(connection).await?.load_unit(unit).await?;
             unit_at(connection, &path).await?.invocation_id().await
         })?;

@@ -6,10 +6,15 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use super::{HostError, Result, http};
+
+/// So much of what a program prints is kept for certain.
+const KEPT: usize = 1024 * 1024;
+/// Longer lines are cut: it is people who read them.
+const LINE: usize = 4096;
 
 /// Runs a program to its end with no input and an empty environment, and kills it after `deadline`.
 ///
@@ -45,8 +50,9 @@ pub(super) fn fed<A: AsRef<OsStr>>(
                     None => Ok(()),
                 }
             };
-            let (written, output) = tokio::join!(feed, child.wait_with_output());
-            written.and(output)
+            let (stdout, stderr) = (tail(child.stdout.take()), tail(child.stderr.take()));
+            let ((), stdout, stderr, status) = tokio::try_join!(feed, stdout, stderr, child.wait())?;
+            Ok::<_, io::Error>(Output { status, stdout, stderr })
         };
         let begun = tokio::time::Instant::now();
         let ended = tokio::time::timeout(deadline, run).await;
@@ -57,6 +63,18 @@ pub(super) fn fed<A: AsRef<OsStr>>(
             Ok(Ok(output)) => Ok(output),
         }
     })
+}
+
+/// All that comes; of more than twice [`KEPT`] the end. A program that logs without end must not take our memory.
+async fn tail(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+    let mut kept = Vec::new();
+    let Some(mut pipe) = pipe else { return Ok(kept) };
+    while pipe.read_buf(&mut kept).await? > 0 {
+        if kept.len() > 2 * KEPT {
+            kept.drain(..kept.len() - KEPT);
+        }
+    }
+    Ok(kept)
 }
 
 fn closed_early(error: io::Error) -> io::Result<()> {
@@ -71,7 +89,7 @@ pub(super) fn last_lines(bytes: &[u8], count: usize) -> Vec<String> {
 }
 
 fn printable(line: &str) -> String {
-    line.trim_end().chars().filter(|&c| c == '\t' || !c.is_control()).collect()
+    line.trim_end().chars().filter(|&c| c == '\t' || !c.is_control()).take(LINE).collect()
 }
 
 #[cfg(test)]
@@ -84,6 +102,14 @@ mod tests {
         assert_eq!(error.to_string(), "/bin/sleep: not done within 50ms; killed");
         let error = output(Path::new("/no/such"), ["60"], Duration::from_secs(1)).unwrap_err();
         assert!(error.to_string().starts_with("/no/such: can't be run"), "{error}");
+    }
+
+    #[test]
+    fn of_what_is_printed_without_end_the_end_is_kept() {
+        let seen = output(Path::new("/usr/bin/seq"), ["1", "2000000"], Duration::from_secs(30)).unwrap();
+        assert!(seen.stdout.len() <= 3 * KEPT, "{}", seen.stdout.len());
+        assert_eq!(last_lines(&seen.stdout, 2), ["1999999", "2000000"]);
+        assert_eq!(last_lines(&vec![b'x'; 2 * LINE], 1)[0].len(), LINE);
     }
 
     #[test]

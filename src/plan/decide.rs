@@ -41,8 +41,8 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
     });
     let (respected, repairs) = intents_and_drift(installed);
     let (name, wants, action) = (installed.name.clone(), None, Action::Nothing);
-    let (retires, settles) = (None, false);
-    let mut plan = EnvPlan { name, serves, wants, action, repairs, respected, moved, retires, settles };
+    let (retires, settles, stops) = (None, false, false);
+    let mut plan = EnvPlan { name, serves, wants, action, repairs, respected, moved, retires, settles, stops };
     if let Some(words) = stopped_or_suspended(standing, now) {
         plan.action = words;
         plan.repairs.clear();
@@ -64,9 +64,10 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
         // What somebody changed is to be left, not put right first.
         plan.repairs.clear();
     }
-    if !matches!(plan.action, Action::Blocked(_) | Action::Release) {
+    if plan.action != Action::Release {
         plan.start_if_down(installed);
     }
+    plan.stops = matches!(plan.action, Action::Stopped(_)) && Slot::BOTH.iter().any(|slot| installed.runs(*slot));
     plan.doubt(installed);
     plan.respect();
     plan.retires = cooled(installed, standing, now).filter(|_| plan.leaves_slots());
@@ -161,7 +162,7 @@ fn cooled(installed: &Installed, standing: &Standing, now: Timestamp) -> Option<
 
 /// The two holds that need no wish to be judged.
 fn stopped_or_suspended(standing: &Standing, now: Timestamp) -> Option<Action> {
-    match standing.decide(Digest::of(b""), None, now) {
+    match standing.decide(Digest::of(b""), now) {
         Ruling::Stopped(hold) => Some(Action::Stopped(by(hold))),
         Ruling::Suspended { hold, until } => {
             let until = until.map(|until| format!("until {}, ", moment(until, now))).unwrap_or_default();
@@ -185,7 +186,7 @@ fn wanted_action(
     now: Timestamp,
 ) -> Action {
     let serving = installed.generation.as_ref().map(|generation| generation.wanted.digest);
-    match standing.decide(wanted.digest, serving, now) {
+    match standing.decide(wanted.digest, now) {
         Ruling::Held { hold, .. } => Action::Held(by(hold)),
         Ruling::Stopped(hold) => Action::Stopped(by(hold)),
         Ruling::Suspended { hold, .. } => Action::Suspended(by(hold)),
@@ -204,7 +205,7 @@ fn wanted_action(
 /// Whoever went back until he says otherwise has not said so by taking it out of the repository.
 fn kept(want: &Want, installed: &Installed, standing: &Standing, now: Timestamp) -> Option<Action> {
     let would_go = matches!(want, Want::Absent { .. }) && installed.active.is_some_and(|active| active > 0);
-    match standing.decide(Digest::of(b""), None, now) {
+    match standing.decide(Digest::of(b""), now) {
         Ruling::Held { hold, .. } if would_go => Some(Action::Held(by(hold))),
         _ => None,
     }
@@ -244,6 +245,7 @@ fn gone(installed: &Installed, grace: Duration, now: Timestamp) -> Action {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Activity, Service};
     use crate::observed::Removed;
     use crate::policy::Until;
 
@@ -268,6 +270,48 @@ mod tests {
         assert_eq!(gone(None), Action::Nothing);
         assert!(matches!(gone(Some(7)), Action::Blocked(_)));
         assert_eq!(action(Want::Unknown("no network".to_owned()), Some(0)), Action::Stale("no network".to_owned()));
+    }
+
+    /// By another version of this program it is made of other files, and these can fail.
+    #[test]
+    fn what_serves_is_not_released_again_and_again_where_it_fails_in_other_files() {
+        let name = EnvName::parse("bakery/pro").unwrap();
+        let wanted = crate::plan::need::tests::wanted(&name);
+        let generation = crate::desired::Generation {
+            format: crate::desired::Generation::FORMAT,
+            name: name.clone(),
+            number: 7,
+            slot: Slot::A,
+            at: Timestamp::UNIX_EPOCH,
+            boot: None,
+            why: crate::desired::Why::Push,
+            wanted: wanted.clone(),
+        };
+        let runs = Service { activity: Activity::Active, pid: 1, restarts: 0, masked: false };
+        let services = std::collections::BTreeMap::from([(Slot::A, runs)]);
+        let (active, generation) = (Some(7), Some(generation));
+        let installed = Installed { active, generation, services, ..Installed::nothing(name) };
+        let action = |standing: &Standing| {
+            let (want, now) = (Want::Wanted(Box::new(wanted.clone())), Timestamp::UNIX_EPOCH);
+            let (moved, foreign, renders_differently, installed) = (None, None, true, &installed);
+            decide(Decision { want, moved, installed, standing, foreign, renders_differently, grace: DAY, now }).action
+        };
+        assert_eq!(action(&Standing::default()), Action::Release);
+        let (class, phase, digest) =
+            (crate::policy::FailureClass::Release, crate::policy::Phase::Health, wanted.digest);
+        let failure = crate::policy::Failure {
+            class,
+            phase,
+            digest,
+            generation: None,
+            cause: "500".to_owned(),
+            evidence: None,
+            help: None,
+            host: None,
+        };
+        let failed = Standing::default().after_failure(failure, Timestamp::UNIX_EPOCH);
+        assert!(matches!(action(&failed), Action::Quarantined(_)));
+        assert_eq!(action(&failed.retried(digest)), Action::Release);
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct EnvPlan {
     pub retires: Option<Slot>,
     /// A hold ends by what is wanted, or by its time: to be written down, though nothing else may be left to do.
     pub settles: bool,
+    /// Somebody stopped it, and something of it runs: the order was cut short.
+    pub stops: bool,
 }
 
 /// What serves.
@@ -123,5 +125,6 @@ impl EnvPlan {
     pub fn changes(&self) -> bool {
         matches!(self.action, Action::Release | Action::Start | Action::Remove | Action::Delete)
             || !self.repairs.is_empty()
+            || self.stops
     }
 }

@@ -100,7 +100,7 @@ impl fmt::Display for Row {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::desired::{Interpreter, Wanted, WantedInput};
     use crate::manifest::{self, Entry, Tree};
@@ -119,7 +119,7 @@ mod tests {
         ("projects/bakery/pro.toml", "rev = \"v1\"\ndomains = [\"bakery.example\"]\n"),
     ];
 
-    fn wanted(name: &EnvName) -> Wanted {
+    pub fn wanted(name: &EnvName) -> Wanted {
         let tree: Tree =
             FILES.iter().map(|(path, text)| ((*path).to_owned(), Entry::File(text.as_bytes().to_vec()))).collect();
         let (repository, diagnostics) = manifest::parse(&tree);

@@ -77,7 +77,10 @@ impl Standing {
             excludes.extend(self.holds().flat_map(Hold::excludes).copied());
             excludes.remove(&to);
         }
-        self.held(hold)
+        let mut next = self.held(hold);
+        // Whoever names content that failed here wants it all the same.
+        next.quarantine.retain(|entry| entry.digest != to);
+        next
     }
 
     /// A person stopped the processes; `hold.kind` is [`HoldKind::Stopped`].
@@ -172,7 +175,8 @@ impl Standing {
 }
 
 impl Hold {
-    fn excludes(&self) -> impl Iterator<Item = &Digest> {
+    /// The contents that somebody went back from.
+    pub fn excludes(&self) -> impl Iterator<Item = &Digest> {
         let excludes = match &self.kind {
             HoldKind::RolledBack { excludes, .. } => Some(excludes),
             HoldKind::Suspended { .. } | HoldKind::Stopped => None,
@@ -182,7 +186,7 @@ impl Hold {
 }
 
 /// The first line that says something, without control characters.
-fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given");
     line.chars().filter(|c| !c.is_control()).take(CAUSE_LIMIT).collect()
 }

@@ -8,7 +8,7 @@ mod change;
 mod ruling;
 mod standing;
 
-pub use change::{Failure, LONGEST_WAIT, backoff, telling};
+pub use change::{Failure, LONGEST_WAIT, backoff, one_line, telling};
 pub use ruling::{Ruling, Settled};
 pub use standing::{
     Accepted, Backoff, FailureClass, Hold, HoldKind, Phase, Quarantined, Standing, StandingError, Until,

@@ -57,13 +57,14 @@ pub struct Settled {
 }
 
 impl Standing {
-    /// The ruling for an environment whose repository wants the content `wanted` while `serving` serves.
+    /// The ruling for an environment whose repository wants the content `wanted`.
     /// Pure: the same record, wants and time give the same ruling.
-    pub fn decide(&self, wanted: Digest, serving: Option<Digest>, now: Timestamp) -> Ruling<'_> {
+    pub fn decide(&self, wanted: Digest, now: Timestamp) -> Ruling<'_> {
         if let Some(hold) = self.holds().find(|hold| !hold.has_ended(wanted, now)) {
             return hold.ruling();
         }
-        if let Some(entry) = self.quarantined(wanted).filter(|_| serving != Some(wanted)) {
+        // Also where it serves: the same content in other files, by another version of this program, can fail.
+        if let Some(entry) = self.quarantined(wanted) {
             return Ruling::Quarantined(entry);
         }
         match &self.retry {

@@ -31,15 +31,15 @@ fn failure(class: FailureClass, n: u8) -> Failure {
 }
 
 fn is_held(standing: &Standing, wanted: u8) -> bool {
-    matches!(standing.decide(content(wanted), Some(content(1)), NOON), Ruling::Held { pinned: 41, .. })
+    matches!(standing.decide(content(wanted), NOON), Ruling::Held { pinned: 41, .. })
 }
 
 #[test]
 fn a_rollback_holds_until_the_content_changes_and_not_longer() {
     let standing = Standing::default().rolled_back(back_from(&[2], Until::Change), content(1));
     assert!(is_held(&standing, 2));
-    assert_eq!(standing.decide(content(3), Some(content(1)), NOON), Ruling::Proceed);
-    assert_eq!(standing.decide(content(1), Some(content(1)), NOON), Ruling::Proceed);
+    assert_eq!(standing.decide(content(3), NOON), Ruling::Proceed);
+    assert_eq!(standing.decide(content(1), NOON), Ruling::Proceed);
     let settled = standing.settled(content(3), NOON);
     assert_eq!((settled.standing, settled.ended.len()), (Standing::default(), 1));
     assert_eq!(standing.settled(content(2), NOON).standing, standing);
@@ -66,17 +66,17 @@ fn a_second_step_back_does_not_release_what_the_first_one_left() {
 fn stop_and_start_bring_back_the_rollback() {
     let rolled_back = Standing::default().rolled_back(back_from(&[2], Until::Change), content(1));
     let stopped = rolled_back.stopped(by_anna(HoldKind::Stopped));
-    let ruling = stopped.decide(content(9), None, NOON);
+    let ruling = stopped.decide(content(9), NOON);
     assert!(matches!(ruling, Ruling::Stopped(_)) && !ruling.corrects_drift());
     assert_eq!(stopped.started(), rolled_back);
-    assert!(matches!(stopped.resumed().decide(content(9), None, NOON), Ruling::Stopped(_)));
+    assert!(matches!(stopped.resumed().decide(content(9), NOON), Ruling::Stopped(_)));
 }
 
 #[test]
 fn a_suspension_ends_at_its_time() {
     let until = Some(later(60));
     let standing = Standing::default().suspended(by_anna(HoldKind::Suspended { until }));
-    let ruling = |now| standing.decide(content(2), None, now);
+    let ruling = |now| standing.decide(content(2), now);
     assert!(matches!(ruling(later(59)), Ruling::Suspended { until: Some(_), .. }));
     assert_eq!(ruling(later(60)), Ruling::Proceed);
 }
@@ -84,9 +84,9 @@ fn a_suspension_ends_at_its_time() {
 #[test]
 fn a_bad_release_waits_for_other_content_or_a_person() {
     let standing = Standing::default().after_failure(failure(FailureClass::Release, 2), NOON);
-    let Ruling::Quarantined(entry) = standing.decide(content(2), Some(content(1)), later(999_999)) else { panic!() };
+    let Ruling::Quarantined(entry) = standing.decide(content(2), later(999_999)) else { panic!() };
     assert_eq!(entry.cause, "500 on /healthz[31m");
-    assert_eq!(standing.decide(content(3), Some(content(1)), NOON), Ruling::Proceed);
+    assert_eq!(standing.decide(content(3), NOON), Ruling::Proceed);
     assert!(standing.after_success(content(3)).quarantined(content(2)).is_some());
     assert_eq!(standing.retried(content(2)), Standing::default());
 }
@@ -102,9 +102,9 @@ fn waits_double_up_to_three_minutes() {
 fn new_content_does_not_wait_for_old() {
     let once = Standing::default().after_failure(failure(FailureClass::Transient, 2), NOON);
     let twice = once.after_failure(failure(FailureClass::Host, 2), later(6));
-    assert!(matches!(twice.decide(content(2), None, later(15)), Ruling::Wait { .. }));
-    assert_eq!(twice.decide(content(2), None, later(16)), Ruling::Proceed);
-    assert_eq!(twice.decide(content(3), None, later(6)), Ruling::Proceed);
+    assert!(matches!(twice.decide(content(2), later(15)), Ruling::Wait { .. }));
+    assert_eq!(twice.decide(content(2), later(16)), Ruling::Proceed);
+    assert_eq!(twice.decide(content(3), later(6)), Ruling::Proceed);
     let other = twice.after_failure(failure(FailureClass::Transient, 3), later(7));
     assert_eq!(other.retry.unwrap().failures, 1);
 }
@@ -113,7 +113,7 @@ fn new_content_does_not_wait_for_old() {
 fn only_what_the_host_did_wrong_is_tried_again_when_the_host_changes() {
     let waits = |class, host| {
         let standing = Standing::default().after_failure(failure(class, 2), NOON).on(content(host));
-        matches!(standing.decide(content(2), None, NOON), Ruling::Wait { .. })
+        matches!(standing.decide(content(2), NOON), Ruling::Wait { .. })
     };
     assert!(waits(FailureClass::Host, 100) && !waits(FailureClass::Host, 101));
     assert!(waits(FailureClass::Transient, 101));
@@ -138,7 +138,7 @@ fn a_clock_that_jumps_never_parks_an_environment() {
     let ten_years = 10 * 366 * 24 * 3600;
     let standing = Standing::default().after_failure(failure(FailureClass::Transient, 2), NOON);
     for now in [later(-ten_years), later(ten_years)] {
-        assert_eq!(standing.decide(content(2), None, now), Ruling::Proceed);
+        assert_eq!(standing.decide(content(2), now), Ruling::Proceed);
     }
 }
 
@@ -229,7 +229,7 @@ proptest! {
             standing.retried(content(m)),
             standing.settled(content(n), now).standing,
         ] {
-            let ruling = next.decide(content(n), Some(content(m)), now);
+            let ruling = next.decide(content(n), now);
             let held = matches!(ruling, Ruling::Held { .. } | Ruling::Suspended { .. } | Ruling::Stopped(_));
             prop_assert!(held, "{ruling:?}");
         }
@@ -241,9 +241,13 @@ proptest! {
         seconds in -400_000_000..400_000_000i64,
     ) {
         let failed = standing.after_failure(failure(FailureClass::Release, bad), NOON);
-        let pardons = |one: &&Happening| !matches!(one, Happening::Retried(n) | Happening::Succeeded(n) if *n == bad);
-        let after = more.iter().filter(pardons).fold(failed, |standing, one| apply(&standing, one));
-        prop_assert_ne!(after.decide(content(bad), Some(content(bad + 1)), later(seconds)), Ruling::Proceed);
+        let pardons = |one: &&Happening| match one {
+            Happening::Retried(n) | Happening::Succeeded(n) => *n == bad,
+            Happening::RolledBack(..) => bad == 1,
+            _ => false,
+        };
+        let after = more.iter().filter(|one| !pardons(one)).fold(failed, |standing, one| apply(&standing, one));
+        prop_assert_ne!(after.decide(content(bad), later(seconds)), Ruling::Proceed);
     }
 
     #[test]
@@ -254,7 +258,7 @@ proptest! {
         let (mut standing, mut attempts) = (standing.retried(content(wanted)), 0);
         for now in (0..3600).step_by(usize::try_from(tick).unwrap()).map(later) {
             standing = standing.settled(content(wanted), now).standing;
-            if standing.decide(content(wanted), None, now) == Ruling::Proceed {
+            if standing.decide(content(wanted), now) == Ruling::Proceed {
                 attempts += 1;
                 standing = standing.after_failure(failure(class, wanted), now);
             }
@@ -268,7 +272,7 @@ proptest! {
         prop_assert!(ranks.is_sorted_by(|a, b| a > b), "{ranks:?}");
         let once = standing.settled(content(n), NOON).standing;
         prop_assert_eq!(&once.settled(content(n), NOON).standing, &once);
-        let ruling = standing.decide(content(n), None, NOON);
-        prop_assert_eq!(once.decide(content(n), None, NOON), ruling);
+        let ruling = standing.decide(content(n), NOON);
+        prop_assert_eq!(once.decide(content(n), NOON), ruling);
     }
 }

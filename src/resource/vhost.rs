@@ -24,6 +24,12 @@ pub fn token(bytes: &[u8]) -> Option<String> {
     token.bytes().all(|b| b.is_ascii_hexdigit()).then(|| token.to_owned())
 }
 
+/// The port that a rendered vhost listens on; another version of the settings may say another.
+pub fn port(bytes: &[u8]) -> Option<u16> {
+    let (_, listens) = std::str::from_utf8(bytes).ok()?.split_once("listen ")?;
+    listens.split(';').next()?.rsplit(':').next()?.parse().ok()
+}
+
 /// Where nginx answers for this token.
 pub fn token_path(token: &str) -> String {
     format!("{TOKEN_PLACE}{token}")

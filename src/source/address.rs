@@ -53,7 +53,7 @@ pub enum AddressError {
     #[error("a repository's address may not begin with `-`, nor may its user, host or path")]
     Dash,
     /// `https://user:password@host/`: it would end up in logs and process lists.
-    #[error("credentials don't belong in an address; use a deploy key over ssh, or a credential helper on the host")]
+    #[error("credentials don't belong in an address; use a deploy key over ssh")]
     Credentials,
     /// A scheme that can't prove whom it talks to.
     #[error("{0}:// proves neither server nor content; use ssh:// or https://")]

@@ -43,7 +43,7 @@ pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
     let earlier = Earlier::of(cx, intent)?;
     let seen = installed.active == Some(intent.to) && intent.to > 0;
     if seen {
-        commit::activate(cx, &intent.env, intent.from)?;
+        commit::deactivate(cx, intent)?;
     }
     serve_again(cx, intent, &earlier)?;
     if seen {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::lock::{self, Place};
-use super::{Context, Failure, Phase, slot};
+use super::{Context, Failure, Intent, Phase, slot};
 use crate::desired::Generation;
 use crate::health::Check;
 use crate::host::{Request, Target};
-use crate::model::{EnvName, GenerationNumber, Node, Slot};
+use crate::model::{EnvName, Found, GenerationNumber, Node, Slot};
 use crate::policy::FailureClass;
 use crate::resource::vhost;
 
@@ -36,12 +36,23 @@ pub fn activate(cx: &Context<'_>, name: &EnvName, number: GenerationNumber) -> R
     cx.host.files().put(&cx.layout.active_link(name), &target).map_err(Failure::on_host(Phase::Switch))
 }
 
+/// The same rename, to where the transaction began: also on a disk without room.
+pub fn deactivate(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
+    let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Recover));
+    let way_back = intent.way_back(cx);
+    let target = Context::active_target(&intent.env, intent.from);
+    if files.look(&way_back).map_err(&fail)? != Found::Link(target) {
+        return activate(cx, &intent.env, intent.from);
+    }
+    files.rename(&way_back, &cx.layout.active_link(&intent.env)).map_err(&fail)
+}
+
 /// Leads nginx to the slot: the kernel resolves the link at each connect, so no proxy is reloaded.
 pub fn move_socket(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Result<(), Failure> {
     let link = cx.layout.web_socket(name);
     let target = std::path::PathBuf::from(format!("{slot}/s"));
     let files = cx.host.files();
-    if files.look(&link).map_err(Failure::on_host(Phase::Switch))? == crate::model::Found::Link(target.clone()) {
+    if files.look(&link).map_err(Failure::on_host(Phase::Switch))? == Found::Link(target.clone()) {
         return Ok(());
     }
     files.put(&link, &Node::Link(target)).map_err(Failure::on_host(Phase::Switch))
@@ -59,12 +70,14 @@ pub fn front_of(cx: &Context<'_>, generation: &Generation, number: GenerationNum
     let path = cx.layout.generation(&generation.name, number).join("nginx.conf");
     let bytes = cx.host.files().read(&path, 1024 * 1024).map_err(&fail)?.unwrap_or_default();
     let Some(token) = vhost::token(&bytes) else { return Ok(()) };
-    if !cx.host.front().running().map_err(&fail)? || serves_token(cx, generation, &token)? {
+    let port = vhost::port(&bytes).unwrap_or(cx.facts.http_port);
+    let served = || serves_token(cx, generation, &token, port);
+    if !cx.host.front().running().map_err(&fail)? || served()? {
         return Ok(());
     }
     let _host = lock::shared(cx, Place::Host)?;
     // Another environment's reload may have read ours too.
-    if serves_token(cx, generation, &token)? {
+    if served()? {
         return Ok(());
     }
     cx.host.front().reload().map_err(&fail)?;
@@ -72,7 +85,7 @@ pub fn front_of(cx: &Context<'_>, generation: &Generation, number: GenerationNum
     let until = clock.monotonic() + RELOAD;
     let mut streak = 0;
     while clock.monotonic() < until {
-        streak = if serves_token(cx, generation, &token)? { streak + 1 } else { 0 };
+        streak = if served()? { streak + 1 } else { 0 };
         if streak == IN_A_ROW {
             return Ok(());
         }
@@ -88,8 +101,8 @@ pub fn reload(cx: &Context<'_>) -> Result<(), Failure> {
     cx.host.front().reload().map_err(Failure::on_host(Phase::Switch))
 }
 
-fn serves_token(cx: &Context<'_>, generation: &Generation, token: &str) -> Result<bool, Failure> {
-    let target = Target::Port(cx.facts.http_port);
+fn serves_token(cx: &Context<'_>, generation: &Generation, token: &str, port: u16) -> Result<bool, Failure> {
+    let target = Target::Port(port);
     let request = Request {
         path: vhost::token_path(token),
         timeout: Duration::from_secs(2),

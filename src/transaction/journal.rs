@@ -123,11 +123,21 @@ impl Intent {
         cx.layout.journal().join(format!("{}.json", env.flat()))
     }
 
-    /// Makes the intent durable.
+    /// The link that `active` was, while the transaction is open: to rename it back takes no room on a disk.
+    pub fn way_back(&self, cx: &Context<'_>) -> PathBuf {
+        cx.layout.staging().join(format!("{}.back", self.env.flat()))
+    }
+
+    /// Makes the intent durable, and the way back.
     pub fn open(&self, cx: &Context<'_>) -> Result<(), Failure> {
-        let together = cx.host.files().together();
-        let made = cx.host.files().make_directory(&cx.layout.journal(), 0o700, Identity::ROOT);
-        made.and_then(|()| self.write(cx)).and_then(|()| together.finish()).map_err(Failure::on_host(Phase::Recover))
+        let files = cx.host.files();
+        let together = files.together();
+        let way_back = Node::Link(Context::active_target(&self.env, self.from));
+        let made = files.make_directory(&cx.layout.journal(), 0o700, Identity::ROOT);
+        made.and_then(|()| self.write(cx))
+            .and_then(|()| files.put(&self.way_back(cx), &way_back))
+            .and_then(|()| together.finish())
+            .map_err(Failure::on_host(Phase::Recover))
     }
 
     /// Makes it durable that the transaction is undone, and why: whoever ends it goes back, whatever is active.
@@ -150,13 +160,14 @@ impl Intent {
 
     /// Ends the transaction, however it went.
     pub fn close(&self, cx: &Context<'_>) -> Result<(), HostError> {
+        cx.host.files().remove(&self.way_back(cx))?;
         cx.host.files().remove(&Self::path(cx, &self.env))
     }
 
     /// The open intent of an environment, if there is one.
     pub fn find(cx: &Context<'_>, env: &EnvName) -> Result<Option<Self>, JournalError> {
         let path = Self::path(cx, env);
-        let Some(bytes) = cx.host.files().read(&path, 64 * 1024)? else { return Ok(None) };
+        let Some(bytes) = cx.host.files().read(&path, super::read::LIMIT)? else { return Ok(None) };
         let intent = Self::parse(&path, &bytes)?;
         if intent.env == *env { Ok(Some(intent.by(cx.host.clock().boot()))) } else { Err(JournalError::Foreign(path)) }
     }

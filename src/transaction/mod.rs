@@ -52,5 +52,5 @@ pub use release::{Going, Ordered, Released, fits, go, go_by_order};
 pub use remove::{Deleted, delete, remove};
 pub use repair::{renders_differently, repair, start};
 pub use report::{About, Event, Quiet, Report};
-pub use slot::retire;
+pub use slot::{retire, stop};
 pub use verdict::write_standing;

@@ -11,7 +11,7 @@ use crate::observed::{Damaged, Drift, Expectation, Installed, Part, Removed, exp
 use crate::policy::{FailureClass, Standing};
 
 /// No file of ours is larger.
-const LIMIT: u64 = 8 * 1024 * 1024;
+pub(super) const LIMIT: u64 = 8 * 1024 * 1024;
 
 /// The environments of which the host holds something.
 pub fn installed_names(cx: &Context<'_>) -> Result<Vec<EnvName>, HostError> {

@@ -105,18 +105,18 @@ fn finish(
         }
         // Nothing is wrong with it: the next pass goes on here.
         Err(failure) if failure.kind == FailureKind::Cancelled => Err(failure),
-        Err(failure) => undo(cx, &noted(cx, intent, &generation.wanted, &failure)),
+        Err(failure) => undo(cx, &noted(cx, intent, &generation.wanted, &failure).0),
     }
 }
 
-/// The intent with its failure; where the disk does not take it, the failure still counts for as long as we live.
-pub fn noted(cx: &Context<'_>, intent: Intent, wanted: &Wanted, failure: &Failure) -> Intent {
+/// The intent with its failure, and whether that outlives us; where the disk does not take it, it counts for as long as we live.
+pub fn noted(cx: &Context<'_>, intent: Intent, wanted: &Wanted, failure: &Failure) -> (Intent, bool) {
     let (intent, written) = intent.failing(cx, wanted, failure);
-    if let Err(error) = written {
-        let text = format!("why it failed is not in the journal: {}", super::chain(&error));
+    if let Err(error) = &written {
+        let text = format!("why it failed is not in the journal: {}", super::chain(error));
         cx.report.event(&Event::Note { text: &text });
     }
-    intent
+    (intent, written.is_ok())
 }
 
 fn undo(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {

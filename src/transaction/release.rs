@@ -183,7 +183,9 @@ fn phase<T>(
 
 /// Everything up to a healthy candidate; nothing live is changed.
 fn candidate(cx: &Context<'_>, installed: &Installed, going: &Going, generation: &Generation) -> Result<(), Failure> {
-    let warm = matches!(going, Going::Back(_)) && installed.warm_slot() == Some(generation.slot);
+    // The slot may run what was left before, which is another generation than the one to go back to.
+    let holds_it = installed.slots.get(&generation.slot) == Some(&generation.number);
+    let warm = matches!(going, Going::Back(_)) && holds_it && installed.warm_slot() == Some(generation.slot);
     if warm {
         // It runs; but it may have been restarted while it was warm, and only its restarts from now on count.
         slot::start(cx, generation)?;
@@ -264,7 +266,7 @@ fn commit_and_verify(cx: &Context<'_>, generation: &Generation) -> Result<(), Fa
 
 /// Goes back to where the transaction began; what went wrong on the way back is added to the failure.
 fn undo(cx: &Context<'_>, intent: Intent, generation: &Generation, failure: Failure) -> Failure {
-    let intent = recover::noted(cx, intent, &generation.wanted, &failure);
+    let (intent, outlives_us) = recover::noted(cx, intent, &generation.wanted, &failure);
     if let Err(error) = keep_words(cx, &intent, &failure) {
         cx.report.event(&Event::Note { text: &format!("the log of this attempt is not whole: {error}") });
     }
@@ -277,10 +279,17 @@ fn undo(cx: &Context<'_>, intent: Intent, generation: &Generation, failure: Fail
         Ok(()) => failure,
         Err(second) => {
             let help = format!("going back failed as well ({second}); the next pass tries again");
-            match failure.kind {
-                FailureKind::Class(_) | FailureKind::Cancelled => failure.with_help(help),
-            }
+            let kind = if outlives_us { failure.kind } else { forgotten(failure.kind) };
+            Failure { kind, ..failure }.with_help(help)
         }
+    }
+}
+
+/// What nobody will remember is not quarantined: it is tried again, as after any fault of the host's.
+fn forgotten(kind: FailureKind) -> FailureKind {
+    match kind {
+        FailureKind::Class(FailureClass::Release) => FailureKind::Class(FailureClass::Host),
+        other => other,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::desired::Generation;
 use crate::health::{Check, Outcome, Verdict, Watcher};
 use crate::host::{HostError, Request, SlotId, Target};
 use crate::manifest::{Expect, Health};
-use crate::model::{Activity, EnvName, GenerationNumber, Manager, Node, Slot};
+use crate::model::{Activity, EnvName, GenerationNumber, Identity, Manager, Node, Slot};
 use crate::policy::FailureClass;
 
 /// Lines of a slot's log that a failure shows.
@@ -99,6 +99,17 @@ pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> 
         return Err(blame::by_words(Phase::Start, cause.to_owned(), log(cx, name, slot)));
     }
     Ok(service.pid)
+}
+
+/// Ends all that runs, and keeps it from running again, over reboots too. Once more changes nothing.
+pub fn stop(cx: &Context<'_>, name: &EnvName) -> Result<(), HostError> {
+    let flag = Node::File { bytes: Vec::new(), mode: 0o644, owner: Identity::ROOT };
+    let path = cx.layout.stopped_flag(name);
+    if let Some(parent) = path.parent() {
+        cx.host.files().make_directory(parent, 0o755, Identity::ROOT)?;
+    }
+    cx.host.files().put(&path, &flag)?;
+    Slot::BOTH.into_iter().try_for_each(|slot| cx.host.services().stop(&id(name, slot)))
 }
 
 /// Whether the generation's slot is up.

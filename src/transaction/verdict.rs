@@ -41,8 +41,8 @@ impl Verdict {
         Some(Self {
             class,
             phase: failure.phase,
-            cause: failure.cause.clone(),
-            evidence: policy::telling(&failure.log),
+            cause: policy::one_line(&failure.cause),
+            evidence: policy::telling(&failure.log).map(|line| policy::one_line(&line)),
             help: failure.help.clone(),
             host: (class == FailureClass::Host).then(|| host_print(cx, wanted)),
             at: cx.host.clock().now(),

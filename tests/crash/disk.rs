@@ -67,6 +67,7 @@ impl MemoryDisk {
             if storage.child(directory.id, name).is_ok() {
                 return Err(Errno::EXIST);
             }
+            storage.take_room(directory.id)?;
             let id = storage.make(body, mode, storage.inode(directory.id).device);
             storage.name(directory.id, name, Some(id));
             Ok(id)
@@ -166,6 +167,7 @@ impl Disk for MemoryDisk {
         let length = bytes.len().div_ceil(2).max(bytes.len().min(64));
         let what = || format!("write {}", file.path.display());
         self.0.call(&what, |state| {
+            state.storage.take_room(file.id)?;
             state.storage.change(file.id, |face| {
                 if let Body::File(content) = &mut face.body {
                     Arc::make_mut(content).extend(&bytes[..length]);

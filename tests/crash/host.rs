@@ -203,16 +203,16 @@ impl Processes for Rest {
         let args: Vec<&str> = run.args.iter().map(String::as_str).collect();
         let program = run.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let said = match (program.as_str(), args.as_slice()) {
-            ("find", [directory, "-mindepth", "1", "-delete"]) => self.in_two(|storage, half| {
-                if half == 1 {
-                    storage.clear(Path::new(directory));
-                }
-            }),
+            ("find", [directory, "-mindepth", "1", "-delete"]) => {
+                self.clears(Path::new(directory));
+                Ok(String::new())
+            }
             ("python3", ["-m", "venv", venv]) => self.in_two(|storage, half| {
                 let bin = Path::new(venv).join("bin");
                 storage.make_directories(&bin, 0);
                 storage.write(&bin.join(["python", "pip"][half]), b"program");
             }),
+            ("pip", _) if self.machine.look(|state| state.offline) => Err(NO_INDEX),
             ("pip", _) => self.in_two(|storage, half| {
                 let bin = run.program.parent().expect("bin");
                 storage.write(&bin.join(["gunicorn", "django-admin"][half]), b"program");
@@ -224,11 +224,17 @@ impl Processes for Rest {
                     storage.write(&file, b"css");
                 }
             }),
-            ("python", ["-c", script, ..]) if script.contains("hashlib") => format!("PORTREEVE {}", self.effective()),
-            ("python", ["-c", ..]) => "PORTREEVE {\"migrations\": [], \"unwritten\": []}".to_owned(),
-            _ => String::new(),
+            ("python", ["-c", script, ..]) if script.contains("hashlib") => {
+                Ok(format!("PORTREEVE {}", self.effective()))
+            }
+            ("python", ["-c", ..]) => Ok("PORTREEVE {\"migrations\": [], \"unwritten\": []}".to_owned()),
+            _ => Ok(String::new()),
         };
-        Ok(Exit { code: Some(0), killed: false, timed_out: false, stdout: said.into_bytes(), tail: vec![] })
+        let exit = Exit { code: Some(0), killed: false, timed_out: false, stdout: vec![], tail: vec![] };
+        Ok(match said {
+            Ok(said) => Exit { stdout: said.into_bytes(), ..exit },
+            Err(words) => Exit { code: Some(1), tail: vec![words.to_owned()], ..exit },
+        })
     }
 
     fn find(&self, names: &[&str]) -> Option<PathBuf> {
@@ -237,13 +243,28 @@ impl Processes for Rest {
     }
 }
 
+/// What a program said: on its standard output, or as its last line before it failed.
+type Said = std::result::Result<String, &'static str>;
+
+const NO_INDEX: &str = "Failed to establish a new connection: [Errno 111] Connection refused";
+const NO_ROOM: &str = "OSError: [Errno 122] Disk quota exceeded";
+
 impl Rest {
-    /// A program's work, with a kill possible in its middle. It syncs nothing.
-    fn in_two(&self, mut work: impl FnMut(&mut Storage, usize)) -> String {
+    /// A program's work, with a kill possible in its middle, where a full disk ends it. It syncs nothing.
+    fn in_two(&self, mut work: impl FnMut(&mut Storage, usize)) -> Said {
         for half in 0..2 {
-            self.machine.effect(&|| "a program's work".to_owned(), |state| work(&mut state.storage, half));
+            let worked = self.machine.effect(&|| "a program's work".to_owned(), |state| {
+                state.storage.take_room(crate::storage::ROOT).map(|()| work(&mut state.storage, half))
+            });
+            worked.map_err(|_| NO_ROOM)?;
         }
-        String::new()
+        Ok(String::new())
+    }
+
+    /// What takes no room.
+    fn clears(&self, directory: &Path) {
+        self.machine.effect(&|| "nothing yet".to_owned(), |_| ());
+        self.machine.effect(&|| "all is deleted".to_owned(), |state| state.storage.clear(directory));
     }
 
     /// What the application's settings come to.

@@ -22,6 +22,8 @@ pub struct State {
     pub clock: Duration,
     /// By how much somebody has set the clock on the wall, in seconds.
     pub set: i64,
+    /// The package index does not answer.
+    pub offline: bool,
 }
 
 impl State {

@@ -22,6 +22,7 @@ mod services;
 mod site;
 #[path = "../lives/step.rs"]
 mod step;
+mod stopped;
 mod storage;
 mod sweep;
 #[path = "../lives/tally.rs"]

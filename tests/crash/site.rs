@@ -47,11 +47,14 @@ pub struct Release {
     pub keep: u32,
     /// The commit of the deploy repository that asks for it.
     pub push: u32,
+    /// Which packages it needs.
+    pub packages: u32,
 }
 
 impl Release {
     pub fn new(title: &str, behaviour: Behaviour) -> Self {
-        Self { code: Code { release: title.to_owned(), behaviour }, max_body: 1 << 20, warm: 0, keep: 5, push: 0 }
+        let code = Code { release: title.to_owned(), behaviour };
+        Self { code, max_body: 1 << 20, warm: 0, keep: 5, push: 0, packages: 0 }
     }
 
     pub fn good(title: &str) -> Self {
@@ -65,7 +68,7 @@ impl Release {
             commit: commit(&self.code.release),
             deploy_commit: commit(&format!("deploy{}", self.push)),
             python: Interpreter { program: "/usr/bin/python3".into(), version: "3.11.2".to_owned() },
-            requirements: b"Django==5.2\n",
+            requirements: format!("Django==5.2\n# {}\n", self.packages).as_bytes(),
             installer: "pip",
             secrets: b"",
             processors: 2,
@@ -199,7 +202,8 @@ pub fn bare() -> State {
     storage.write(&layout.nginx_sites().join("neighbour.conf"), b"server_name neighbour.example;\n");
     storage.sync_all();
     let front = Front { running: false, vhosts: Vec::new() };
-    let mut state = State { storage, services: Services::default(), front, clock: Duration::ZERO, set: 0 };
+    let mut state =
+        State { storage, services: Services::default(), front, clock: Duration::ZERO, set: 0, offline: false };
     crate::host::boot(&mut state, &layout);
     state
 }

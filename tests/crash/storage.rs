@@ -49,6 +49,8 @@ pub struct Storage {
     inodes: Vec<Arc<Inode>>,
     /// Those whose two faces differ.
     unsynced: BTreeSet<Id>,
+    /// So much more the disk takes, the first device. It says that it has room for all, as under a quota.
+    pub room: Option<u8>,
 }
 
 const MOST_LINKS: usize = 16;
@@ -56,7 +58,7 @@ const MOST_LINKS: usize = 16;
 impl Storage {
     /// An empty root.
     pub fn new() -> Self {
-        let mut storage = Self { inodes: Vec::new(), unsynced: BTreeSet::new() };
+        let mut storage = Self { inodes: Vec::new(), unsynced: BTreeSet::new(), room: None };
         storage.make(Body::Directory(BTreeMap::new()), 0o755, 0);
         storage
     }
@@ -71,6 +73,15 @@ impl Storage {
 
     pub fn inode(&self, id: Id) -> &Inode {
         &self.inodes[id]
+    }
+
+    /// Takes room for a file or a write on the device of this one.
+    pub fn take_room(&mut self, id: Id) -> Result<(), Errno> {
+        match &mut self.room {
+            Some(more) if self.inodes[id].device == 0 => *more = more.checked_sub(1).ok_or(Errno::DQUOT)?,
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Changes what programs see.

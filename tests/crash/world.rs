@@ -27,6 +27,8 @@ pub struct World {
     pushed: Vec<Release>,
     rewritten: bool,
     git: bool,
+    /// Until then what failed for a lack may wait for its next try.
+    lacking: Duration,
     ledger: Ledger,
     /// How the next pass ends.
     doom: Option<Doom>,
@@ -42,11 +44,17 @@ struct Doom {
 
 /// A pass every so often.
 const MINUTE: Duration = Duration::from_mins(1);
+/// For so many seconds a slot that was left runs on: for a few passes.
+const WARM: u64 = 150;
+/// So many releases need the same packages.
+const SAME_PACKAGES: u32 = 3;
+/// Longer than any wait for the next try, and than a slot is warm.
+const LINGERS: Duration = Duration::from_mins(4);
 
 impl World {
     pub fn new() -> Self {
-        let (pushed, ledger, doom) = (Vec::new(), Ledger::default(), None);
-        Self { state: bare(), pushed, rewritten: false, git: true, ledger, doom, died: 0 }
+        let (pushed, ledger, doom, lacking) = (Vec::new(), Ledger::default(), None, Duration::ZERO);
+        Self { state: bare(), pushed, rewritten: false, git: true, lacking, ledger, doom, died: 0 }
     }
 
     fn want(&self) -> Want {
@@ -66,7 +74,8 @@ impl World {
     fn push(&mut self, behaviour: Behaviour) {
         let push = u32::try_from(self.pushed.len()).expect("few");
         let title = format!("v{push}-{}", behaviour.word());
-        self.pushed.push(Release { push, keep: 2, ..Release::new(&title, behaviour) });
+        let new = Release::new(&title, behaviour);
+        self.pushed.push(Release { push, packages: push / SAME_PACKAGES, keep: 3, warm: WARM, ..new });
     }
 
     fn push_again(&mut self, back: usize) {
@@ -83,7 +92,7 @@ impl World {
             Step::Kill(share) => self.doom = Some(Doom { share, lost: None }),
             Step::PowerCut(share, bits) => self.doom = Some(Doom { share, lost: Some(bits) }),
             _ => {
-                self.happen(step);
+                self.happen(step)?;
                 return match self.doom.take() {
                     Some(doom) => self.die(&doom),
                     None => self.tick(),
@@ -93,7 +102,7 @@ impl World {
         Ok(())
     }
 
-    fn happen(&mut self, step: &Step) {
+    fn happen(&mut self, step: &Step) -> Judgement<()> {
         match step {
             Step::Push(behaviour) => self.push(*behaviour),
             Step::PushSame => self.push_again(0),
@@ -103,16 +112,16 @@ impl World {
                 self.rewritten = true;
             }
             Step::PutBack => self.rewritten = false,
-            Step::Rollback(until) => self.order(Order::Rollback(*until)),
+            Step::Rollback(until) => self.order(Order::Rollback(*until))?,
             Step::Suspend(hours) => {
                 let time = hours.map(|hours| Duration::from_hours(hours.unsigned_abs()));
-                self.order(Order::Suspend(time.map(|time| self.state.clock + time)));
+                self.order(Order::Suspend(time.map(|time| self.state.clock + time)))?;
             }
-            Step::Resume => self.order(Order::Resume),
-            Step::Retry => self.order(Order::Retry),
-            Step::Stop => self.order(Order::Stop),
-            Step::Start => self.order(Order::Start),
-            Step::Restart => self.order(Order::Restart),
+            Step::Resume => self.order(Order::Resume)?,
+            Step::Retry => self.order(Order::Retry)?,
+            Step::Stop => self.order(Order::Stop)?,
+            Step::Start => self.order(Order::Start)?,
+            Step::Restart => self.order(Order::Restart)?,
             Step::Kill(_) | Step::PowerCut(..) => {}
             Step::Reboot => {
                 self.state.storage.sync_all();
@@ -124,9 +133,12 @@ impl World {
             }
             Step::Clock(days) => self.state.set = self.state.set.saturating_add(days * 86_400),
             Step::Git(answers) => self.git = *answers,
+            Step::Index(answers) => self.state.offline = !answers,
+            Step::Room(more) => self.state.storage.room = *more,
             Step::Wait(minutes) => self.state.clock += MINUTE * u32::try_from(*minutes).expect("few"),
         }
         self.state.storage.collect();
+        Ok(())
     }
 
     /// What visitors get.
@@ -139,12 +151,13 @@ impl World {
     }
 
     /// Refused or not: what it said is judged elsewhere.
-    fn order(&mut self, order: Order) {
-        let before = self.see().expect("all of the host agrees");
+    fn order(&mut self, order: Order) -> Judgement<()> {
+        let before = self.see()?;
         let stage = Stage::new(self.state.clone());
         let obeyed = give(&stage, self.words(order)).is_ok();
         self.state = stage.state();
-        self.ledger.ordered(order, obeyed, &before, &self.see().expect("all of the host agrees"));
+        let after = self.see()?;
+        self.ledger.ordered(order, obeyed, &before, &after)
     }
 
     /// The order, as the program takes it.
@@ -176,6 +189,16 @@ impl World {
         })
     }
 
+    /// Time goes by until the next pass. What that knows of before: what is to be seen, since when, and whether it may lack something.
+    fn next_pass(&mut self) -> Judgement<(Seen, Duration, bool)> {
+        self.state.clock += MINUTE;
+        let now = self.state.clock;
+        if self.state.offline || self.state.storage.room.is_some() {
+            self.lacking = now + LINGERS;
+        }
+        Ok((self.see()?, now, now <= self.lacking))
+    }
+
     /// What the repository asks for, where that is known and followed.
     fn wanted(&self) -> Option<String> {
         let known = self.git && !self.diverged();
@@ -184,8 +207,8 @@ impl World {
 
     /// A pass that ends in the middle. Visitors don't notice, but for the power.
     fn die(&mut self, doom: &Doom) -> Judgement<()> {
-        self.state.clock += MINUTE;
-        let (before, wanted, now) = (self.see()?, self.wanted(), self.state.clock);
+        let (before, now, hindered) = self.next_pass()?;
+        let wanted = self.wanted();
         let stage = Stage::new(self.state.clone());
         stage.host.machine.watch();
         drop(pass_for(&stage, self.want()));
@@ -198,7 +221,7 @@ impl World {
         let after = self.see().map_err(|why| format!("a pass died: {why}"))?;
         let started = stage.host.machine.started.borrow();
         let (wanted, became) = (wanted.as_deref(), Became::Killed);
-        let mut pass = Passed { wanted, before: &before, after: &after, started: &started, now, became };
+        let mut pass = Passed { wanted, hindered, before: &before, after: &after, started: &started, now, became };
         self.ledger.judged(&pass, |_, _| Ok(()))?;
         if let Some(bits) = doom.lost {
             power_cut(&mut self.state, bits);
@@ -215,14 +238,14 @@ impl World {
 
     /// A pass, and the promises after it.
     pub fn tick(&mut self) -> Judgement<()> {
-        self.state.clock += MINUTE;
-        let (before, wanted, now) = (self.see()?, self.wanted(), self.state.clock);
+        let (before, now, hindered) = self.next_pass()?;
+        let wanted = self.wanted();
         let stage = Stage::new(self.state.clone());
         let outcome = pass_for(&stage, self.want());
         self.state = stage.state();
         let (after, started) = (self.see()?, stage.host.machine.started.borrow());
         let (wanted, became) = (wanted.as_deref(), became(&outcome));
-        let pass = Passed { wanted, before: &before, after: &after, started: &started, now, became };
+        let pass = Passed { wanted, hindered, before: &before, after: &after, started: &started, now, became };
         // A first release that came to no record says nothing of where it was built; the next one knows.
         let agreed = |before, _| if before { at_rest(&self.state) } else { settled(&self.state) }.map(drop);
         let judged = self.ledger.judged(&pass, agreed);
@@ -231,13 +254,16 @@ impl World {
 
     /// Nobody does anything any more: it comes to rest within two passes, and then so many change nothing.
     pub fn rests(&mut self, passes: usize) -> Judgement<()> {
-        self.git = true;
+        (self.git, self.state.offline, self.state.storage.room) = (true, false, None);
+        self.state.clock += LINGERS;
         self.doom = None;
         let timed = |hold: &Hold| matches!(hold.kind, HoldKind::Suspended { until: Some(_) });
         if standing(&self.state).holds().any(timed) {
-            self.order(Order::Resume);
+            self.order(Order::Resume)?;
         }
         self.tick()?;
+        // The slot that is left cools down.
+        self.state.clock += LINGERS;
         self.tick()?;
         let stage = Stage::new(self.state.clone());
         stage.host.machine.watch();

@@ -43,6 +43,8 @@ macro_rules! health {
     };
 }
 
+pub(crate) use health;
+
 /// A release that must not be kept.
 #[derive(Debug)]
 pub struct Broken {

@@ -9,7 +9,7 @@ use portreeve::policy::Until;
 
 use crate::cmd::CmdResult;
 use crate::crash::{Point, died, pass_until};
-use crate::edits::{HEALTH_500, HEALTH_500_IN_FRONT, IMPORT_ERROR_AT_START};
+use crate::edits::{HEALTH_500, HEALTH_500_IN_FRONT, IMPORT_ERROR_AT_START, NO_INDEX};
 use crate::ledger::{Became, Ledger, Order, Passed, Seen};
 use crate::oracle::agreed;
 use crate::seen::{Started, see};
@@ -18,6 +18,9 @@ use crate::traces::until_within;
 use crate::world::{Edits, World};
 
 const PRO: &str = "projects/bakery/pro.toml";
+const PIP: &str = "/etc/pip.conf";
+/// So many releases need the same packages.
+const SAME_PACKAGES: usize = 3;
 
 /// Waits that fit two hundred steps, and enough of them for a busy machine to boot gunicorn.
 const PRO_TOML: &str = r#"rev = "v1-well"
@@ -65,6 +68,10 @@ pub struct Life {
     /// The commit that was followed when the branch was rewritten.
     followed: Option<String>,
     git: bool,
+    /// How packages are found, where they are.
+    index: String,
+    offline: bool,
+    full: bool,
     /// How the next pass that gets there ends: killed at a point, and whether the power goes with it.
     doom: Option<(Point, bool)>,
     ledger: Ledger,
@@ -80,15 +87,27 @@ impl Life {
         world.host.exec_ok(&["systemctl", "enable", "--now", "nginx"]);
         world.deploy.write(PRO, PRO_TOML);
         let ledger = Ledger::default();
-        let (pushed, followed, doom) = (Vec::new(), None, None);
-        let mut life = Self { world, pushed, followed, git: true, doom, ledger, passes: 0, died: 0 };
+        let index = world.host.read_file(PIP);
+        let mut life = Self {
+            world,
+            pushed: Vec::new(),
+            followed: None,
+            git: true,
+            index,
+            offline: false,
+            full: false,
+            doom: None,
+            ledger,
+            passes: 0,
+            died: 0,
+        };
         life.push(Behaviour::Well);
         life
     }
 
     /// A step, and the pass that comes next. What it did, or the promise that was broken.
     pub fn live(&mut self, step: &Step) -> Result<String, String> {
-        let order = self.happen(step).map(|order| order.said());
+        let order = self.happen(step)?.map(|order| order.said());
         let said = order.iter().filter_map(|said| said.lines().next()).map(|line| format!("{line}; "));
         let said: String = said.collect();
         Ok(said + &self.pass()?)
@@ -101,7 +120,7 @@ impl Life {
     }
 
     /// What happens; the order, if it is one.
-    fn happen(&mut self, step: &Step) -> Option<CmdResult> {
+    fn happen(&mut self, step: &Step) -> Result<Option<CmdResult>, String> {
         match step {
             Step::Push(behaviour) => self.push(*behaviour),
             Step::PushSame => {
@@ -117,19 +136,18 @@ impl Life {
             Step::PutBack => self.put_back(),
             Step::Rollback(until) => {
                 let flag: &[&str] = if *until == Until::Resume { &["--until-resume"] } else { &[] };
-                return Some(
-                    self.order(Order::Rollback(*until), &[&["rollback", "--reason", "cart broken"], flag].concat()),
-                );
+                let words = [&["rollback", "--reason", "cart broken"], flag].concat();
+                return self.order(Order::Rollback(*until), &words);
             }
             Step::Suspend(hours) => {
                 let time = format!("{}h", hours.unwrap_or(1_000));
-                return Some(self.order(Order::Suspend(None), &["suspend", "--reason", "db move", "--for", &time]));
+                return self.order(Order::Suspend(None), &["suspend", "--reason", "db move", "--for", &time]);
             }
-            Step::Resume => return Some(self.order(Order::Resume, &["resume"])),
-            Step::Retry => return Some(self.order(Order::Retry, &["retry"])),
-            Step::Stop => return Some(self.order(Order::Stop, &["stop"])),
-            Step::Start => return Some(self.order(Order::Start, &["start"])),
-            Step::Restart => return Some(self.order(Order::Restart, &["restart"])),
+            Step::Resume => return self.order(Order::Resume, &["resume"]),
+            Step::Retry => return self.order(Order::Retry, &["retry"]),
+            Step::Stop => return self.order(Order::Stop, &["stop"]),
+            Step::Start => return self.order(Order::Start, &["start"]),
+            Step::Restart => return self.order(Order::Restart, &["restart"]),
             Step::Reboot => {
                 let served = self.see().front;
                 self.world.host.power_off();
@@ -143,12 +161,36 @@ impl Life {
                 self.git = *answers;
                 self.world.host.sh(if self.git { "systemctl start ssh" } else { "systemctl stop ssh" });
             }
+            Step::Index(answers) => self.index(*answers),
+            Step::Room(more) => {
+                self.full = more.is_some();
+                self.due();
+            }
             Step::Kill(share) => self.doomed(*share, false),
             Step::PowerCut(share, _) => self.doomed(*share, true),
             Step::Clock(days) => self.world.set_clock((*days != 0).then(|| format!("{days:+}d")).as_deref()),
             Step::Wait(_) => {}
         }
-        None
+        Ok(None)
+    }
+
+    fn index(&mut self, answers: bool) {
+        self.offline = !answers;
+        self.world.host.put_file(PIP, if answers { &self.index } else { NO_INDEX });
+        self.due();
+    }
+
+    /// What waits for its next try is tried by the next pass.
+    fn due(&self) {
+        if self.world.host.exec(&["grep", "-q", "\"retry\":{", "/etc/portreeve/policy/bakery_pro.json"]).code == 0 {
+            self.world.next_try_in(0);
+        }
+    }
+
+    /// Takes all the room that there is, or gives it back.
+    fn fill(&self, full: bool) {
+        let take = "fallocate -l $(df --output=avail -B1 / | tail -n 1) /srv/full";
+        self.world.host.sh(if full { take } else { "rm -f /srv/full" });
     }
 
     fn push(&mut self, behaviour: Behaviour) {
@@ -159,7 +201,10 @@ impl Life {
             Behaviour::Fails => HEALTH_500,
             Behaviour::FailsInFront => HEALTH_500_IN_FRONT,
         };
-        self.world.push_app(&version, &[edits, &[TELLS]].concat(), &version);
+        let packages = self.pushed.len() / SAME_PACKAGES;
+        let packages = format!("# {packages}\nDjango>=5.2,<5.3\ngunicorn==27.0.1\n");
+        let all = [edits, &[TELLS, ("requirements.txt", Some(&*packages))]].concat();
+        self.world.push_app(&version, &all, &version);
         self.want(version);
     }
 
@@ -191,16 +236,17 @@ impl Life {
         }
     }
 
-    fn order(&mut self, order: Order, words: &[&str]) -> CmdResult {
+    fn order(&mut self, order: Order, words: &[&str]) -> Result<Option<CmdResult>, String> {
         let before = self.see();
         let said = self.world.portreeve(&[&words[..1], &["bakery/pro"], &words[1..]].concat());
-        self.ledger.ordered(order, said.code == 0, &before, &self.see());
-        said
+        self.ledger.ordered(order, said.code == 0, &before, &self.see())?;
+        Ok(Some(said))
     }
 
     /// The git server boots with the host. What served is back before any pass, unless something is in its way.
     fn boots(&mut self, serves: bool) {
         self.world.host.boot_again();
+        self.fill(false);
         self.git = true;
         if serves && !self.ledger.drifted {
             let comes_back = || self.see().front.is_some();
@@ -223,16 +269,19 @@ impl Life {
         let wanted = self.wanted().map(str::to_owned);
         let (before, started) = (self.see(), Started::from_now(&self.world));
         self.world.host.sync();
+        self.fill(self.full);
         let pass = match self.doom {
             Some((point, _)) => pass_until(&self.world, point, &["--json"]),
             None => self.world.portreeve(&["reconcile", "--json"]),
         };
+        self.fill(false);
         let (after, started) = (self.see(), started.until_now(&self.world));
+        let hindered = self.offline || self.full;
         let doomed = self.doom.take_if(|_| died(&pass));
         self.died += usize::from(doomed.is_some());
         let (became, said) = became(&pass)?;
         let (wanted, now) = (wanted.as_deref(), Duration::ZERO);
-        let passed = Passed { wanted, before: &before, after: &after, started: &started, now, became };
+        let passed = Passed { wanted, hindered, before: &before, after: &after, started: &started, now, became };
         let agreed = |_, serves| if serves { agreed(&self.world).map(drop) } else { Ok(()) };
         let judged = self.ledger.judged(&passed, agreed);
         judged.map_err(|why| format!("{why}\n{pass}\n{passed:#?}\n{:#?}", self.ledger))?;
@@ -245,11 +294,12 @@ impl Life {
     }
 
     /// Nobody does anything any more, and nothing keeps a pass from its work.
-    pub fn calm(&mut self) {
+    pub fn calm(&mut self) -> Result<(), String> {
         self.doom = None;
         self.world.set_clock(None);
-        self.happen(&Step::Git(true));
-        self.happen(&Step::Resume);
+        self.full = false;
+        self.index(true);
+        self.happen(&Step::Git(true)).and_then(|_| self.happen(&Step::Resume)).map(drop)
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod absent;
 mod agent;
+mod back;
 mod badinput;
 mod base;
 mod calls;
@@ -27,6 +28,7 @@ mod edits;
 mod fleet;
 mod formats;
 mod git;
+mod health;
 mod holds;
 mod host;
 mod http;

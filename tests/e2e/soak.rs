@@ -54,7 +54,7 @@ fn idles(life: &Life) -> Result<(), String> {
 
 /// Nobody does anything any more: it comes to rest within two passes.
 fn rests(life: &mut Life) -> Result<(), String> {
-    life.calm();
+    life.calm()?;
     for _ in 0..2 {
         println!("     at rest: {}", life.pass()?);
     }

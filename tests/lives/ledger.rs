@@ -54,6 +54,8 @@ pub enum Became {
 pub struct Passed<'a> {
     /// What the repository asks for; `None`: that can't be known, or must not be followed.
     pub wanted: Option<&'a str>,
+    /// Packages or room may be lacking, or what failed for that may still wait for its next try.
+    pub hindered: bool,
     pub before: &'a Seen,
     pub after: &'a Seen,
     /// The releases that were started meanwhile.
@@ -97,7 +99,8 @@ struct Suspended {
 
 impl Ledger {
     /// An order was given, and this is what was to be seen before and after it.
-    pub fn ordered(&mut self, order: Order, obeyed: bool, before: &Seen, after: &Seen) {
+    /// The promise that was broken, if any.
+    pub fn ordered(&mut self, order: Order, obeyed: bool, before: &Seen, after: &Seen) -> Result<(), String> {
         match order {
             // What was not started may not have been started well, but it is no longer meant to be stopped.
             Order::Start => self.still.stopped = false,
@@ -109,6 +112,10 @@ impl Ledger {
             Order::Resume => (self.still.suspended, self.back) = (None, None),
             Order::Rollback(until) => {
                 let left = before.front.iter().filter(|_| before.front != after.front);
+                let again = after.front.iter().find(|_| left.clone().next().is_some());
+                if let Some(again) = again.filter(|again| self.back.iter().any(|back| back.excludes.contains(*again))) {
+                    return Err(format!("{again} was gone back from, and going back led to it"));
+                }
                 let earlier = self.back.take().map(|back| back.excludes).unwrap_or_default();
                 let mut excludes: BTreeSet<String> = earlier.into_iter().chain(left.cloned()).collect();
                 excludes.extend(self.quarantine().map(str::to_owned));
@@ -116,6 +123,7 @@ impl Ledger {
                 self.back = Some(Back { until, excludes });
             }
         }
+        Ok(())
     }
 
     fn quarantine(&self) -> impl Iterator<Item = &str> {
@@ -137,6 +145,10 @@ impl Ledger {
         self.wants(pass.wanted);
         match pass.became {
             Became::Killed => return self.survives(pass),
+            Became::Refused if pass.hindered && pass.wanted.is_some_and(good) => {
+                return Err("a good release is refused for what the host or the network lacks".to_owned());
+            }
+            Became::Failed if pass.hindered => {}
             Became::Failed => return Err("the pass fails".to_owned()),
             Became::Released if !pass.started.iter().any(|started| pass.wanted == Some(started)) => {
                 return Err("something was released, and nobody saw it start".to_owned());
@@ -149,6 +161,9 @@ impl Ledger {
         }
         if self.still.stopped {
             return Ok(());
+        }
+        if pass.hindered {
+            return self.endures(pass);
         }
         self.drifted = false;
         self.rests(pass.after, agreed)?;
@@ -191,6 +206,19 @@ impl Ledger {
         match &pass.before.front {
             Some(served) if self.served && !well => {
                 Err(format!("{served} served, and nothing since a pass was killed"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whatever is lacking, visitors have what they had.
+    fn endures(&mut self, pass: &Passed<'_>) -> Result<(), String> {
+        if pass.became == Became::Refused {
+            self.refused.extend(pass.wanted.map(str::to_owned));
+        }
+        match &pass.before.front {
+            Some(served) if !self.drifted && pass.after.front.is_none() => {
+                Err(format!("{served} served, and nothing since something was lacking"))
             }
             _ => Ok(()),
         }

@@ -34,6 +34,10 @@ pub enum Step {
     Clock(i64),
     /// The git server does not answer, or does again.
     Git(bool),
+    /// The package index does not answer, or does again.
+    Index(bool),
+    /// The disk has room for so many more files and writes; `None`: for all.
+    Room(Option<u8>),
     /// Time goes by, in minutes.
     Wait(u64),
 }
@@ -119,6 +123,10 @@ pub fn step() -> impl Strategy<Value = Step> {
         1 => (-3650..3650_i64).prop_map(Step::Clock),
         1 => Just(Step::Git(false)),
         3 => Just(Step::Git(true)),
+        1 => Just(Step::Index(false)),
+        3 => Just(Step::Index(true)),
+        2 => any::<u8>().prop_map(|more| Step::Room(Some(more))),
+        3 => Just(Step::Room(None)),
         2 => (1..600_u64).prop_map(Step::Wait),
     ]
 }

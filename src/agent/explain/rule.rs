@@ -66,7 +66,7 @@ fn left<'a>(facts: &Facts<'a>) -> Option<&'a Left> {
 
 /// The holds that need no wish to be judged.
 fn ordered<'a>(facts: &Facts<'_>, standing: &'a Standing) -> Option<Rule<'a>> {
-    match standing.decide(Digest::of(b""), None, facts.now) {
+    match standing.decide(Digest::of(b""), facts.now) {
         Ruling::Stopped(hold) => Some(Rule::Stopped(hold)),
         Ruling::Suspended { hold, .. } => Some(Rule::Suspended(hold)),
         _ => None,
@@ -120,9 +120,8 @@ fn blocked<'a>(facts: &Facts<'a>) -> Option<Rule<'a>> {
 }
 
 fn ruled<'a>(facts: &Facts<'_>, standing: &'a Standing) -> Option<Rule<'a>> {
-    let serving = facts.serving().map(|generation| generation.wanted.digest);
     let Some(wanted) = facts.seen().and_then(|seen| seen.digest) else { return remembered(facts, standing) };
-    match standing.decide(wanted, serving, facts.now) {
+    match standing.decide(wanted, facts.now) {
         Ruling::Quarantined(entry) => Some(Rule::Quarantined(entry)),
         Ruling::Wait { backoff, .. } => Some(Rule::Waiting(backoff)),
         _ => None,

@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 
 use super::{OrderError, Ordered, Target};
+use crate::agent::read_last_pass;
 use crate::desired::{Generation, Why};
 use crate::model::{Digest, Found};
-use crate::policy::{HoldKind, Until};
+use crate::policy::{Hold, HoldKind, Until};
 use crate::transaction::{self, Going, Released};
 
 impl Ordered<'_> {
     /// The hold is durable before anything moves: a pass that begins right after must not go forward again.
     pub(super) fn rollback(&self, to: &Target, until: Until) -> Result<String, OrderError> {
-        if *to == Target::Previous && self.has_gone_back() {
+        let serving = self.serving()?;
+        if is(serving, to) || *to == Target::Previous && self.has_gone_back() {
             return self.stay(until);
         }
         let target = self.target(to)?;
@@ -35,11 +37,13 @@ impl Ordered<'_> {
         }
     }
 
-    /// What served, and what was tried since: neither may come back by itself.
+    /// What served, what was tried since, and what waits for its time or its host: none of it may come by itself.
     fn excluded(&self, target: &Generation) -> Result<BTreeSet<Digest>, OrderError> {
         let mut excluded: BTreeSet<Digest> = self.standing.quarantine.iter().map(|entry| entry.digest).collect();
         excluded.insert(self.serving()?.wanted.digest);
         excluded.extend(self.met.as_ref().and_then(|met| met.intent.digest));
+        excluded.extend(self.standing.retry.as_ref().map(|waiting| waiting.digest));
+        excluded.extend(read_last_pass(self.cx).environments.get(self.name).and_then(|seen| seen.digest));
         excluded.remove(&target.wanted.digest);
         Ok(excluded)
     }
@@ -56,7 +60,7 @@ impl Ordered<'_> {
         let (pinned, excludes, left) = (serving.number, self.excluded(serving)?, self.left_behind()?);
         let hold = self.hold(HoldKind::RolledBack { pinned, excludes, until, left });
         self.write(&self.standing.rolled_back(hold, serving.wanted.digest))?;
-        Ok(format!("{} serves again already; later passes leave it there", serving.wanted.title()))
+        Ok(format!("{} serves already; later passes leave it there", serving.wanted.title()))
     }
 
     /// What people call the release that the order met, and that has been gone back from.
@@ -68,17 +72,17 @@ impl Ordered<'_> {
 
     fn target(&self, to: &Target) -> Result<Generation, OrderError> {
         let serving = self.serving()?;
+        let left: BTreeSet<Digest> = self.standing.holds().flat_map(Hold::excludes).copied().collect();
         let numbers = (1..=self.installed.newest).rev().filter(|&number| number != serving.number);
         for number in numbers {
             let Some(generation) = transaction::read_generation(self.cx, self.name, number)? else { continue };
             let refused = transaction::was_refused(self.cx, self.name, number)?;
             let fits = match to {
-                Target::Previous => !refused && served_before(&generation, serving),
-                Target::Generation(wanted) => generation.number == *wanted,
-                Target::Title(title) => {
-                    !refused
-                        && (generation.wanted.title() == *title || generation.wanted.commit.as_str().starts_with(title))
+                Target::Previous => {
+                    !refused && served_before(&generation, serving) && !left.contains(&generation.wanted.digest)
                 }
+                Target::Generation(_) => is(&generation, to),
+                Target::Title(_) => !refused && is(&generation, to),
             };
             if fits {
                 return Ok(generation);
@@ -102,7 +106,20 @@ impl Ordered<'_> {
     }
 }
 
-/// A generation that went before and ran something else.
+/// Whether a person who names it means this one.
+fn is(generation: &Generation, to: &Target) -> bool {
+    match to {
+        Target::Previous => false,
+        Target::Generation(number) => generation.number == *number,
+        Target::Title(title) => {
+            let is_commit = || title.len() >= 7 && generation.wanted.commit.as_str().starts_with(title);
+            generation.wanted.title() == *title || is_commit()
+        }
+    }
+}
+
+/// A generation that went before and ran something else. What was made to go back to another counts as that one.
 fn served_before(generation: &Generation, serving: &Generation) -> bool {
-    generation.number < serving.number && generation.wanted.digest != serving.wanted.digest
+    let number = if let Why::Rollback(number) = serving.why { number } else { serving.number };
+    generation.number < number && generation.wanted.digest != serving.wanted.digest
 }

@@ -2,7 +2,6 @@
 
 use super::{OrderError, Ordered};
 use crate::desired::Why;
-use crate::model::{Identity, Node, Slot, SlotId};
 use crate::policy::HoldKind;
 use crate::transaction::{self, Going, Released};
 
@@ -10,15 +9,7 @@ impl Ordered<'_> {
     pub(super) fn stop(&self) -> Result<String, OrderError> {
         self.serving()?;
         self.write(&self.standing.stopped(self.hold(HoldKind::Stopped)))?;
-        let flag = Node::File { bytes: Vec::new(), mode: 0o644, owner: Identity::ROOT };
-        let path = self.cx.layout.stopped_flag(self.name);
-        if let Some(parent) = path.parent() {
-            self.cx.host.files().make_directory(parent, 0o755, Identity::ROOT)?;
-        }
-        self.cx.host.files().put(&path, &flag)?;
-        for slot in Slot::BOTH {
-            self.cx.host.services().stop(&SlotId { env: self.name.clone(), slot })?;
-        }
+        transaction::stop(self.cx, self.name)?;
         Ok(format!("stopped; it stays so, over reboots, until portreeve start {}", self.name))
     }
 

@@ -101,6 +101,7 @@ fn unreadable(name: EnvName, cause: String) -> EnvPlan {
         moved: None,
         retires: None,
         settles: false,
+        stops: false,
     }
 }
 
