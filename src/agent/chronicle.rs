@@ -4,7 +4,7 @@ use crate::desired::{Generation, Why};
 use crate::history::{Event, EventKind, History, HistoryError, Writer};
 use crate::model::{EnvName, GenerationNumber, Identity};
 use crate::policy::{Hold, HoldKind, Quarantined, Standing};
-use crate::transaction::{self, Context, Event as Said, chain};
+use crate::transaction::{self, Context, Event as Said, Recovered, chain};
 
 use super::read_standing;
 
@@ -24,6 +24,29 @@ pub(super) fn write_next(cx: &Context<'_>, history: &Writer, event: &Event) {
     if let Some(text) = said {
         cx.report.event(&Said::Note { text: &text });
     }
+}
+
+/// What the end of a transaction that was cut short means, unless the history knows that already.
+pub(super) fn ended(cx: &Context<'_>, name: &EnvName, recovered: &Recovered) {
+    let (number, kept) = match recovered {
+        Recovered::Clean => return,
+        Recovered::Finished(number) => (*number, true),
+        Recovered::Undone(number) => (*number, false),
+    };
+    let standing = read_standing(cx, name).unwrap_or_default();
+    // What was gone back to by a rollback that is undone is no failure of its own.
+    let told =
+        of_generation(cx, name, number, &standing).filter(|event| kept != (event.kind == EventKind::NotReleased));
+    let Some(event) = told else { return };
+    let latest = past(cx, Some(name), 1).ok().and_then(|(events, _)| events.into_iter().next());
+    let latest = latest.filter(|latest| latest.generation == Some(number)).map(|latest| latest.kind);
+    let kind = match latest {
+        Some(EventKind::Released | EventKind::Restarted) if kept => return,
+        Some(EventKind::NotReleased | EventKind::RolledBack) => return,
+        Some(_) if !kept => EventKind::RolledBack,
+        _ => event.kind,
+    };
+    write(cx, &Event { at: cx.host.clock().now(), kind, ..event });
 }
 
 /// The latest `limit` events, newest first, and a line about where they are from, if that is not the history itself.
@@ -73,12 +96,12 @@ fn of_generation(cx: &Context<'_>, name: &EnvName, number: GenerationNumber, sta
     let generation = transaction::read_generation(cx, name, number).ok()??;
     let title = generation.wanted.title();
     let event = if transaction::was_refused(cx, name, number).ok()? {
-        match standing.quarantine.iter().find(|failed| failed.generation == Some(number)) {
-            Some(failed) => not_released(name, failed),
-            None => {
-                Event::new(generation.at, Some(name.clone()), EventKind::NotReleased, format!("{title} not released"))
-            }
-        }
+        let failed = standing.quarantine.iter().find(|failed| failed.generation == Some(number));
+        let cut_short = || {
+            let summary = format!("{title} not released: its pass was cut short");
+            Event::new(generation.at, Some(name.clone()), EventKind::NotReleased, summary)
+        };
+        failed.map_or_else(cut_short, |failed| not_released(name, failed))
     } else {
         released(&generation, &title)
     };

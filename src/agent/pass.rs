@@ -106,7 +106,8 @@ fn recover_all(app: &App, report: &(dyn Report + Sync)) -> Result<BTreeMap<EnvNa
                 Err(error) => return Some(Outcome::Failed(Box::new(error.into()))),
             };
             let recovered = turn::heeding(cx, name, |cx| transaction::recover(cx, name));
-            recovered.err().map(|failure| Outcome::Failed(Box::new(failure)))
+            let told = recovered.map(|recovered| chronicle::ended(cx, name, &recovered));
+            told.err().map(|failure| Outcome::Failed(Box::new(failure)))
         },
     ))
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::sweep::Home;
-use super::{Context, Failure, Phase, commit, ground, read, recover, slot};
+use super::{Context, Failure, Phase, commit, read, recover, slot};
 use crate::desired::{Generation, Listed, Listing};
 use crate::host::HostError;
 use crate::model::{EnvLayout, EnvName, Found, GenerationNumber, Identity, Manager, Node, Slot};
@@ -144,7 +144,7 @@ impl Deletion<'_> {
         let (cx, name) = (self.cx, self.name);
         let mut units = Vec::new();
         for generation in generations.values() {
-            let owner = ground::owners(cx, &generation.wanted)?.root;
+            let owner = cx.host.users().own();
             if let Some(Listed::File { sha256, .. }) = read::listing(cx, generation)?.unwrap_or_default().0.get("unit")
             {
                 units.push(Listed::File { sha256: *sha256, mode: 0o644, owner });

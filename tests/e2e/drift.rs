@@ -54,6 +54,10 @@ fn drift_is_repaired_and_told_and_an_idle_pass_writes_nothing() {
     repairs(&world, "settings_local.py had mode 644, not 440");
     assert_eq!(world.host.sh(&format!("stat -L -c '%a %U %G' {settings}")), before);
 
+    // No version of the program makes the same record again: it names the boot that it was made in.
+    world.host.sh("chmod 640 /etc/portreeve/active/bakery_pro/generation.toml");
+    repairs(&world, "generation.toml had mode 640, not 600");
+
     world.host.sh("rm /run/portreeve/bakery_pro/web.sock");
     repairs(&world, "web.sock was deleted");
 

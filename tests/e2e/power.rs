@@ -122,6 +122,8 @@ fn what_somebody_removed_is_mended_before_a_killed_pass_is_finished() {
     let committed = world.host.sh("basename $(readlink /etc/portreeve/active/bakery_pro)");
     converges(&world, "v2");
     assert_eq!(one_generation(&world).to_string(), committed.trim(), "it is finished, not released again");
+    let history = world.portreeve(&["history", "bakery/pro"]).ok().stdout;
+    assert_eq!(history.matches("released v2").count(), 1, "{history}");
 }
 
 /// The power goes so long after visitors were led to the other slot, which comes after the rename is on the disk, with the program
