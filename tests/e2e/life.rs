@@ -189,8 +189,11 @@ impl Life {
 
     /// Takes all the room that there is, or gives it back.
     fn fill(&self, full: bool) {
-        let take = "fallocate -l $(df --output=avail -B1 / | tail -n 1) /srv/full";
-        self.world.host.sh(if full { take } else { "rm -f /srv/full" });
+        // What is allocated takes some room for its own record, too.
+        let take = "most=$(($(df --output=avail -B1 / | tail -n 1) - (8 << 20)))
+            test $most -le 0 || fallocate -l $most /srv/full
+            dd if=/dev/zero of=/srv/full.rest bs=64k 2>/dev/null || true";
+        self.world.host.sh(if full { take } else { "rm -f /srv/full /srv/full.rest" });
     }
 
     fn push(&mut self, behaviour: Behaviour) {
@@ -308,7 +311,8 @@ fn became(pass: &CmdResult) -> Result<(Became, String), String> {
     if died(pass) {
         return Ok((Became::Killed, "the pass was killed".to_owned()));
     }
-    let told: serde_json::Value = serde_json::from_str(&pass.stdout).map_err(|error| format!("no answer: {error}"))?;
+    let told: serde_json::Value =
+        serde_json::from_str(&pass.stdout).map_err(|error| format!("no answer: {error}\n{pass}"))?;
     let environment = &told["environments"][0];
     let outcome = environment["outcome"].as_str().zip(environment["exit_code"].as_i64());
     let (outcome, code) = outcome.ok_or("the pass says nothing of the environment")?;
