@@ -69,8 +69,7 @@ fn refused(cx: &Context<'_>, name: &EnvName, words: &str) -> Option<CommitId> {
 /// The commit of the clone with this id, or the one that begins so.
 fn named(clone: &Objects, words: &str) -> Result<CommitId, OrderError> {
     let digits = words.to_ascii_lowercase();
-    let is_id = (7..=40).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !is_id {
+    if !CommitId::may_begin(&digits) {
         return Err(OrderError::Refused(format!("`{words}` is no commit's id: 7 to 40 hexadecimal digits")));
     }
     let found = clone.rev(&digits).ok().filter(|commit| commit.as_str().starts_with(&digits));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::model::{EnvName, Slot};
+use crate::model::{CommitId, EnvName, Slot};
 
 /// Keeps Django sites running on plain Linux servers.
 ///
@@ -259,8 +259,11 @@ fn said(text: &str) -> Result<String, String> {
 
 /// A commit, or the beginning of one.
 fn commit(text: &str) -> Result<String, String> {
-    let is_id = (7..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_id { Ok(text.to_ascii_lowercase()) } else { Err("a commit has 7 to 40 hexadecimal digits".to_owned()) }
+    if CommitId::may_begin(text) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("a commit has 7 to 40 hexadecimal digits".to_owned())
+    }
 }
 
 #[derive(Debug, Args)]

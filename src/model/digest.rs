@@ -96,6 +96,11 @@ impl CommitId {
         &self.0
     }
 
+    /// Whether people can mean a commit by this: its id, or at least the seven digits of it that git shows them.
+    pub fn may_begin(text: &str) -> bool {
+        (7..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
     /// The seven digits that git shows people.
     pub fn short(&self) -> &str {
         &self.0[..7]

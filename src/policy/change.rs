@@ -74,13 +74,18 @@ impl Standing {
     #[must_use]
     pub fn rolled_back(&self, mut hold: Hold, to: Digest) -> Self {
         if let HoldKind::RolledBack { excludes, .. } = &mut hold.kind {
-            excludes.extend(self.holds().flat_map(Hold::excludes).copied());
+            excludes.extend(self.gone_back_from());
             excludes.remove(&to);
         }
         let mut next = self.held(hold);
         // Whoever names content that failed here wants it all the same.
         next.quarantine.retain(|entry| entry.digest != to);
         next
+    }
+
+    /// The contents that rollbacks which still hold keep away.
+    pub fn gone_back_from(&self) -> impl Iterator<Item = Digest> {
+        self.holds().flat_map(Hold::excludes).copied()
     }
 
     /// A person stopped the processes; `hold.kind` is [`HoldKind::Stopped`].
@@ -175,8 +180,7 @@ impl Standing {
 }
 
 impl Hold {
-    /// The contents that somebody went back from.
-    pub fn excludes(&self) -> impl Iterator<Item = &Digest> {
+    fn excludes(&self) -> impl Iterator<Item = &Digest> {
         let excludes = match &self.kind {
             HoldKind::RolledBack { excludes, .. } => Some(excludes),
             HoldKind::Suspended { .. } | HoldKind::Stopped => None,

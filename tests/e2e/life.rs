@@ -182,7 +182,7 @@ impl Life {
 
     /// What waits for its next try is tried by the next pass.
     fn due(&self) {
-        if self.world.host.exec(&["grep", "-q", "\"retry\":{", "/etc/portreeve/policy/bakery_pro.json"]).code == 0 {
+        if self.world.host.exec(&["grep", "-q", "\"retry\"", "/etc/portreeve/policy/bakery_pro.json"]).code == 0 {
             self.world.next_try_in(0);
         }
     }

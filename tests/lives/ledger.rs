@@ -111,9 +111,10 @@ impl Ledger {
             Order::Restart => {}
             Order::Resume => (self.still.suspended, self.back) = (None, None),
             Order::Rollback(until) => {
-                let left = before.front.iter().filter(|_| before.front != after.front);
-                let again = after.front.iter().find(|_| left.clone().next().is_some());
-                if let Some(again) = again.filter(|again| self.back.iter().any(|back| back.excludes.contains(*again))) {
+                let moved = before.front.is_some() && before.front != after.front;
+                let left = before.front.iter().filter(|_| moved);
+                let fled = |version: &&String| self.back.iter().any(|back| back.excludes.contains(*version));
+                if let Some(again) = after.front.as_ref().filter(|_| moved).filter(fled) {
                     return Err(format!("{again} was gone back from, and going back led to it"));
                 }
                 let earlier = self.back.take().map(|back| back.excludes).unwrap_or_default();

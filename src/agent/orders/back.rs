@@ -6,7 +6,7 @@ use super::{OrderError, Ordered, Target};
 use crate::agent::read_last_pass;
 use crate::desired::{Generation, Why};
 use crate::model::{Digest, Found};
-use crate::policy::{Hold, HoldKind, Until};
+use crate::policy::{HoldKind, Until};
 use crate::transaction::{self, Going, Released};
 
 impl Ordered<'_> {
@@ -72,7 +72,7 @@ impl Ordered<'_> {
 
     fn target(&self, to: &Target) -> Result<Generation, OrderError> {
         let serving = self.serving()?;
-        let left: BTreeSet<Digest> = self.standing.holds().flat_map(Hold::excludes).copied().collect();
+        let left: BTreeSet<Digest> = self.standing.gone_back_from().collect();
         let numbers = (1..=self.installed.newest).rev().filter(|&number| number != serving.number);
         for number in numbers {
             let Some(generation) = transaction::read_generation(self.cx, self.name, number)? else { continue };
