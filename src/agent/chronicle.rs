@@ -4,7 +4,7 @@ use crate::desired::{Generation, Why};
 use crate::history::{Event, EventKind, History, HistoryError, Writer};
 use crate::model::{EnvName, GenerationNumber, Identity};
 use crate::policy::{Hold, HoldKind, Quarantined, Standing};
-use crate::transaction::{self, Context, Event as Said, Recovered, chain};
+use crate::transaction::{self, Context, Event as Said, Failure, Recovered, chain};
 
 use super::read_standing;
 
@@ -26,8 +26,15 @@ pub(super) fn write_next(cx: &Context<'_>, history: &Writer, event: &Event) {
     }
 }
 
+/// Ends what a killed program left, and tells the history what that meant.
+pub(super) fn recover(cx: &Context<'_>, name: &EnvName) -> Result<(), Failure> {
+    let recovered = transaction::recover(cx, name)?;
+    ended(cx, name, &recovered);
+    Ok(())
+}
+
 /// What the end of a transaction that was cut short means, unless the history knows that already.
-pub(super) fn ended(cx: &Context<'_>, name: &EnvName, recovered: &Recovered) {
+fn ended(cx: &Context<'_>, name: &EnvName, recovered: &Recovered) {
     let (number, kept) = match recovered {
         Recovered::Clean => return,
         Recovered::Finished(number) => (*number, true),

@@ -55,14 +55,20 @@ pub fn pass_telling(
 ) -> Result<PassReport, Failure> {
     let cx = app.context(report);
     report.event(&LOOKING);
+    let now = || cx.host.clock().now();
+    let glanced = now();
     let (inputs, seen) = match idle::glance(app, &cx, only) {
         Glance::Converged(converged) => {
             return Ok(PassReport { looked: last::still(&cx), ..*converged });
         }
         Glance::Whole { inputs, tip } => (inputs, tip),
     };
-    let mut outcomes = recover_all(app, report)?;
-    let looked = cx.host.clock().now();
+    transaction::tidy(&cx);
+    let open = open_journals(&cx)?;
+    // Recovery takes as long as an application's health does: what was seen before it may have been pushed over.
+    let was_open = !open.is_empty();
+    let mut outcomes = recover_all(app, report, open);
+    let (seen, looked) = if was_open { (None, now()) } else { (seen, glanced) };
     let survey = survey_at(app, &cx, only, seen)?;
     raise_floor(&cx, &survey);
     reserve_ports(&cx, &survey);
@@ -89,14 +95,16 @@ fn raise_floor(cx: &Context<'_>, survey: &Survey) {
     }
 }
 
-/// Ends what killed programs left. What somebody is at work on was not left.
-fn recover_all(app: &App, report: &(dyn Report + Sync)) -> Result<BTreeMap<EnvName, Outcome>, Failure> {
-    let cx = app.context(report);
-    transaction::tidy(&cx);
+/// The environments with a transaction under way, or one that a killed program left.
+fn open_journals(cx: &Context<'_>) -> Result<Vec<EnvName>, Failure> {
     let names = cx.host.files().list(&cx.layout.journal()).map_err(Failure::on_host(Phase::Recover))?;
-    let names = names.iter().filter_map(|name| EnvName::parse_flat(name.strip_suffix(".json")?).ok());
-    Ok(turn::side_by_side(
-        names.collect(),
+    Ok(names.iter().filter_map(|name| EnvName::parse_flat(name.strip_suffix(".json")?).ok()).collect())
+}
+
+/// Ends what killed programs left. What somebody is at work on was not left.
+fn recover_all(app: &App, report: &(dyn Report + Sync), open: Vec<EnvName>) -> BTreeMap<EnvName, Outcome> {
+    turn::side_by_side(
+        open,
         |name| name,
         |name| {
             let cx = &app.context(report);
@@ -105,11 +113,10 @@ fn recover_all(app: &App, report: &(dyn Report + Sync)) -> Result<BTreeMap<EnvNa
                 Err(LockError::Busy { .. }) => return None,
                 Err(error) => return Some(Outcome::Failed(Box::new(error.into()))),
             };
-            let recovered = turn::heeding(cx, name, |cx| transaction::recover(cx, name));
-            let told = recovered.map(|recovered| chronicle::ended(cx, name, &recovered));
-            told.err().map(|failure| Outcome::Failed(Box::new(failure)))
+            let ended = turn::heeding(cx, name, |cx| chronicle::recover(cx, name));
+            ended.err().map(|failure| Outcome::Failed(Box::new(failure)))
         },
-    ))
+    )
 }
 
 /// One environment, whose lock is held: its repairs, its one action.

@@ -148,7 +148,7 @@ fn is_newer(cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> bool {
 /// What is there, if the plan still fits it. Somebody may have released, or given an order, before the lock was ours; and what
 /// he left undone when he was killed is ended first.
 fn before(cx: &Context<'_>, plan: &EnvPlan) -> Result<Option<Installed>, Failure> {
-    super::chronicle::ended(cx, &plan.name, &transaction::recover(cx, &plan.name)?);
+    super::chronicle::recover(cx, &plan.name)?;
     let services = transaction::services_of(cx, &plan.name).map_err(Failure::on_host(Phase::Recover))?;
     let installed = transaction::installed(cx, &plan.name, &services)?;
     let standing = standing_here(cx, read_standing(cx, &plan.name)?, plan.wants.as_deref());

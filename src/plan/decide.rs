@@ -191,12 +191,13 @@ fn wanted_action(
         Ruling::Stopped(hold) => Action::Stopped(by(hold)),
         Ruling::Suspended { hold, .. } => Action::Suspended(by(hold)),
         Ruling::Quarantined(entry) => Action::Quarantined(format!("{}: {}", entry.phase, entry.cause)),
-        Ruling::Wait { until, backoff } => Action::Waiting(format!(
-            "{}: {}; again after {}",
-            backoff.phase,
-            backoff.cause,
-            until.strftime("%H:%M:%S UTC")
-        )),
+        Ruling::Wait(backoff) => {
+            let next = backoff.due().map_or_else(
+                || "again when the host has changed".to_owned(),
+                |due| format!("again after {}", due.strftime("%H:%M:%S UTC")),
+            );
+            Action::Waiting(format!("{}: {}; {next}", backoff.phase, backoff.cause))
+        }
         Ruling::Proceed if serving == Some(wanted.digest) && !renders_differently => Action::Nothing,
         Ruling::Proceed => foreign.map_or(Action::Release, Action::Blocked),
     }

@@ -3,8 +3,11 @@
 use jiff::Timestamp;
 
 use super::change::LONGEST_WAIT;
-use super::{Backoff, Hold, HoldKind, Quarantined, Standing, Until};
+use super::{Backoff, FailureClass, Hold, HoldKind, Quarantined, Standing, Until};
 use crate::model::{Digest, GenerationNumber};
+
+/// After so many failures in a row, the last of them in front of visitors, time alone is no reason to try again.
+const OFTEN_SEEN: u32 = 3;
 
 /// What the pass may do. All but [`Proceed`](Self::Proceed) leave in place the release that serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,12 +34,7 @@ pub enum Ruling<'a> {
     /// The wanted content failed here before.
     Quarantined(&'a Quarantined),
     /// The last failure may pass by itself.
-    Wait {
-        /// Not before.
-        until: Timestamp,
-        /// What failed.
-        backoff: &'a Backoff,
-    },
+    Wait(&'a Backoff),
 }
 
 impl Ruling<'_> {
@@ -68,7 +66,7 @@ impl Standing {
             return Ruling::Quarantined(entry);
         }
         match &self.retry {
-            Some(backoff) if backoff.waits(wanted, now) => Ruling::Wait { until: backoff.next, backoff },
+            Some(backoff) if backoff.waits(wanted, now) => Ruling::Wait(backoff),
             _ => Ruling::Proceed,
         }
     }
@@ -103,8 +101,16 @@ impl Hold {
 }
 
 impl Backoff {
+    /// Before this it is not tried again by itself; `None`: not at all, until the host has changed or a person says so, because
+    /// visitors have seen it come and go often enough.
+    pub fn due(&self) -> Option<Timestamp> {
+        let seen = self.class == FailureClass::Host && self.phase.is_in_front() && self.failures >= OFTEN_SEEN;
+        (!seen).then_some(self.next)
+    }
+
     /// Whether `wanted` has to wait. A time further off than any wait is the mark of a clock that was set back.
     pub fn waits(&self, wanted: Digest, now: Timestamp) -> bool {
-        self.digest == wanted && now < self.next && self.next.duration_since(now) <= LONGEST_WAIT
+        let waits = |due| now < due && due.duration_since(now) <= LONGEST_WAIT;
+        self.digest == wanted && self.due().is_none_or(waits)
     }
 }

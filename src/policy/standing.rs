@@ -116,7 +116,7 @@ pub struct Backoff {
     pub digest: Digest,
     /// Failures in a row, from 1.
     pub failures: u32,
-    /// Not before.
+    /// Not before; see [`Backoff::due`].
     pub next: Timestamp,
     /// [`FailureClass::Transient`] or [`FailureClass::Host`].
     pub class: FailureClass,
@@ -173,6 +173,11 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Whether visitors may have been led to the candidate in it.
+    pub fn is_in_front(self) -> bool {
+        matches!(self, Self::Switch | Self::Verify | Self::Bake)
+    }
+
     /// Whether it is the candidate's processes that speak in it, not a program that was run to its end.
     pub fn is_of_processes(self) -> bool {
         matches!(self, Self::Start | Self::Health | Self::Verify | Self::Bake)

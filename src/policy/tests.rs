@@ -102,7 +102,7 @@ fn waits_double_up_to_three_minutes() {
 fn new_content_does_not_wait_for_old() {
     let once = Standing::default().after_failure(failure(FailureClass::Transient, 2), NOON);
     let twice = once.after_failure(failure(FailureClass::Host, 2), later(6));
-    assert!(matches!(twice.decide(content(2), later(15)), Ruling::Wait { .. }));
+    assert!(matches!(twice.decide(content(2), later(15)), Ruling::Wait(_)));
     assert_eq!(twice.decide(content(2), later(16)), Ruling::Proceed);
     assert_eq!(twice.decide(content(3), later(6)), Ruling::Proceed);
     let other = twice.after_failure(failure(FailureClass::Transient, 3), later(7));
@@ -113,12 +113,31 @@ fn new_content_does_not_wait_for_old() {
 fn only_what_the_host_did_wrong_is_tried_again_when_the_host_changes() {
     let waits = |class, host| {
         let standing = Standing::default().after_failure(failure(class, 2), NOON).on(content(host));
-        matches!(standing.decide(content(2), NOON), Ruling::Wait { .. })
+        matches!(standing.decide(content(2), NOON), Ruling::Wait(_))
     };
     assert!(waits(FailureClass::Host, 100) && !waits(FailureClass::Host, 101));
     assert!(waits(FailureClass::Transient, 101));
     let bad = Standing::default().after_failure(failure(FailureClass::Release, 2), NOON);
     assert_eq!(bad.on(content(101)), bad);
+}
+
+#[test]
+fn what_visitors_saw_three_times_is_not_tried_again_by_time() {
+    let failing = |phase, class, times| {
+        let again = |standing: Standing, _| standing.after_failure(Failure { phase, ..failure(class, 2) }, NOON);
+        (0..times).fold(Standing::default(), again)
+    };
+    let released = |standing: &Standing| standing.decide(content(2), later(999_999)) == Ruling::Proceed;
+    for phase in [Phase::Switch, Phase::Verify, Phase::Bake] {
+        assert!(released(&failing(phase, FailureClass::Host, 2)), "{phase}");
+        let seen = failing(phase, FailureClass::Host, 3);
+        assert!(!released(&seen) && seen.retry.as_ref().is_some_and(|retry| retry.due().is_none()), "{phase}");
+        assert!(released(&seen.on(content(101))), "{phase}: another host");
+        assert!(released(&seen.retried(content(2))), "{phase}: a person");
+        assert_eq!(seen.decide(content(3), NOON), Ruling::Proceed, "{phase}: other content");
+    }
+    assert!(released(&failing(Phase::Health, FailureClass::Host, 9)), "nobody saw it");
+    assert!(released(&failing(Phase::Switch, FailureClass::Transient, 9)), "the network comes back by itself");
 }
 
 #[test]

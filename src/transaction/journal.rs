@@ -125,19 +125,25 @@ impl Intent {
 
     /// The link that `active` was, while the transaction is open: to rename it back takes no room on a disk.
     pub fn way_back(&self, cx: &Context<'_>) -> PathBuf {
-        cx.layout.staging().join(format!("{}.back", self.env.flat()))
+        cx.layout.journal().join(format!("{}.back", self.env.flat()))
     }
 
-    /// Makes the intent durable, and the way back.
+    /// Makes the intent durable, and the way back beside it.
     pub fn open(&self, cx: &Context<'_>) -> Result<(), Failure> {
         let files = cx.host.files();
         let together = files.together();
-        let way_back = Node::Link(Context::active_target(&self.env, self.from));
         let made = files.make_directory(&cx.layout.journal(), 0o700, Identity::ROOT);
         made.and_then(|()| self.write(cx))
-            .and_then(|()| files.put(&self.way_back(cx), &way_back))
+            .and_then(|()| self.make_way_back(cx))
             .and_then(|()| together.finish())
             .map_err(Failure::on_host(Phase::Recover))
+    }
+
+    fn make_way_back(&self, cx: &Context<'_>) -> Result<(), HostError> {
+        if !self.moves() {
+            return Ok(());
+        }
+        cx.host.files().put(&self.way_back(cx), &Node::Link(Context::active_target(&self.env, self.from)))
     }
 
     /// Makes it durable that the transaction is undone, and why: whoever ends it goes back, whatever is active.
@@ -160,8 +166,13 @@ impl Intent {
 
     /// Ends the transaction, however it went.
     pub fn close(&self, cx: &Context<'_>) -> Result<(), HostError> {
-        cx.host.files().remove(&self.way_back(cx))?;
-        cx.host.files().remove(&Self::path(cx, &self.env))
+        let files = cx.host.files();
+        let together = files.together();
+        if self.moves() {
+            files.remove(&self.way_back(cx))?;
+        }
+        files.remove(&Self::path(cx, &self.env))?;
+        together.finish()
     }
 
     /// The open intent of an environment, if there is one.

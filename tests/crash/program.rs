@@ -31,13 +31,18 @@ pub fn pass(stage: &Stage, wish: &Wish) -> Outcome {
 
 /// The same, when this is what the repository asks for.
 pub fn pass_for(stage: &Stage, want: Want) -> Outcome {
-    recover(stage).and_then(|()| act(stage, want)).unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)))
+    recover(stage).map_or_else(|failure| Outcome::Failed(Box::new(failure)), |()| after_recovery(stage, want))
 }
 
 /// Its first step.
 pub fn recover(stage: &Stage) -> Result<(), Failure> {
     transaction::tidy(&stage.cx());
     transaction::recover(&stage.cx(), &name()).map(drop)
+}
+
+/// All that follows it, and knows no more of it than what it left on the machine.
+pub fn after_recovery(stage: &Stage, want: Want) -> Outcome {
+    act(stage, want).unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)))
 }
 
 fn act(stage: &Stage, want: Want) -> Result<Outcome, Failure> {

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::host::boot;
 use crate::machine::{Flaw, Point, Refusal, State};
 use crate::oracle::{Judgement, at_rest, serving, settled};
-use crate::program::{Wish, pass, recover};
+use crate::program::{Wish, after_recovery, pass, recover};
 use crate::site::{Stage, layout};
 use crate::storage::Id;
 use crate::tally::Tally;
@@ -94,12 +94,31 @@ struct Judge<'a> {
     flaw: Flaw,
     /// What is true at rest.
     rest: fn(&State) -> Judgement<Option<String>>,
-    known: Mutex<HashMap<u64, Option<String>>>,
+    known: Verdicts,
+    /// Of machines on which a recovery has ended: most of them are the same.
+    recovered: Verdicts,
+}
+
+/// What was found wrong with machines, by their [`key`].
+#[derive(Debug, Default)]
+struct Verdicts(Mutex<HashMap<u64, Option<String>>>);
+
+impl Verdicts {
+    fn once(&self, state: &State, judge: impl FnOnce() -> Judgement<()>) -> Judgement<()> {
+        let key = key(state);
+        let known = self.0.lock().expect("no panic").get(&key).cloned();
+        let verdict = known.unwrap_or_else(|| {
+            let verdict = judge().err();
+            self.0.lock().expect("no panic").insert(key, verdict.clone());
+            verdict
+        });
+        verdict.map_or(Ok(()), Err)
+    }
 }
 
 impl<'a> Judge<'a> {
     fn new(scenario: &'a Scenario, flaw: Flaw) -> Self {
-        Self { scenario, flaw, rest: at_rest, known: Mutex::new(HashMap::new()) }
+        Self { scenario, flaw, rest: at_rest, known: Verdicts::default(), recovered: Verdicts::default() }
     }
 
     /// Of a recovery that was itself kept from tidying up: what it left is hidden, and read by nobody.
@@ -111,16 +130,6 @@ impl<'a> Judge<'a> {
         let stage = Stage::new(state.clone());
         stage.host.machine.flaw.set(self.flaw);
         stage
-    }
-
-    fn once(&self, state: &State, judge: impl FnOnce(&State) -> Judgement<()>) -> Option<String> {
-        let key = key(state);
-        if let Some(known) = self.known.lock().expect("no panic").get(&key) {
-            return known.clone();
-        }
-        let verdict = judge(state).err();
-        self.known.lock().expect("no panic").insert(key, verdict.clone());
-        verdict
     }
 
     fn one_of(allowed: &[Option<&str>], found: Option<&str>) -> Judgement<()> {
@@ -146,7 +155,12 @@ impl<'a> Judge<'a> {
     /// One pass puts everything right, and the next has nothing to do.
     fn converges(&self, state: &State) -> Judgement<()> {
         let stage = self.stage(state);
-        let first = pass(&stage, &self.scenario.wish);
+        recover(&stage).map_err(|failure| format!("a recovery fails: {failure}"))?;
+        self.recovered.once(&stage.state(), || self.goes_on(&stage))
+    }
+
+    fn goes_on(&self, stage: &Stage) -> Judgement<()> {
+        let first = after_recovery(stage, self.scenario.wish.want());
         if let Outcome::Failed(failure) = &first {
             return Err(format!("a pass fails: {failure}"));
         }
@@ -189,7 +203,7 @@ pub fn kills(scenario: &Scenario, flaw: Flaw) -> Tally {
         for (image, mut state) in images(&point.state, Losses::Mixed) {
             state.clock = LATER;
             let told = |why: String| format!("{}: killed {}; {image}: {why}", scenario.name, point.what);
-            tally.half_applied.extend(judge.once(&state, |state| judge.work(state)).map(told));
+            tally.half_applied.extend(judge.known.once(&state, || judge.work(&state)).err().map(told));
         }
         seen.fetch_or(!tally.half_applied.is_empty(), Ordering::Relaxed);
         tally
@@ -252,7 +266,7 @@ fn refused_recovery(judge: &Judge<'_>, state: &State, refusal: Refusal) -> Judge
     let mut state = stage.state();
     state.clock = LATER * 2;
     let told = |why: String| format!("{} in recovery at {what}: {why}", refusal.errno);
-    judge.once(&state, |state| judge.state(state)).map_or(Ok(()), |why| Err(told(why)))
+    judge.known.once(&state, || judge.state(&state)).map_err(told)
 }
 
 fn second_kills(judge: &Judge<'_>, points: Vec<Point>) -> (usize, Vec<String>) {
@@ -262,7 +276,7 @@ fn second_kills(judge: &Judge<'_>, points: Vec<Point>) -> (usize, Vec<String>) {
         for (image, mut state) in images(&point.state, Losses::All) {
             state.clock = LATER * 2;
             let told = |why: String| format!("recovery killed {}; {image}: {why}", point.what);
-            wrong.extend(judge.once(&state, |state| judge.state(state)).map(told));
+            wrong.extend(judge.known.once(&state, || judge.state(&state)).err().map(told));
         }
     }
     (count, wrong)
@@ -305,7 +319,7 @@ fn refused(judge: &Judge<'_>, refusal: Refusal) -> Judgement<()> {
         }
     }
     state.clock = LATER;
-    judge.once(&state, |state| judge.converges(state)).map_or(Ok(()), |why| Err(told(why)))
+    judge.known.once(&state, || judge.converges(&state)).map_err(told)
 }
 
 /// On both cores.

@@ -17,7 +17,7 @@ use crate::oracle::{Judgement, active, at_rest, serving, settled};
 use crate::program::{give, pass_for};
 use crate::scenarios::standing;
 use crate::site::{Release, SITE, Stage, bare, layout, name};
-use crate::step::{Accident, Behaviour, Step};
+use crate::step::{Accident, Behaviour, SAME_PACKAGES, Step};
 use crate::storage::Storage;
 
 /// The environment's world.
@@ -46,8 +46,6 @@ struct Doom {
 const MINUTE: Duration = Duration::from_mins(1);
 /// For so many seconds a slot that was left runs on: for a few passes.
 const WARM: u64 = 150;
-/// So many releases need the same packages.
-const SAME_PACKAGES: u32 = 3;
 /// Longer than any wait for the next try, and than a slot is warm.
 const LINGERS: Duration = Duration::from_mins(4);
 

@@ -23,7 +23,8 @@ bake = "0s"
 "#;
 
 /// A virtual environment of its own.
-const OTHER_PACKAGES: (&str, Option<&str>) = ("requirements.txt", Some("Django>=5.2,<5.3\ngunicorn==27.0.1\nwheel\n"));
+const OTHER_PACKAGES: (&str, Option<&str>) =
+    ("requirements.txt", Some(concat!(include_str!("../bakery/requirements.txt"), "wheel\n")));
 
 /// What visitors, the application and operators put there, and no release may touch.
 const THEIRS: &str = "cd /; find home/foouser/bakery/pro/media home/foouser/bakery/pro/data/notes \

@@ -2,6 +2,13 @@
 
 use crate::world::Edits;
 
+/// What the site asks for as it is.
+macro_rules! requirements {
+    () => {
+        include_str!("../bakery/requirements.txt")
+    };
+}
+
 /// The settings as they are, and then these lines.
 macro_rules! settings {
     ($lines:literal) => {
@@ -137,7 +144,7 @@ pub const NEVER_BINDS: Edits<'static> =
 
 /// The virtual environment can't be built.
 pub const NO_SUCH_PACKAGE: Edits<'static> =
-    &[("requirements.txt", Some("Django>=5.2,<5.3\ngunicorn==27.0.1\nno-such-package==1.0\n"))];
+    &[("requirements.txt", Some(concat!(requirements!(), "no-such-package==1.0\n")))];
 
 /// Nothing says what to install.
 pub const NO_REQUIREMENTS: Edits<'static> = &[("requirements.txt", None)];
@@ -153,8 +160,7 @@ pub const REMOVING_MIGRATION: Edits<'static> =
     &[("shop/migrations/0002_no_item.py", Some(migration!("migrations.RemoveField('order', 'item')")))];
 
 /// A package that has to be built on the host, which runs its setup.py.
-pub const SOURCE_PACKAGE: Edits<'static> =
-    &[("requirements.txt", Some("Django>=5.2,<5.3\ngunicorn==27.0.1\nuidprobe==1.0\n"))];
+pub const SOURCE_PACKAGE: Edits<'static> = &[("requirements.txt", Some(concat!(requirements!(), "uidprobe==1.0\n")))];
 
 /// A site that relies on whoever deploys it for its server.
 pub const WITHOUT_GUNICORN: Edits<'static> = &[("requirements.txt", Some("Django>=5.2,<5.3\n"))];
@@ -226,8 +232,7 @@ print(Client(headers={\"Host\": \"localhost\"}).get(\"/healthz\").status_code)'"
 }
 
 /// The same packages in other words: the virtual environment is built anew.
-pub const OTHER_REQUIREMENTS: Edits<'static> =
-    &[("requirements.txt", Some("# new\nDjango>=5.2,<5.3\ngunicorn==27.0.1\n"))];
+pub const OTHER_REQUIREMENTS: Edits<'static> = &[("requirements.txt", Some(concat!("# new\n", requirements!())))];
 
 /// A `pip.conf` with a package index where nobody answers.
 pub const NO_INDEX: &str =

@@ -13,14 +13,12 @@ use crate::edits::{HEALTH_500, HEALTH_500_IN_FRONT, IMPORT_ERROR_AT_START, NO_IN
 use crate::ledger::{Became, Ledger, Order, Passed, Seen};
 use crate::oracle::agreed;
 use crate::seen::{Started, see};
-use crate::step::{Accident, Behaviour, Step};
+use crate::step::{Accident, Behaviour, SAME_PACKAGES, Step};
 use crate::traces::until_within;
 use crate::world::{Edits, World};
 
 const PRO: &str = "projects/bakery/pro.toml";
 const PIP: &str = "/etc/pip.conf";
-/// So many releases need the same packages.
-const SAME_PACKAGES: usize = 3;
 
 /// Waits that fit two hundred steps, and enough of them for a busy machine to boot gunicorn.
 const PRO_TOML: &str = r#"rev = "v1-well"
@@ -204,7 +202,7 @@ impl Life {
             Behaviour::Fails => HEALTH_500,
             Behaviour::FailsInFront => HEALTH_500_IN_FRONT,
         };
-        let packages = self.pushed.len() / SAME_PACKAGES;
+        let packages = self.pushed.len() / SAME_PACKAGES as usize;
         let packages = format!("# {packages}\nDjango>=5.2,<5.3\ngunicorn==27.0.1\n");
         let all = [edits, &[TELLS, ("requirements.txt", Some(&*packages))]].concat();
         self.world.push_app(&version, &all, &version);

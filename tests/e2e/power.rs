@@ -2,6 +2,7 @@
 //! power goes what nobody synced.
 
 use crate::crash::{Point, pass_dies_at};
+use crate::edits::{ASKED, HEALTH_GATED};
 use crate::oracle::{comes_back, converges, one_generation};
 use crate::traces::until_within;
 use crate::world::World;
@@ -124,6 +125,27 @@ fn what_somebody_removed_is_mended_before_a_killed_pass_is_finished() {
     assert_eq!(one_generation(&world).to_string(), committed.trim(), "it is finished, not released again");
     let history = world.portreeve(&["history", "bakery/pro"]).ok().stdout;
     assert_eq!(history.matches("released v2").count(), 1, "{history}");
+}
+
+/// What was seen before a recovery is as old as that took.
+#[test]
+fn what_is_pushed_while_a_killed_pass_is_finished_is_released_by_the_same_pass() {
+    let world = World::new("pushed-over");
+    world.reconcile().ok();
+    // Only a pass that left nothing to do lets the next one look before anything else.
+    world.reconcile().ok();
+    world.host.sh("mkdir -p /srv/gate; touch /srv/gate/open");
+    world.push_app("v2", HEALTH_GATED, "v2");
+    world.push_app("v3", &[], "v3");
+    world.set_rev("v2");
+    pass_dies_at(&world, Point::first("after the rename", "fsync", ACTIVE));
+    world.host.sh("rm /srv/gate/open; systemctl stop portreeve-bakery_pro@b.service");
+    let pass = world.host.command(&["portreeve", "reconcile"]).spawn().expect("a pass is started");
+    until_within(Duration::from_mins(1), "the killed release is asked for its health", || world.host.has(ASKED));
+    world.set_rev("v3");
+    world.host.sh("touch /srv/gate/open");
+    let ended = pass.wait_with_output().expect("it ends");
+    assert_eq!((ended.status.code(), world.serving()), (Some(0), "v3".to_owned()));
 }
 
 /// The power goes so long after visitors were led to the other slot, which comes after the rename is on the disk, with the program

@@ -166,6 +166,35 @@ fn what_the_host_or_the_network_did_is_told_with_its_cure_and_never_quarantined(
     the_record_is_damaged(&world);
 }
 
+/// `nginx -t` finds nothing wrong, `reload` ends with 0, and nginx goes on as it was: only after the switch is it known.
+#[test]
+fn a_release_whose_reload_is_dropped_comes_and_goes_three_times_at_most() {
+    let world = serving_v1("dropped");
+    intrude(&world, "8099");
+    world.host.put_file("/etc/nginx/conf.d/other.conf", "server { listen 8099; }\n");
+    world.push_app("v2", &[], "v2");
+    world.edit_pro(|text| {
+        format!("{}\n\n[nginx]\nheaders = {{ X-Vhost = \"v2\" }}\n", text.replace("\"v1\"", "\"v2\"").trim_end())
+    });
+    for times in ["once", "2 times", "3 times"] {
+        world.reconcile().exits(4);
+        let dropped = is(&world, "blocked");
+        assert!(dropped.rule[0].contains("goes on with its old configuration"), "{dropped:?}");
+        assert!(dropped.next.contains(&format!("failed {times}")), "{dropped:?}");
+        assert_eq!((dropped.retry_at.is_some(), world.serving()), (times != "3 times", "v1".to_owned()), "{dropped:?}");
+        world.next_try_in(0);
+    }
+    let generations = || world.host.sh("ls /etc/portreeve/generations/bakery_pro");
+    let before = generations();
+    let waiting = world.reconcile().exits(1);
+    assert!(waiting.stderr.contains("again when the host has changed"), "{waiting}");
+    assert_eq!(generations(), before, "time alone is no reason");
+
+    world.host.exec_ok(&["rm", "/etc/nginx/conf.d/other.conf"]);
+    world.reconcile().ok();
+    assert_eq!((world.serving(), world.get("/").header("x-vhost")), ("v2".to_owned(), Some("v2")));
+}
+
 #[test]
 fn a_disk_that_fills_while_a_release_is_made_is_no_fault_of_the_release() {
     let world = serving_v1("fills");
@@ -226,11 +255,18 @@ fn the_index_is_away(world: &World) {
     assert_eq!(world.serving(), "v3-newer", "what is new does not wait for what is old");
 }
 
+/// Another program takes this port.
+#[track_caller]
+fn intrude(world: &World, port: &str) {
+    let listen = ["systemd-run", "--quiet", "--unit=intruder", "--uid=nobody", "python3", "-m", "http.server", port];
+    world.host.exec_ok(&listen);
+    let listens = || world.host.sh("ss -Hltn").contains(&format!(":{port}"));
+    until_within(Duration::from_secs(20), "the intruder listens", listens);
+}
+
 #[track_caller]
 fn somebody_has_the_port(world: &World) {
-    let listen = ["systemd-run", "--quiet", "--unit=intruder", "--uid=nobody", "python3", "-m", "http.server", "60004"];
-    world.host.exec_ok(&listen);
-    until_within(Duration::from_secs(20), "the intruder listens", || world.host.sh("ss -Hltn").contains(":60004"));
+    intrude(world, "60004");
     world.release("v4", &[]).exits(4);
     let held = is(world, "blocked");
     assert!(held.rule[0].starts_with("blocked: port 60004 is held by python3 (pid "), "{held:?}");

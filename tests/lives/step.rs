@@ -3,6 +3,9 @@
 use portreeve::policy::Until;
 use proptest::prelude::*;
 
+/// So many releases in a row need the same packages.
+pub const SAME_PACKAGES: u32 = 3;
+
 /// What happens.
 #[derive(Debug, Clone)]
 pub enum Step {

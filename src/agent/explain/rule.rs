@@ -123,7 +123,7 @@ fn ruled<'a>(facts: &Facts<'_>, standing: &'a Standing) -> Option<Rule<'a>> {
     let Some(wanted) = facts.seen().and_then(|seen| seen.digest) else { return remembered(facts, standing) };
     match standing.decide(wanted, facts.now) {
         Ruling::Quarantined(entry) => Some(Rule::Quarantined(entry)),
-        Ruling::Wait { backoff, .. } => Some(Rule::Waiting(backoff)),
+        Ruling::Wait(backoff) => Some(Rule::Waiting(backoff)),
         _ => None,
     }
 }

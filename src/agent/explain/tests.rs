@@ -347,6 +347,27 @@ fn the_host_stands_in_the_way() {
 }
 
 #[test]
+fn what_visitors_saw_often_enough_waits_for_the_host() {
+    let dropped = || policy::Failure {
+        phase: Phase::Switch,
+        cause: "nginx was reloaded, but goes on with its old configuration".to_owned(),
+        ..failed(FailureClass::Host)
+    };
+    let thrice = |it: Standing| (0..3).fold(it, |it, _| it.after_failure(dropped(), now()));
+    let night = Night::wants_more(None).standing(thrice);
+    is(
+        &night,
+        "blocked! | switch: nginx was reloaded, but goes on with its old configuration | users are not affected
+        changed rev v1.4.2 -> v1.5.0
+        rule blocked: nginx was reloaded, but goes on with its old configuration
+        rule at switch; the host's fault, so the release is not quarantined
+        next tried again when the host has changed (failed 3 times; visitors may see each try)
+        you portreeve retry bakery/pro, which does not wait",
+    );
+    assert_eq!(night.explained().retry_at, None);
+}
+
+#[test]
 fn the_network_failed_and_needs_nobody() {
     let twice = |it: Standing| {
         it.after_failure(failed(FailureClass::Transient), before(1))

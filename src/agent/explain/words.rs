@@ -239,26 +239,28 @@ fn quarantined(facts: &Facts<'_>, entry: &Quarantined) -> Said {
 
 fn waiting(facts: &Facts<'_>, backoff: &Backoff) -> Said {
     let name = &facts.installed.name;
-    let at = backoff.next.strftime("%H:%M:%S UTC");
+    let at = backoff.due().map(|due| due.strftime("%H:%M:%S UTC"));
     let times = if backoff.failures == 1 { "once".to_owned() } else { format!("{} times", backoff.failures) };
     let rule = format!("blocked: {}", backoff.cause);
     let tried = format!("failed {times}; waits double up to {}", ago(LONGEST_WAIT));
-    let next = match backoff.class {
-        FailureClass::Host => {
+    let next = match (&at, backoff.class) {
+        (None, _) => format!("tried again when the host has changed (failed {times}; visitors may see each try)"),
+        (Some(at), FailureClass::Host) => {
             format!("tried again when the host has changed, or by the first pass after {at} ({tried})")
         }
-        FailureClass::Transient | FailureClass::Release => {
+        (Some(at), FailureClass::Transient | FailureClass::Release) => {
             format!("tried again by the first pass after {at} ({tried})")
         }
     };
+    let again = at.map(|at| format!(", again {at}")).unwrap_or_default();
     let mut said =
-        Said::new(State::Blocked, rule, next).in_short(format!("{}: {}, again {at}", backoff.phase, backoff.cause));
+        Said::new(State::Blocked, rule, next).in_short(format!("{}: {}{again}", backoff.phase, backoff.cause));
     let whose = if backoff.class == FailureClass::Host { "host" } else { "network" };
     said.rule.push(format!("at {}; the {whose}'s fault, so the release is not quarantined", backoff.phase));
     said.you.extend(backoff.help.clone());
     said.you.push(format!("portreeve retry {name}, which does not wait"));
     let needs_you = backoff.class == FailureClass::Host;
-    Said { class: Some(backoff.class), retry_at: Some(backoff.next), needs_you, ..said }
+    Said { class: Some(backoff.class), retry_at: backoff.due(), needs_you, ..said }
 }
 
 fn blocked(facts: &Facts<'_>, words: &str) -> Said {

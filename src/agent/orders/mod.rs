@@ -110,7 +110,7 @@ pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Stri
         // Whoever goes back leaves what has been switched to, whatever its health.
         transaction::sync_left(cx)?;
     } else {
-        chronicle::ended(cx, name, &transaction::recover(cx, name)?);
+        chronicle::recover(cx, name)?;
     }
     let services = transaction::services_of(cx, name)?;
     let installed = transaction::installed(cx, name, &services)?;
