@@ -16,11 +16,11 @@ use crate::transaction::{Context, Failure, chain, read_generation};
 pub fn accepted(
     cx: &Context<'_>,
     name: &EnvName,
-    serving: &Wanted,
+    serving: Option<&Wanted>,
     given: &Given,
     words: &str,
 ) -> Result<(Accepted, String), OrderError> {
-    if serving.env.policy == Policy::Dev {
+    if serving.is_some_and(|wanted| wanted.env.policy == Policy::Dev) {
         return Err(OrderError::Refused(format!("{name} follows a rewritten branch by itself")));
     }
     // What the last pass refused: the deploy repository's tip, or that of the branch that the environment follows.
@@ -32,8 +32,13 @@ pub fn accepted(
     let clone =
         clone.map_err(|error| OrderError::Refused(format!("{}; portreeve reconcile reads it", chain(&error))))?;
     let commit = named(&clone, words)?;
-    let applied = &serving.deploy_commit;
-    let ancestry = clone.ancestry(applied, &commit).map_err(|error| OrderError::Refused(chain(&error)))?;
+    let applied = match serving {
+        Some(wanted) => Some(wanted.deploy_commit.clone()),
+        // It was followed, and nothing came of it yet.
+        None => Floors::read(cx).map_err(Failure::from)?.of(cx, name)?,
+    };
+    let applied = applied.ok_or_else(|| OrderError::Refused(format!("{name} has followed nothing yet")))?;
+    let ancestry = clone.ancestry(&applied, &commit).map_err(|error| OrderError::Refused(chain(&error)))?;
     let (to, from) = (commit.short(), applied.short());
     if matches!(ancestry, Ancestry::Same | Ancestry::Descendant) {
         return Err(OrderError::Refused(format!("{name} is not diverged: {to} contains {from}, which is applied")));

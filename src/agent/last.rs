@@ -13,7 +13,7 @@ use super::{Left, Outcome, PassReport};
 use crate::model::{CommitId, Digest, EnvName, Identity, Node};
 use crate::plan::{self, EnvPlan};
 use crate::transaction::lock::{Place, shared};
-use crate::transaction::{Context, Failure, Phase};
+use crate::transaction::{Context, Failure, FailureKind, Phase};
 
 /// No such record is larger.
 const LIMIT: u64 = 4 * 1024 * 1024;
@@ -82,6 +82,13 @@ fn again(last: LastPass, look: Timestamp) -> LastPass {
     }
 }
 
+/// What keeps an environment where it is, until a pass succeeds.
+fn failed(failure: &Failure) -> Option<Left> {
+    let cure = failure.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+    let words = format!("{}: {}{cure}", failure.phase, failure.cause);
+    (failure.kind != FailureKind::Cancelled).then_some(Left::Blocked(words))
+}
+
 /// Adds a pass that looked at the repository at `looked`. `whole`: it was over all environments.
 pub(super) fn remember(cx: &Context<'_>, report: &PassReport, looked: Timestamp, whole: bool) -> Result<(), Failure> {
     let _record = shared(cx, Place::LastPass)?;
@@ -129,6 +136,9 @@ impl LastPass {
             let left = match report.outcomes.get(&plan.name) {
                 Some(Outcome::Left(left)) => Some(left.clone()),
                 Some(Outcome::Removed(words)) => Some(Left::Held(words.clone())),
+                Some(Outcome::Failed(failure)) => failed(failure),
+                // Otherwise the environment's own record says so.
+                Some(Outcome::NotReleased { failure, .. }) if failure.phase == Phase::Recover => failed(failure),
                 _ => None,
             };
             (plan.name.clone(), Seen::of(plan, left, self.environments.get(&plan.name)))
@@ -158,6 +168,7 @@ mod tests {
     use super::*;
     use crate::agent::Survey;
     use crate::plan::{Action, EnvPlan, Plan};
+    use crate::policy::FailureClass;
 
     fn name(text: &str) -> EnvName {
         EnvName::parse(text).unwrap()
@@ -196,6 +207,26 @@ mod tests {
         let both = second.after(&report(Outcome::Repaired, stale), at(60), true);
         assert_eq!(both.at, Some(at(120)));
         assert_eq!((left(&both, "bakery/dev"), left(&both, "bakery/pro")), (None, None));
+    }
+
+    #[test]
+    fn what_failed_stands_there_until_a_pass_succeeds() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let left = |record: &LastPass, text| record.environments[&name(text)].left.clone();
+        let full = Failure::new(FailureClass::Host, Phase::Recover, "the disk is full").with_help("make room");
+        let unopened = Outcome::NotReleased {
+            title: "v2".to_owned(),
+            generation: 2,
+            failure: Box::new(full.clone()),
+            seen: false,
+            serves: None,
+        };
+        let first = LastPass::default().after(&report(Outcome::Failed(Box::new(full)), unopened), at(60), true);
+        let words = Some(Left::Blocked("recover: the disk is full; make room".to_owned()));
+        assert_eq!((left(&first, "bakery/dev"), left(&first, "bakery/pro")), (words.clone(), words));
+        let cancelled = || Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
+        let second = first.after(&report(Outcome::Unchanged, cancelled()), at(120), true);
+        assert_eq!((left(&second, "bakery/dev"), left(&second, "bakery/pro")), (None, None));
     }
 
     #[test]

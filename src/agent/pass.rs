@@ -77,8 +77,10 @@ pub fn pass_telling(
     let taken = turn::all(app, report, plans, looked, told);
     outcomes.extend(taken);
     let pass = PassReport { survey, outcomes, looked };
-    if let Some(inputs) = inputs {
-        idle::remember(&cx, &inputs, &pass);
+    match inputs {
+        Some(inputs) => idle::remember(&cx, &inputs, &pass),
+        // What a pass over some of them saw is put right by none that sees nothing new.
+        None => idle::forget(&cx),
     }
     if let Err(failure) = last::remember(&cx, &pass, looked, only.is_empty()) {
         report.event(&Event::Note { text: &format!("what this pass saw is not kept for status: {failure}") });

@@ -8,7 +8,7 @@ use super::{Action, EnvPlan, Serving, Want};
 use crate::desired::Wanted;
 use crate::model::{Digest, EnvName, Slot, moment};
 use crate::observed::{Damaged, Difference, Drift, Installed, Part};
-use crate::policy::{Hold, HoldKind, Ruling, Standing};
+use crate::policy::{Backoff, Hold, HoldKind, Ruling, Standing};
 
 /// What [`decide`] decides from.
 #[derive(Debug)]
@@ -191,15 +191,18 @@ fn wanted_action(
         Ruling::Stopped(hold) => Action::Stopped(by(hold)),
         Ruling::Suspended { hold, .. } => Action::Suspended(by(hold)),
         Ruling::Quarantined(entry) => Action::Quarantined(format!("{}: {}", entry.phase, entry.cause)),
-        Ruling::Wait(backoff) => {
-            let next = backoff.due().map_or_else(
-                || "again when the host has changed".to_owned(),
-                |due| format!("again after {}", due.strftime("%H:%M:%S UTC")),
-            );
-            Action::Waiting(format!("{}: {}; {next}", backoff.phase, backoff.cause))
-        }
+        Ruling::Wait(backoff) => waiting(backoff, &wanted.env.name),
         Ruling::Proceed if serving == Some(wanted.digest) && !renders_differently => Action::Nothing,
         Ruling::Proceed => foreign.map_or(Action::Release, Action::Blocked),
+    }
+}
+
+/// Where time alone brings nothing, a person must act.
+fn waiting(backoff: &Backoff, name: &EnvName) -> Action {
+    let Backoff { phase, cause, .. } = backoff;
+    match backoff.due() {
+        Some(due) => Action::Waiting(format!("{phase}: {cause}; again after {}", due.strftime("%H:%M:%S UTC"))),
+        None => Action::Blocked(format!("{phase}: {cause}; when that is put right: portreeve retry {name}")),
     }
 }
 

@@ -11,6 +11,8 @@ const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(5);
 pub const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(180);
 /// So many contents are remembered as failed; the oldest go first.
 const QUARANTINE_LIMIT: usize = 100;
+/// So many contents are remembered as left.
+const LEFT_LIMIT: usize = 100;
 /// The longest cause, in characters.
 const CAUSE_LIMIT: usize = 300;
 
@@ -57,7 +59,9 @@ impl Standing {
     /// `digest` was released, or repaired, and serves. Holds stay.
     #[must_use]
     pub fn after_success(&self, digest: Digest) -> Self {
-        self.retried(digest)
+        let mut next = self.retried(digest);
+        next.left.retain(|left| *left != digest);
+        next
     }
 
     /// A release failed.
@@ -74,18 +78,18 @@ impl Standing {
     #[must_use]
     pub fn rolled_back(&self, mut hold: Hold, to: Digest) -> Self {
         if let HoldKind::RolledBack { excludes, .. } = &mut hold.kind {
-            excludes.extend(self.gone_back_from());
+            excludes.extend(self.holds().flat_map(Hold::excludes));
             excludes.remove(&to);
         }
-        let mut next = self.held(hold);
+        let mut next = self.leaving(&hold, to).held(hold);
         // Whoever names content that failed here wants it all the same.
         next.quarantine.retain(|entry| entry.digest != to);
         next
     }
 
-    /// The contents that rollbacks which still hold keep away.
+    /// The contents to which going back does not lead.
     pub fn gone_back_from(&self) -> impl Iterator<Item = Digest> {
-        self.holds().flat_map(Hold::excludes).copied()
+        self.holds().flat_map(Hold::excludes).chain(&self.left).copied()
     }
 
     /// A person stopped the processes; `hold.kind` is [`HoldKind::Stopped`].
@@ -146,6 +150,16 @@ impl Standing {
         holds.sort_by_key(|hold| std::cmp::Reverse(hold.kind.rank()));
         let mut holds = holds.into_iter();
         Self { hold: holds.next(), covered: holds.collect(), ..self.clone() }
+    }
+
+    /// What `hold` excludes is left for `to`.
+    fn leaving(&self, hold: &Hold, to: Digest) -> Self {
+        let mut next = self.clone();
+        next.left.retain(|left| *left != to && !hold.excludes().any(|excluded| excluded == left));
+        next.left.extend(hold.excludes());
+        let excess = next.left.len().saturating_sub(LEFT_LIMIT);
+        next.left.drain(..excess);
+        next
     }
 
     fn held(&self, hold: Hold) -> Self {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Boot, CommitId, Digest, GenerationNumber};
 
 /// The format that this program writes; it reads those before it too. 2: evidence, cures, the host's state, what a rollback left.
-/// 3: in place of what a rewritten history was agreed to, and by which clock.
-const FORMAT: u32 = 3;
+/// 3: in place of what a rewritten history was agreed to, and by which clock. 4: what was gone back from.
+const FORMAT: u32 = 4;
 
 /// Where an environment stands, apart from what runs: `/etc/portreeve/policy/ENV.json`. No record is [`Standing::default`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,10 @@ pub struct Standing {
     /// Contents that failed here, oldest first; they are not tried again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quarantine: Vec<Quarantined>,
+    /// Contents that people went back from and that were not released since, oldest first: to go back once more does not lead
+    /// to them, whether the order still holds or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Digest>,
     /// A failure that may pass by itself, and when the same content is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Backoff>,
@@ -314,8 +318,8 @@ mod tests {
 
     #[test]
     fn a_newer_record_is_refused_and_a_broken_one_is_not_taken_for_none() {
-        let newer = br#"{"format": 4, "standing": {"shape": "unknown here"}}"#;
-        assert!(matches!(Standing::parse(newer, &boot()), Err(StandingError::Newer { found: 4 })));
+        let newer = br#"{"format": 5, "standing": {"shape": "unknown here"}}"#;
+        assert!(matches!(Standing::parse(newer, &boot()), Err(StandingError::Newer { found: 5 })));
         let whole = Standing::default().to_bytes(&boot());
         for len in 0..whole.len() - 2 {
             assert!(matches!(Standing::parse(&whole[..len], &boot()), Err(StandingError::Corrupt(_))), "{len}");
@@ -342,7 +346,7 @@ mod tests {
     #[test]
     fn the_record_on_disk_keeps_its_shape() {
         let text = r#"{
-  "format": 3,
+  "format": 4,
   "boot": {
     "id": "one",
     "began": "2026-11-20T18:00:00Z"

@@ -59,9 +59,16 @@ pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
         refuse(cx, intent)?;
     }
     match earlier {
-        // nginx forgets its vhost.
-        Earlier::Absent => commit::reload(cx),
+        Earlier::Absent => forget_vhost(cx, intent),
         Earlier::Whole(_) | Earlier::Damaged(_) => Ok(()),
+    }
+}
+
+/// nginx forgets the attempt's vhost, if it has read it: what else keeps it from a reload keeps nobody from going back.
+fn forget_vhost(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
+    match read::read_generation(cx, &intent.env, intent.to)? {
+        Some(attempt) if commit::is_in_front(cx, &attempt)? => commit::reload(cx),
+        _ => Ok(()),
     }
 }
 

@@ -41,10 +41,11 @@ pub fn deactivate(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
     let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Recover));
     let way_back = intent.way_back(cx);
     let target = Context::active_target(&intent.env, intent.from);
-    if files.look(&way_back).map_err(&fail)? != Found::Link(target) {
-        return activate(cx, &intent.env, intent.from);
+    let is_there = files.look(&way_back).map_err(&fail)? == Found::Link(target);
+    if is_there && files.rename(&way_back, &cx.layout.active_link(&intent.env)).is_ok() {
+        return Ok(());
     }
-    files.rename(&way_back, &cx.layout.active_link(&intent.env)).map_err(&fail)
+    activate(cx, &intent.env, intent.from)
 }
 
 /// Leads nginx to the slot: the kernel resolves the link at each connect, so no proxy is reloaded.
@@ -67,10 +68,7 @@ pub fn front(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
 /// The same for the vhost of generation `number` of the same environment, of which nothing else may be known.
 pub fn front_of(cx: &Context<'_>, generation: &Generation, number: GenerationNumber) -> Result<(), Failure> {
     let fail = Failure::on_host(Phase::Switch);
-    let path = cx.layout.generation(&generation.name, number).join("nginx.conf");
-    let bytes = cx.host.files().read(&path, 1024 * 1024).map_err(&fail)?.unwrap_or_default();
-    let Some(token) = vhost::token(&bytes) else { return Ok(()) };
-    let port = vhost::port(&bytes).unwrap_or(cx.facts.http_port);
+    let Some((token, port)) = token(cx, generation, number)? else { return Ok(()) };
     let served = || serves_token(cx, generation, &token, port);
     if !cx.host.front().running().map_err(&fail)? || served()? {
         return Ok(());
@@ -93,6 +91,25 @@ pub fn front_of(cx: &Context<'_>, generation: &Generation, number: GenerationNum
     }
     Err(Failure::new(FailureClass::Host, Phase::Switch, "nginx was reloaded, but goes on with its old configuration")
         .with_help("nginx -t and journalctl -u nginx say why; a port that another program holds is the usual cause"))
+}
+
+/// Whether nginx answers by the generation's own vhost.
+pub fn is_in_front(cx: &Context<'_>, generation: &Generation) -> Result<bool, Failure> {
+    match token(cx, generation, generation.number)? {
+        Some((token, port)) => serves_token(cx, generation, &token, port),
+        None => Ok(false),
+    }
+}
+
+/// What the vhost of generation `number` of the same environment is known by, and where it listens.
+fn token(
+    cx: &Context<'_>,
+    generation: &Generation,
+    number: GenerationNumber,
+) -> Result<Option<(String, u16)>, Failure> {
+    let path = cx.layout.generation(&generation.name, number).join("nginx.conf");
+    let bytes = cx.host.files().read(&path, 1024 * 1024).map_err(Failure::on_host(Phase::Switch))?.unwrap_or_default();
+    Ok(vhost::token(&bytes).map(|token| (token, vhost::port(&bytes).unwrap_or(cx.facts.http_port))))
 }
 
 /// Makes nginx read its configuration again, whatever it serves now.

@@ -123,12 +123,13 @@ impl Intent {
         cx.layout.journal().join(format!("{}.json", env.flat()))
     }
 
-    /// The link that `active` was, while the transaction is open: to rename it back takes no room on a disk.
+    /// The link that `active` was, while the transaction is open: to rename it back takes no room on a disk. It lies on the
+    /// file system of `active`, which the journal need not.
     pub fn way_back(&self, cx: &Context<'_>) -> PathBuf {
-        cx.layout.journal().join(format!("{}.back", self.env.flat()))
+        cx.layout.staging().join(format!("{}.back", self.env.flat()))
     }
 
-    /// Makes the intent durable, and the way back beside it.
+    /// Makes the intent durable, and the way back.
     pub fn open(&self, cx: &Context<'_>) -> Result<(), Failure> {
         let files = cx.host.files();
         let together = files.together();

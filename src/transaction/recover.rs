@@ -6,6 +6,7 @@ use super::back::{back, by_links};
 use super::verdict::{self, End};
 use super::{Context, Event, Failure, FailureKind, Intent, JournalError, Phase, commit, read, retire, slot};
 use crate::desired::{Generation, Wanted};
+use crate::host::HostError;
 use crate::model::{EnvName, Found, GenerationNumber};
 use crate::observed::Installed;
 use crate::policy::FailureClass;
@@ -148,24 +149,34 @@ fn sweep_own(cx: &Context<'_>, env: &EnvName) {
     sweep(cx, &[cx.layout.env_generations(env), cx.layout.env_runtime(env), cx.layout.staging()]);
 }
 
-/// Removes what killed programs left half-made in the directories where releases are built.
+/// Removes what killed programs left half-made in the directories where releases are built, which may be a file system of
+/// their own: what they removed there comes back otherwise after a power cut.
 pub fn sweep_trees(cx: &Context<'_>, generation: &Generation) {
     let paths = cx.paths(&generation.wanted);
+    if let Err(error) = cx.host.files().sync_all(&paths.home()) {
+        stays(cx, &error);
+    }
     sweep(cx, &[paths.releases(), paths.venvs(), paths.static_releases(), paths.home()]);
 }
 
-/// Removes what killed programs left half-made where every file is made first.
+/// Removes what killed programs left half-made where every file is made first; where our state is a file system of its own,
+/// that is beside it.
 pub fn tidy(cx: &Context<'_>) {
-    sweep(cx, &[cx.layout.journal(), cx.layout.staging()]);
+    let layout = cx.layout;
+    sweep(cx, &[layout.staging(), layout.state(), layout.journal(), layout.attempts()]);
 }
 
 /// Hidden, and read by nobody: what can't be removed is only told.
 fn sweep(cx: &Context<'_>, directories: &[PathBuf]) {
     for directory in directories {
         if let Err(error) = cx.host.files().sweep(directory) {
-            cx.report.event(&Event::Note { text: &format!("a killed run's files stay: {}", super::chain(&error)) });
+            stays(cx, &error);
         }
     }
+}
+
+fn stays(cx: &Context<'_>, error: &HostError) {
+    cx.report.event(&Event::Note { text: &format!("a killed run's files stay: {}", super::chain(error)) });
 }
 
 /// Whether a transaction is open whose generation serves already. Somebody who is about to leave it need not wait for its

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::build::Build;
-use super::verdict::End;
+use super::verdict::{self, End, Verdict};
 use super::{
     Context, Event, Failure, FailureKind, Intent, Phase, back, commit, ground, migrate, prune, recover, retire, room,
     slot, stage, validate,
@@ -87,7 +87,7 @@ fn travel(cx: &Context<'_>, installed: &Installed, going: &Going, order: Option<
         |failure: Failure, seen| Released::Refused { number: generation.number, failure: Box::new(failure), seen };
     announce(cx, installed, &generation);
     if let Err(failure) = intent.open(cx) {
-        return refused(failure, false);
+        return refused(unopened(cx, intent, &generation, failure), false);
     }
     let started = cx.host.clock().monotonic();
     let ordered = order.map_or(Ok(()), |order| super::write_standing(cx, &generation.name, &order.after));
@@ -110,6 +110,15 @@ fn travel(cx: &Context<'_>, installed: &Installed, going: &Going, order: Option<
         }
     }
     Released::Kept { generation: Box::new(generation), took: cx.host.clock().monotonic().saturating_sub(started) }
+}
+
+/// Nothing has begun; where not even that can be recorded, why not still can: it waits like any other fault of the host.
+fn unopened(cx: &Context<'_>, intent: Intent, generation: &Generation, failure: Failure) -> Failure {
+    let intent = Intent { failed: Verdict::of(cx, &generation.wanted, &failure), ..intent };
+    if let Err(error) = verdict::remember(cx, &intent, End::Undone) {
+        cx.report.event(&Event::Note { text: &format!("why it failed is not remembered: {error}") });
+    }
+    failure
 }
 
 fn settle(cx: &Context<'_>, intent: &Intent, generation: &Generation, installed: &Installed) {

@@ -97,7 +97,7 @@ pub fn delete(cx: &Context<'_>, installed: &Installed) -> Result<Deleted, Failur
     Ok(Deleted { kept, changed: deletion.changed })
 }
 
-/// Trees and virtual environments, wherever a generation has them.
+/// Trees and virtual environments, wherever a generation has them: whole, for what they were made from is in git.
 fn built(cx: &Context<'_>, generations: &BTreeMap<GenerationNumber, Generation>) -> Result<(), Failure> {
     let fail = Failure::on_host(Phase::Switch);
     let files = cx.host.files();

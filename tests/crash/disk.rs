@@ -249,7 +249,7 @@ impl Disk for MemoryDisk {
         let what = || format!("syncfs {}", handle.path.display());
         self.0.call(&what, |state| {
             if !ignored {
-                state.storage.sync_all();
+                state.storage.sync_file_system(handle.id);
             }
             Ok(())
         })

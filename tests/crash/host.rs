@@ -168,9 +168,7 @@ pub fn tmpfiles(storage: &mut Storage, file: &Path) {
             ["d", path, ..] => {
                 let path = Path::new(path);
                 if !storage.exists(path) {
-                    let above = path.ancestors().find(|above| storage.exists(above)).unwrap_or(Path::new("/"));
-                    let device = storage.find(above, true).map_or(0, |id| storage.inode(id).device);
-                    storage.make_directories(path, device);
+                    storage.make_directories(path);
                 }
             }
             ["L", path, .., target] => {
@@ -209,7 +207,7 @@ impl Processes for Rest {
             }
             ("python3", ["-m", "venv", venv]) => self.in_two(|storage, half| {
                 let bin = Path::new(venv).join("bin");
-                storage.make_directories(&bin, 0);
+                storage.make_directories(&bin);
                 storage.write(&bin.join(["python", "pip"][half]), b"program");
             }),
             ("pip", _) if self.machine.look(|state| state.offline) => Err(NO_INDEX),

@@ -16,6 +16,7 @@ mod ledger;
 mod machine;
 mod oracle;
 mod program;
+mod returns;
 mod scenarios;
 mod sequences;
 mod services;

@@ -186,6 +186,8 @@ impl Report for Notes {
 pub fn bare() -> State {
     let layout = layout();
     let mut storage = Storage::new();
+    // As on many a host: what is renamed from one of them to another is not renamed at all.
+    storage.mount_disks(&["/var", "/home"].map(|path| layout.root().join(path)));
     for directory in [
         layout.nginx_sites(),
         layout.logrotate_d(),
@@ -196,7 +198,7 @@ pub fn bare() -> State {
         layout.root().join("/var/log"),
         layout.root().join("/var/backups"),
     ] {
-        storage.make_directories(&directory, 0);
+        storage.make_directories(&directory);
     }
     storage.mount_run(&layout.root().join("/run"));
     storage.write(&layout.nginx_sites().join("neighbour.conf"), b"server_name neighbour.example;\n");

@@ -39,7 +39,7 @@ pub struct Face {
 pub struct Inode {
     pub live: Face,
     durable: Face,
-    /// 0: the disk. 1: `/run`, which is gone at a boot.
+    /// The file system that it lies on.
     pub device: u64,
 }
 
@@ -49,17 +49,22 @@ pub struct Storage {
     inodes: Vec<Arc<Inode>>,
     /// Those whose two faces differ.
     unsynced: BTreeSet<Id>,
-    /// So much more the disk takes, the first device. It says that it has room for all, as under a quota.
+    /// So much more the disks take together. They say that they have room for all, as under a quota.
     pub room: Option<u8>,
 }
 
 const MOST_LINKS: usize = 16;
 
+/// The first file system: `/`.
+const DISK: u64 = 0;
+/// `/run`, which is gone at a boot.
+const RUN: u64 = 1;
+
 impl Storage {
     /// An empty root.
     pub fn new() -> Self {
         let mut storage = Self { inodes: Vec::new(), unsynced: BTreeSet::new(), room: None };
-        storage.make(Body::Directory(BTreeMap::new()), 0o755, 0);
+        storage.make(Body::Directory(BTreeMap::new()), 0o755, DISK);
         storage
     }
 
@@ -78,7 +83,7 @@ impl Storage {
     /// Takes room for a file or a write on the device of this one.
     pub fn take_room(&mut self, id: Id) -> Result<(), Errno> {
         match &mut self.room {
-            Some(more) if self.inodes[id].device == 0 => *more = more.checked_sub(1).ok_or(Errno::DQUOT)?,
+            Some(more) if self.inodes[id].device != RUN => *more = more.checked_sub(1).ok_or(Errno::DQUOT)?,
             _ => {}
         }
         Ok(())
@@ -89,7 +94,7 @@ impl Storage {
         let inode = Arc::make_mut(&mut self.inodes[id]);
         change(&mut inode.live);
         // A link has no content of its own: it comes and goes with its name.
-        if inode.device == 0 && !matches!(inode.live.body, Body::Link(_)) {
+        if inode.device != RUN && !matches!(inode.live.body, Body::Link(_)) {
             self.unsynced.insert(id);
         }
     }
@@ -103,7 +108,7 @@ impl Storage {
             Body::Link(text) => Body::Link(text.clone()),
         };
         let durable = Face { body: nothing, ..live.clone() };
-        if live != durable && device == 0 {
+        if live != durable && device != RUN {
             self.unsynced.insert(self.inodes.len());
         }
         self.inodes.push(Arc::new(Inode { live, durable, device }));
@@ -118,9 +123,14 @@ impl Storage {
     }
 
     pub fn sync_all(&mut self) {
-        for id in std::mem::take(&mut self.unsynced) {
-            self.sync(id);
-        }
+        std::mem::take(&mut self.unsynced).into_iter().for_each(|id| self.sync(id));
+    }
+
+    /// The same of the file system that this one lies on.
+    pub fn sync_file_system(&mut self, of: Id) {
+        let device = self.inodes[of].device;
+        let there: Vec<Id> = self.unsynced.iter().copied().filter(|id| self.inodes[*id].device == device).collect();
+        there.into_iter().for_each(|id| self.sync(id));
     }
 
     pub fn entries(&self, id: Id) -> Result<&BTreeMap<OsString, Id>, Errno> {
@@ -211,14 +221,14 @@ impl Storage {
     }
 
     /// Makes a directory and those above it, as a program would that syncs nothing.
-    pub fn make_directories(&mut self, path: &Path, device: u64) -> Id {
+    pub fn make_directories(&mut self, path: &Path) -> Id {
         let mut here = ROOT;
         for component in path.components() {
             let Component::Normal(name) = component else { continue };
             here = if let Ok(id) = self.child(here, name) {
                 id
             } else {
-                let id = self.make(Body::Directory(BTreeMap::new()), 0o755, device);
+                let id = self.make(Body::Directory(BTreeMap::new()), 0o755, self.inodes[here].device);
                 self.name(here, name, Some(id));
                 id
             };
@@ -271,16 +281,27 @@ impl Storage {
     }
 
     fn is_mount(&self, id: Id) -> bool {
-        self.inodes[id].device == 1 && self.inodes[id].live.mode & 0o1000 != 0
+        self.inodes[id].device == RUN && self.inodes[id].live.mode & 0o1000 != 0
     }
 
     /// Makes `path` the top of `/run`.
     pub fn mount_run(&mut self, path: &Path) {
-        let id = self.make_directories(path, 0);
-        let inode = Arc::make_mut(&mut self.inodes[id]);
-        inode.device = 1;
+        let id = self.mount(path, RUN);
         // The sticky bit marks it; nothing else here has one.
-        inode.live.mode = 0o1755;
+        Arc::make_mut(&mut self.inodes[id]).live.mode = 0o1755;
+    }
+
+    /// Makes each of these the top of a disk of its own.
+    pub fn mount_disks(&mut self, paths: &[PathBuf]) {
+        for (path, device) in paths.iter().zip(RUN + 1..) {
+            self.mount(path, device);
+        }
+    }
+
+    fn mount(&mut self, path: &Path, device: u64) -> Id {
+        let id = self.make_directories(path);
+        Arc::make_mut(&mut self.inodes[id]).device = device;
+        id
     }
 
     fn reachable(&self, also_durable: bool) -> BTreeSet<Id> {
@@ -306,7 +327,7 @@ impl Storage {
         let nothing = Arc::new(Inode {
             live: Face { body: Body::Link(PathBuf::new()), mode: 0, owner: Identity::ROOT },
             durable: Face { body: Body::Link(PathBuf::new()), mode: 0, owner: Identity::ROOT },
-            device: 0,
+            device: DISK,
         });
         for (id, inode) in self.inodes.iter_mut().enumerate() {
             if !named.contains(&id) {

@@ -183,7 +183,7 @@ impl World {
             healthy: front.is_some(),
             answers,
             front,
-            open: !self.state.storage.names(&layout().journal()).is_empty(),
+            open: self.state.storage.names(&layout().journal()).iter().any(|name| name == "bakery_pro.json"),
         })
     }
 

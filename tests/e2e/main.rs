@@ -25,6 +25,7 @@ mod disk;
 mod django;
 mod drift;
 mod edits;
+mod first;
 mod fleet;
 mod formats;
 mod git;

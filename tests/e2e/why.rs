@@ -186,9 +186,10 @@ fn a_release_whose_reload_is_dropped_comes_and_goes_three_times_at_most() {
     }
     let generations = || world.host.sh("ls /etc/portreeve/generations/bakery_pro");
     let before = generations();
-    let waiting = world.reconcile().exits(1);
-    assert!(waiting.stderr.contains("again when the host has changed"), "{waiting}");
+    let blocked = world.reconcile().exits(4);
+    assert!(blocked.stderr.contains("when that is put right: portreeve retry bakery/pro"), "{blocked}");
     assert_eq!(generations(), before, "time alone is no reason");
+    world.portreeve(&["wait", "bakery/pro"]).exits(4);
 
     world.host.exec_ok(&["rm", "/etc/nginx/conf.d/other.conf"]);
     world.reconcile().ok();

@@ -163,6 +163,7 @@ pub fn standing(format: u32) -> Standing {
             help: more("start the cache"),
             at: at("2026-11-21T02:41:07Z"),
         }],
+        left: (format >= 4).then(|| digest("two")).into_iter().collect(),
         retry: Some(Backoff {
             digest: digest("three"),
             failures: 3,

@@ -83,12 +83,16 @@ pub struct Ledger {
     refused: Vec<String>,
     still: Still,
     back: Option<Back>,
+    /// What people went back from, and what has not been released since.
+    fled: BTreeSet<String>,
 }
 
 /// Orders to move nothing.
 #[derive(Debug, Clone, Default)]
 struct Still {
     stopped: bool,
+    /// Somebody tried to stop it, or to end that, in vain: a pass may stop it.
+    doubtful: bool,
     suspended: Option<Suspended>,
 }
 
@@ -102,8 +106,12 @@ impl Ledger {
     /// The promise that was broken, if any.
     pub fn ordered(&mut self, order: Order, obeyed: bool, before: &Seen, after: &Seen) -> Result<(), String> {
         match order {
-            // What was not started may not have been started well, but it is no longer meant to be stopped.
-            Order::Start => self.still.stopped = false,
+            // What was not started well may no longer be meant to be stopped.
+            Order::Start => {
+                self.still.doubtful = !obeyed && (self.still.stopped || self.still.doubtful);
+                self.still.stopped = false;
+            }
+            Order::Stop if !obeyed => self.still.doubtful |= before.answers,
             _ if !obeyed => {}
             Order::Stop => self.still.stopped = true,
             Order::Suspend(until) => self.still.suspended = Some(Suspended { until }),
@@ -113,10 +121,11 @@ impl Ledger {
             Order::Rollback(until) => {
                 let moved = before.front.is_some() && before.front != after.front;
                 let left = before.front.iter().filter(|_| moved);
-                let fled = |version: &&String| self.back.iter().any(|back| back.excludes.contains(*version));
+                let fled = |version: &&String| self.fled.contains(*version);
                 if let Some(again) = after.front.as_ref().filter(|_| moved).filter(fled) {
                     return Err(format!("{again} was gone back from, and going back led to it"));
                 }
+                self.fled.extend(left.clone().cloned());
                 let earlier = self.back.take().map(|back| back.excludes).unwrap_or_default();
                 let mut excludes: BTreeSet<String> = earlier.into_iter().chain(left.cloned()).collect();
                 excludes.extend(self.quarantine().map(str::to_owned));
@@ -144,6 +153,7 @@ impl Ledger {
         self.ends(pass.now);
         self.stays(pass)?;
         self.wants(pass.wanted);
+        self.doubts(pass);
         match pass.became {
             Became::Killed => return self.survives(pass),
             Became::Refused if pass.hindered && pass.wanted.is_some_and(good) => {
@@ -169,6 +179,14 @@ impl Ledger {
         self.drifted = false;
         self.rests(pass.after, agreed)?;
         self.arrives(pass)
+    }
+
+    /// Of an order to stop that failed a pass that has all it needs shows what became of it.
+    fn doubts(&mut self, pass: &Passed<'_>) {
+        let shows = pass.after.answers || self.still.suspended.is_none();
+        if self.still.doubtful && shows && !pass.hindered && pass.became != Became::Killed {
+            (self.still.stopped, self.still.doubtful) = (!pass.after.answers, false);
+        }
     }
 
     /// A suspension ends by itself.
@@ -205,7 +223,7 @@ impl Ledger {
     fn survives(&self, pass: &Passed<'_>) -> Result<(), String> {
         let well = pass.after.front.is_some() || pass.after.answers && !pass.wanted.is_none_or(good);
         match &pass.before.front {
-            Some(served) if self.served && !well => {
+            Some(served) if self.served && !well && !self.still.doubtful => {
                 Err(format!("{served} served, and nothing since a pass was killed"))
             }
             _ => Ok(()),
@@ -218,7 +236,7 @@ impl Ledger {
             self.refused.extend(pass.wanted.map(str::to_owned));
         }
         match &pass.before.front {
-            Some(served) if !self.drifted && pass.after.front.is_none() => {
+            Some(served) if !self.drifted && !self.still.doubtful && pass.after.front.is_none() => {
                 Err(format!("{served} served, and nothing since something was lacking"))
             }
             _ => Ok(()),
@@ -241,6 +259,7 @@ impl Ledger {
         let Some(wanted) = pass.wanted else { return Ok(()) };
         let good = good(wanted);
         if pass.after.front.as_deref() == Some(wanted) {
+            self.fled.remove(wanted);
             self.back.take_if(|back| back.until == Until::Change);
             return if good { Ok(()) } else { Err(format!("{wanted} serves")) };
         }

@@ -244,7 +244,9 @@ fn waiting(facts: &Facts<'_>, backoff: &Backoff) -> Said {
     let rule = format!("blocked: {}", backoff.cause);
     let tried = format!("failed {times}; waits double up to {}", ago(LONGEST_WAIT));
     let next = match (&at, backoff.class) {
-        (None, _) => format!("tried again when the host has changed (failed {times}; visitors may see each try)"),
+        (None, _) => format!(
+            "tried again when users, disks or files of nginx have changed (failed {times}; visitors may see each try)"
+        ),
         (Some(at), FailureClass::Host) => {
             format!("tried again when the host has changed, or by the first pass after {at} ({tried})")
         }

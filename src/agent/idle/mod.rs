@@ -180,6 +180,11 @@ fn at_rest(cx: &Context<'_>) -> bool {
     cx.host.files().list(&cx.layout.journal()).is_ok_and(|names| names.is_empty())
 }
 
+/// Lets the next pass be a whole one. What can't be removed is no record of ours, or no disk takes anything.
+pub fn forget(cx: &Context<'_>) {
+    cx.host.files().remove(&cx.layout.pass_cache()).ok();
+}
+
 /// Remembers a pass that left nothing to do, or forgets the one before. Never fails a pass: the record is a cache.
 pub fn remember(cx: &Context<'_>, inputs: &Digest, pass: &PassReport) {
     let files = cx.host.files();

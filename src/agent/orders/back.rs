@@ -2,12 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use super::{OrderError, Ordered, Target};
+use super::{Order, OrderError, Ordered, Target};
 use crate::agent::read_last_pass;
 use crate::desired::{Generation, Why};
-use crate::model::{Digest, Found};
+use crate::model::{Digest, EnvName, Found};
 use crate::policy::{HoldKind, Until};
-use crate::transaction::{self, Going, Released};
+use crate::transaction::{self, Context, Failure, Going, Intent, Released};
+
+/// Whether the order leads away from what an open transaction has switched to: whoever leaves it need not wait for its verdict.
+pub(super) fn leaves(cx: &Context<'_>, name: &EnvName, order: &Order) -> Result<bool, Failure> {
+    let Order::Rollback { to, .. } = order else { return Ok(false) };
+    if !transaction::committed(cx, name)? {
+        return Ok(false);
+    }
+    let Some(intent) = Intent::find(cx, name)? else { return Ok(false) };
+    let serves = transaction::read_generation(cx, name, intent.to)?;
+    Ok(!serves.is_some_and(|generation| is(&generation, to)))
+}
 
 impl Ordered<'_> {
     /// The hold is durable before anything moves: a pass that begins right after must not go forward again.

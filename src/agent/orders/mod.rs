@@ -106,7 +106,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<String, OrderError> {
     let met = Met::find(cx, name)?;
     let _lock = enter(cx, name, given)?;
-    if matches!(given.order, Order::Rollback { .. }) && transaction::committed(cx, name)? {
+    if back::leaves(cx, name, &given.order)? {
         // Whoever goes back leaves what has been switched to, whatever its health.
         transaction::sync_left(cx)?;
     } else {
@@ -236,7 +236,8 @@ impl Ordered<'_> {
     }
 
     fn accept(&self, words: &str) -> Result<String, OrderError> {
-        let (accepted, said) = accept::accepted(self.cx, self.name, &self.serving()?.wanted, self.given, words)?;
+        let serving = self.installed.generation.as_ref().map(|generation| &generation.wanted);
+        let (accepted, said) = accept::accepted(self.cx, self.name, serving, self.given, words)?;
         self.write(&self.standing.accepted(accepted))?;
         Ok(said)
     }

@@ -3,13 +3,18 @@
 use super::{OrderError, Ordered};
 use crate::desired::Why;
 use crate::policy::HoldKind;
-use crate::transaction::{self, Going, Released};
+use crate::transaction::{self, Failure, Going, Phase, Released};
 
 impl Ordered<'_> {
     pub(super) fn stop(&self) -> Result<String, OrderError> {
         self.serving()?;
         self.write(&self.standing.stopped(self.hold(HoldKind::Stopped)))?;
-        transaction::stop(self.cx, self.name)?;
+        transaction::stop(self.cx, self.name).map_err(|error| {
+            let name = self.name;
+            let stands =
+                format!("the order stands, and each pass tries to carry it out; portreeve start {name} ends it");
+            OrderError::Failed(Failure::host(Phase::Start, &error).with_help(stands))
+        })?;
         Ok(format!("stopped; it stays so, over reboots, until portreeve start {}", self.name))
     }
 

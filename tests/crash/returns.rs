@@ -1,0 +1,44 @@
+//! What was taken off a host comes back.
+
+use std::time::Duration;
+
+use portreeve::agent::{Order, Target};
+use portreeve::policy::Until;
+
+use crate::oracle::serving;
+use crate::program::{Wish, give, pass, rollback};
+use crate::scenarios::{after, standing};
+use crate::site::{Release, Stage};
+
+fn serves(stage: &Stage) -> Option<String> {
+    serving(&stage.state()).expect("all of the host agrees")
+}
+
+/// To be gone is other content than what somebody went back from.
+#[test]
+fn a_rollback_ends_when_its_environment_is_removed() {
+    for until in [Until::Change, Until::Resume] {
+        let [v1, v2] = ["v1", "v2"].map(Release::good);
+        let stage = Stage::new(after(&[v1, v2.clone()]));
+        give(&stage, Order::Rollback { to: Target::Previous, until }).expect("it is gone back from");
+        assert_eq!(serves(&stage).as_deref(), Some("v1"));
+        pass(&stage, &Wish::Removed);
+        let kept = until == Until::Resume;
+        assert_eq!((serves(&stage).is_some(), standing(&stage.state()).hold.is_some()), (kept, kept), "{until:?}");
+        stage.host.machine.state.borrow_mut().clock += Duration::from_hours(1);
+        pass(&stage, &Wish::Release(v2));
+        assert_eq!(serves(&stage).as_deref(), Some(if kept { "v1" } else { "v2" }), "{until:?}");
+    }
+}
+
+/// Whether the order still holds or not.
+#[test]
+fn going_back_does_not_lead_to_what_was_gone_back_from() {
+    let [v1, v2, v3] = ["v1", "v2", "v3"].map(Release::good);
+    let stage = Stage::new(after(&[v1, v2]));
+    rollback(&stage).expect("back to the first");
+    pass(&stage, &Wish::Release(v3));
+    assert_eq!((serves(&stage).as_deref(), standing(&stage.state()).hold), (Some("v3"), None));
+    rollback(&stage).expect("back to what served before");
+    assert_eq!(serves(&stage).as_deref(), Some("v1"));
+}

@@ -1,0 +1,42 @@
+//! First releases that fail: nothing serves yet, and nobody may be shut in by that.
+
+use crate::edits::HEALTH_500;
+use crate::world::World;
+
+/// What is printed as the cure is one.
+#[test]
+fn where_nothing_serves_yet_a_rewritten_branch_is_accepted_too() {
+    let world = World::new("first-accept");
+    world.push_app("bad", HEALTH_500, "bad");
+    world.set_rev("bad");
+    world.reconcile().exits(3);
+    world.deploy.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    let pro = world.deploy.read("projects/bakery/pro.toml");
+    world.deploy.write("projects/bakery/pro.toml", format!("# another way\n{pro}"));
+    let tip = world.deploy.commit("another way");
+    world.deploy.push_forced();
+    let pass = world.reconcile().exits(4);
+    let cure = ["accept", "bakery/pro", &tip];
+    assert!(pass.stderr.contains(&format!("portreeve {}", cure.join(" "))), "{pass}");
+    world.portreeve(&cure).ok();
+    world.reconcile().ok();
+    assert_eq!(world.serving(), "v1");
+}
+
+/// nginx can't be reloaded because of what others wrote, and has nothing of ours to forget.
+#[test]
+fn somebody_else_s_broken_vhost_keeps_no_first_release_from_being_given_up() {
+    let world = World::new("first-vhost");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.host.put_file("/etc/nginx/sites-enabled/broken.conf", "nonsense;\n");
+    let pass = world.reconcile().exits(4);
+    assert!(pass.stderr.contains("broken.conf"), "{pass}");
+    assert_eq!(world.host.sh("ls -A /var/lib/portreeve/journal"), "", "{pass}");
+    let status = world.portreeve(&["status", "--exit-code"]).exits(4);
+    assert!(status.stdout.contains("broken.conf"), "{status}");
+    world.portreeve(&["suspend", "bakery/pro", "--for", "1h", "--reason", "nginx is broken"]).ok();
+    world.portreeve(&["resume", "bakery/pro"]).ok();
+    world.host.exec_ok(&["rm", "/etc/nginx/sites-enabled/broken.conf"]);
+    world.reconcile().ok();
+    assert_eq!(world.serving(), "v1");
+}
