@@ -164,7 +164,7 @@ impl LastPass {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::agent::Survey;
     use crate::plan::{Action, EnvPlan, Plan};
@@ -174,7 +174,8 @@ mod tests {
         EnvName::parse(text).unwrap()
     }
 
-    fn report(dev: Outcome, pro: Outcome) -> PassReport {
+    /// A pass over two environments.
+    pub fn report(dev: Outcome, pro: Outcome) -> PassReport {
         let plan = |text| EnvPlan {
             name: name(text),
             serves: None,

@@ -136,8 +136,7 @@ fn failed_pass(failure: &Failure) -> Sight {
 }
 
 fn environments(pass: &PassReport) -> BTreeMap<EnvName, Option<Sight>> {
-    let here = pass.outcomes.iter().filter(|(_, outcome)| !matches!(outcome, Outcome::Removed(_)));
-    here.map(|(name, outcome)| (name.clone(), sight(&pass.survey, name, outcome))).collect()
+    pass.outcomes.iter().map(|(name, outcome)| (name.clone(), sight(&pass.survey, name, outcome))).collect()
 }
 
 /// `None`: nothing can be said of it now.
@@ -146,7 +145,8 @@ fn sight(survey: &Survey, name: &EnvName, outcome: &Outcome) -> Option<Sight> {
     let wanted = plan.and_then(|plan: &EnvPlan| plan.wants.as_ref());
     let content = || wanted.map(|wanted| wanted.digest.to_string());
     let sight = match outcome {
-        Outcome::Unchanged | Outcome::Repaired | Outcome::Released { .. } | Outcome::Removed(_) => Sight::ok(),
+        Outcome::Unchanged | Outcome::Repaired | Outcome::Released { .. } => Sight::ok(),
+        Outcome::Removed(words) => Sight::of(State::Removed, words),
         Outcome::NotReleased { generation, failure, seen, title, .. } => {
             let saw = if *seen { format!("users saw {title} for a moment; ") } else { String::new() };
             let about = content();
@@ -173,10 +173,7 @@ fn failed(failure: &Failure, saw: &str) -> Option<Sight> {
 fn left_as_it_is(survey: &Survey, left: &Left, content: Option<String>) -> Option<Sight> {
     let everywhere = |words: &str| survey.trouble.as_ref().is_some_and(|trouble| trouble.words() == words);
     Some(match left {
-        Left::Held(words) => {
-            let (state, by) = held(words);
-            Sight { about: Some(by.to_owned()), ..Sight::of(state, by) }
-        }
+        Left::Held(words) => held(words),
         Left::Stale(words) | Left::Blocked(words) if everywhere(words) => return None,
         Left::Quarantined(words) => Sight { about: content, ..Sight::of(State::Quarantined, words) },
         Left::Waiting(words) => Sight { about: content, passing: true, ..Sight::of(State::Blocked, words) },
@@ -187,9 +184,55 @@ fn left_as_it_is(survey: &Survey, left: &Left, content: Option<String>) -> Optio
     })
 }
 
-/// `stopped by anna, …`: which order, and its words.
-fn held(words: &str) -> (State, &str) {
+/// `stopped by anna, …`: which order, and its words; or since when it is no longer this host's.
+fn held(words: &str) -> Sight {
+    if let Some(since) = words.strip_prefix("removed ") {
+        return Sight::of(State::Removed, since);
+    }
     let orders = [("held ", State::Held), ("suspended ", State::Suspended), ("stopped ", State::Stopped)];
     let order = orders.iter().find_map(|(word, state)| Some((*state, words.strip_prefix(word)?)));
-    order.unwrap_or((State::Held, words))
+    let (state, by) = order.unwrap_or((State::Held, words));
+    Sight { about: Some(by.to_owned()), ..Sight::of(state, by) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::last::tests::report;
+    use crate::model::SecretUrl;
+
+    fn dev() -> EnvName {
+        EnvName::parse("bakery/dev").unwrap()
+    }
+
+    /// What people are told of bakery/dev over these passes; `None`: it is on the host no longer.
+    fn told(passes: impl IntoIterator<Item = Option<Outcome>>) -> Vec<String> {
+        let webhook = SecretUrl::parse("https://chat.example.org/hook").ok();
+        let notify = Notify { webhook, ..Notify::default() };
+        let mut memory = Memory::default();
+        for outcome in passes {
+            let mut pass = report(outcome.clone().unwrap_or(Outcome::Unchanged), Outcome::Unchanged);
+            pass.outcomes.retain(|name, _| outcome.is_some() || *name != dev());
+            let environments = environments(&pass);
+            let seen = Seen { host: "web1", at: pass.looked, whole: true, itself: Sight::ok(), environments };
+            memory = memory.after(&seen, &notify, &|_| None);
+        }
+        memory.outbox.iter().map(|letter| format!("{} <- {}", letter.message.state, letter.message.was)).collect()
+    }
+
+    fn waits() -> Outcome {
+        let words = "removed 20 Nov 18:00 UTC; its files go 21 Nov 18:00 UTC; /srv/data stay";
+        Outcome::Left(Left::Held(words.to_owned()))
+    }
+
+    #[test]
+    fn a_removal_is_told_once_from_the_first_pass_to_the_end_of_its_grace() {
+        let well = || Some(Outcome::Unchanged);
+        let off = || Some(Outcome::Removed("taken off this host; /srv/data stay".to_owned()));
+        let deleted = || Some(Outcome::Removed("deleted from this host".to_owned()));
+        let waits = || Some(waits());
+        assert_eq!(told([well(), off(), waits(), waits(), deleted(), None, None]), ["removed <- ok"]);
+        assert_eq!(told([deleted(), None]), ["removed <- ok"], "without a grace");
+        assert_eq!(told([off(), waits(), well()]), ["removed <- ok", "ok <- removed"], "it comes back");
+    }
 }

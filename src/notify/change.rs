@@ -72,7 +72,9 @@ impl Memory {
         let gone: Vec<String> = self.environments.keys().filter(|name| !here.contains(*name)).cloned().collect();
         for name in gone {
             let was = self.environments.remove(&name).unwrap_or_default().told.state;
-            if let Ok(name) = EnvName::parse(&name) {
+            if let Ok(name) = EnvName::parse(&name)
+                && was != State::Removed
+            {
                 let sight = Sight::of(State::Removed, "no longer on this host; data, media, logs and backups stay");
                 self.tell_of(seen, &name, was, &sight, serves);
             }
