@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::{App, Left, Outcome, PassReport, Survey, Trouble, read_last_pass, worst};
+use super::{App, Left, Outcome, PassReport, Survey, Trouble, read_last_pass, read_standing, worst};
 use crate::host::{Found, HostError};
 use crate::manifest::Notify;
 use crate::model::{EnvName, Identity, Node};
 use crate::notify::{Memory, MemoryError, Seen, Sight, State, deliver};
 use crate::plan::EnvPlan;
-use crate::policy::FailureClass;
+use crate::policy::{FailureClass, HoldKind, Standing};
 use crate::transaction::lock::{Place, lock};
 use crate::transaction::{self, Context, Failure, FailureKind, Quiet, chain};
+
+/// What is on the disk of an environment's holds; `None`: it can't be read.
+type Standings<'a> = dyn Fn(&EnvName) -> Option<Standing> + 'a;
 
 /// No such record is larger.
 const LIMIT: u64 = 16 * 1024 * 1024;
@@ -112,8 +115,9 @@ fn is_good(pass: &PassReport) -> bool {
 
 fn seen<'a>(app: &'a App, pass: Result<&PassReport, &Failure>, whole: bool) -> Seen<'a> {
     let at = app.host.clock().now();
+    let standing = |name: &EnvName| read_standing(&app.context(&Quiet), name).ok();
     let (itself, environments) = match pass {
-        Ok(pass) => (itself(pass.survey.trouble.as_ref()), environments(pass)),
+        Ok(pass) => (itself(pass.survey.trouble.as_ref()), environments(pass, &standing)),
         Err(failure) => (failed_pass(failure), BTreeMap::new()),
     };
     // A repository that can't be read names nothing, and nothing is gone because of it.
@@ -135,12 +139,13 @@ fn failed_pass(failure: &Failure) -> Sight {
     Sight { passing: true, help, ..Sight::of(State::Blocked, format!("the pass failed: {}", failure.cause)) }
 }
 
-fn environments(pass: &PassReport) -> BTreeMap<EnvName, Option<Sight>> {
-    pass.outcomes.iter().map(|(name, outcome)| (name.clone(), sight(&pass.survey, name, outcome))).collect()
+fn environments(pass: &PassReport, standings: &Standings<'_>) -> BTreeMap<EnvName, Option<Sight>> {
+    let sight = |name, outcome| sight(&pass.survey, name, outcome, standings);
+    pass.outcomes.iter().map(|(name, outcome)| (name.clone(), sight(name, outcome))).collect()
 }
 
 /// `None`: nothing can be said of it now.
-fn sight(survey: &Survey, name: &EnvName, outcome: &Outcome) -> Option<Sight> {
+fn sight(survey: &Survey, name: &EnvName, outcome: &Outcome, standings: &Standings<'_>) -> Option<Sight> {
     let plan = survey.plan.environments.iter().find(|plan| plan.name == *name);
     let wanted = plan.and_then(|plan: &EnvPlan| plan.wants.as_ref());
     let content = || wanted.map(|wanted| wanted.digest.to_string());
@@ -153,6 +158,7 @@ fn sight(survey: &Survey, name: &EnvName, outcome: &Outcome) -> Option<Sight> {
             Sight { about, attempt: Some(*generation), ..failed(failure, &saw)? }
         }
         Outcome::Failed(failure) => failed(failure, "")?,
+        Outcome::Left(Left::Held(words)) => held(words, &|| standings(name))?,
         Outcome::Left(left) => left_as_it_is(survey, left, content())?,
     };
     Some(Sight { wants: wanted.map(|wanted| wanted.title()), ..sight })
@@ -173,26 +179,40 @@ fn failed(failure: &Failure, saw: &str) -> Option<Sight> {
 fn left_as_it_is(survey: &Survey, left: &Left, content: Option<String>) -> Option<Sight> {
     let everywhere = |words: &str| survey.trouble.as_ref().is_some_and(|trouble| trouble.words() == words);
     Some(match left {
-        Left::Held(words) => held(words),
         Left::Stale(words) | Left::Blocked(words) if everywhere(words) => return None,
         Left::Quarantined(words) => Sight { about: content, ..Sight::of(State::Quarantined, words) },
         Left::Waiting(words) => Sight { about: content, passing: true, ..Sight::of(State::Blocked, words) },
         Left::Blocked(words) => Sight { about: content, ..Sight::of(State::Blocked, words) },
         Left::Diverged(words) => Sight { about: Some(words.clone()), ..Sight::of(State::Diverged, words) },
-        Left::Busy(_) | Left::Overtaken => return None,
+        Left::Held(_) | Left::Busy(_) | Left::Overtaken => return None,
         Left::Stale(words) => Sight { passing: true, ..Sight::of(State::Stale, words) },
     })
 }
 
-/// `stopped by anna, …`: which order, and its words; or since when it is no longer this host's.
-fn held(words: &str) -> Sight {
+/// `stopped by anna, …`: which order, and its words; or since when it is no longer this host's. An order that ended since says
+/// nothing.
+fn held(words: &str, standing: &dyn Fn() -> Option<Standing>) -> Option<Sight> {
     if let Some(since) = words.strip_prefix("removed ") {
-        return Sight::of(State::Removed, since);
+        return Some(Sight::of(State::Removed, since));
     }
     let orders = [("held ", State::Held), ("suspended ", State::Suspended), ("stopped ", State::Stopped)];
-    let order = orders.iter().find_map(|(word, state)| Some((*state, words.strip_prefix(word)?)));
-    let (state, by) = order.unwrap_or((State::Held, words));
-    Sight { about: Some(by.to_owned()), ..Sight::of(state, by) }
+    let (state, by) = orders.iter().find_map(|(word, state)| Some((*state, words.strip_prefix(word)?)))?;
+    Some(Sight { about: Some(order(&standing()?, state)?), ..Sight::of(state, by) })
+}
+
+/// By whom and why. Its times are written another way on another day, and move with the clock.
+fn order(standing: &Standing, state: State) -> Option<String> {
+    let hold = standing.holds().find(|hold| state == ordered(&hold.kind))?;
+    let reason = hold.reason.as_ref().map(|reason| format!(": \"{reason}\"")).unwrap_or_default();
+    Some(format!("by {}{reason}", hold.by))
+}
+
+fn ordered(kind: &HoldKind) -> State {
+    match kind {
+        HoldKind::RolledBack { .. } => State::Held,
+        HoldKind::Suspended { .. } => State::Suspended,
+        HoldKind::Stopped => State::Stopped,
+    }
 }
 
 #[cfg(test)]
@@ -200,6 +220,7 @@ mod tests {
     use super::*;
     use crate::agent::last::tests::report;
     use crate::model::SecretUrl;
+    use crate::policy::Hold;
 
     fn dev() -> EnvName {
         EnvName::parse("bakery/dev").unwrap()
@@ -207,22 +228,31 @@ mod tests {
 
     /// What people are told of bakery/dev over these passes; `None`: it is on the host no longer.
     fn told(passes: impl IntoIterator<Item = Option<Outcome>>) -> Vec<String> {
+        told_under(passes.into_iter().map(|outcome| (outcome, Standing::default())))
+    }
+
+    /// The same, with what an operator ordered.
+    fn told_under(passes: impl IntoIterator<Item = (Option<Outcome>, Standing)>) -> Vec<String> {
         let webhook = SecretUrl::parse("https://chat.example.org/hook").ok();
         let notify = Notify { webhook, ..Notify::default() };
         let mut memory = Memory::default();
-        for outcome in passes {
+        for (outcome, standing) in passes {
             let mut pass = report(outcome.clone().unwrap_or(Outcome::Unchanged), Outcome::Unchanged);
             pass.outcomes.retain(|name, _| outcome.is_some() || *name != dev());
-            let environments = environments(&pass);
+            let environments = environments(&pass, &|_| Some(standing.clone()));
             let seen = Seen { host: "web1", at: pass.looked, whole: true, itself: Sight::ok(), environments };
             memory = memory.after(&seen, &notify, &|_| None);
         }
         memory.outbox.iter().map(|letter| format!("{} <- {}", letter.message.state, letter.message.was)).collect()
     }
 
-    fn waits() -> Outcome {
-        let words = "removed 20 Nov 18:00 UTC; its files go 21 Nov 18:00 UTC; /srv/data stay";
+    fn left(words: &str) -> Outcome {
         Outcome::Left(Left::Held(words.to_owned()))
+    }
+
+    fn hold(kind: HoldKind, by: &str, reason: Option<&str>) -> Hold {
+        let (by, reason) = (by.to_owned(), reason.map(str::to_owned));
+        Hold { kind, by, reason, since: jiff::Timestamp::UNIX_EPOCH }
     }
 
     #[test]
@@ -230,9 +260,33 @@ mod tests {
         let well = || Some(Outcome::Unchanged);
         let off = || Some(Outcome::Removed("taken off this host; /srv/data stay".to_owned()));
         let deleted = || Some(Outcome::Removed("deleted from this host".to_owned()));
-        let waits = || Some(waits());
+        let waits = || Some(left("removed 20 Nov 18:00 UTC; its files go 21 Nov 18:00 UTC; /srv/data stay"));
         assert_eq!(told([well(), off(), waits(), waits(), deleted(), None, None]), ["removed <- ok"]);
         assert_eq!(told([deleted(), None]), ["removed <- ok"], "without a grace");
         assert_eq!(told([off(), waits(), well()]), ["removed <- ok", "ok <- removed"], "it comes back");
+    }
+
+    #[test]
+    fn an_order_is_told_once_however_its_times_are_written() {
+        let suspended =
+            |by, reason| Standing::default().suspended(hold(HoldKind::Suspended { until: None }, by, reason));
+        let anna = || suspended("anna", Some("look"));
+        let at = |words, standing| (Some(left(words)), standing);
+        let orders = [
+            at("suspended until 06:00 UTC, by anna, 20 Nov 18:00 UTC: \"look\"", anna()),
+            at("suspended until 21 Nov 06:00 UTC, by anna, 20 Nov 18:00 UTC: \"look\"", anna()),
+            at("suspended until 21 Nov 07:00 UTC, by anna, 20 Nov 19:00 UTC: \"look\"", anna()),
+        ];
+        assert_eq!(told_under(orders), ["suspended <- ok"]);
+        let stopped = anna().stopped(hold(HoldKind::Stopped, "marco", None));
+        let others = [
+            at("suspended by anna, 20 Nov 18:00 UTC: \"look\"", anna()),
+            at("suspended by anna, 20 Nov 18:00 UTC", suspended("anna", None)),
+            at("suspended by marco, 20 Nov 18:00 UTC", suspended("marco", None)),
+            at("stopped by marco, 20 Nov 18:00 UTC", stopped),
+            at("stopped by marco, 20 Nov 18:00 UTC", anna()),
+        ];
+        let expected = ["suspended <- ok", "suspended <- suspended", "suspended <- suspended", "stopped <- suspended"];
+        assert_eq!(told_under(others), expected, "an order that ended since is for the next pass to tell");
     }
 }

@@ -60,7 +60,7 @@ pub struct Face {
 pub struct Sight {
     /// The state.
     pub state: State,
-    /// What tells it from the same state at another time: a content's digest, an order's words. No times, no counts.
+    /// What tells it from the same state at another time: a content's digest, who ordered it and why. No times, no counts.
     pub about: Option<String>,
     /// It may pass by itself.
     pub passing: bool,
