@@ -1,12 +1,13 @@
 //! After a pass: what it saw is compared with what people were told, and they are told the difference.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::{App, Left, Outcome, PassReport, Survey, Trouble, read_last_pass, read_standing, worst};
 use crate::host::{Found, HostError};
 use crate::manifest::Notify;
 use crate::model::{EnvName, Identity, Node};
-use crate::notify::{Memory, MemoryError, Seen, Sight, State, deliver};
+use crate::notify::{Failing, Memory, MemoryError, Seen, Sight, State, deliver};
 use crate::plan::EnvPlan;
 use crate::policy::{FailureClass, HoldKind, Standing};
 use crate::transaction::lock::{Place, lock};
@@ -57,8 +58,18 @@ pub fn tell(app: &App, pass: Result<&PassReport, &Failure>, whole: bool) -> Vec<
 
 /// A line for each way of telling people that does not work, for `status`.
 pub fn mute(cx: &Context<'_>) -> Vec<String> {
-    let Ok((memory, _)) = read(cx) else { return Vec::new() };
-    let line = |(channel, failing, waiting): (_, &crate::notify::Failing, usize)| {
+    silent(read(cx))
+}
+
+fn silent(read: Result<(Memory, Option<String>), String>) -> Vec<String> {
+    match read {
+        Ok((memory, note)) => note.into_iter().chain(failing(&memory)).collect(),
+        Err(note) => vec![note],
+    }
+}
+
+fn failing(memory: &Memory) -> Vec<String> {
+    let line = |(channel, failing, waiting): (_, &Failing, usize)| {
         let since = failing.since.strftime("%d %b %H:%M UTC");
         let waits = match waiting {
             0 => String::new(),
@@ -74,6 +85,10 @@ pub fn mute(cx: &Context<'_>) -> Vec<String> {
 fn read(cx: &Context<'_>) -> Result<(Memory, Option<String>), String> {
     let path = cx.layout.notified();
     let bytes = cx.host.files().read(&path, LIMIT).map_err(|error| unwritten(&error))?;
+    remembered(&path, bytes)
+}
+
+fn remembered(path: &Path, bytes: Option<Vec<u8>>) -> Result<(Memory, Option<String>), String> {
     let named = |error: &MemoryError| format!("{}: {error}", path.display());
     match bytes.map(|bytes| Memory::parse(&bytes)) {
         None => Ok((Memory::default(), None)),
@@ -288,5 +303,15 @@ mod tests {
         ];
         let expected = ["suspended <- ok", "suspended <- suspended", "suspended <- suspended", "stopped <- suspended"];
         assert_eq!(told_under(others), expected, "an order that ended since is for the next pass to tell");
+    }
+
+    #[test]
+    fn a_record_that_tells_nobody_is_shown() {
+        let path = Path::new("/var/lib/portreeve/notify.json");
+        let shown = |bytes: Option<&str>| silent(remembered(path, bytes.map(|text| text.as_bytes().to_vec())));
+        let newer = shown(Some(r#"{"format": 99}"#));
+        assert!(newer[0].starts_with("/var/lib/portreeve/notify.json: format 99, of a newer portreeve"), "{newer:?}");
+        assert!(shown(Some("{"))[0].contains("damaged"));
+        assert_eq!(shown(None), [""; 0]);
     }
 }

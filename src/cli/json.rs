@@ -21,6 +21,8 @@ pub struct Status {
     pub need_you: usize,
     /// The deploy repository.
     pub repository: Repository,
+    /// A line for each way of telling people that does not work.
+    pub notify: Vec<String>,
     /// By name.
     pub environments: Vec<Explanation>,
 }

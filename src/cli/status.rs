@@ -45,8 +45,8 @@ fn as_json(app: &App, last: &LastPass, rows: Vec<Explanation>) -> json::Status {
     };
     let LastPass { tip, fetched, trouble, .. } = last.clone();
     let repository = json::Repository { branch: app.settings.branch.clone(), tip, fetched, trouble, next_pass };
-    let (answering, need_you) = (answering(&rows), need_you(&rows));
-    json::Status { host: app.name.clone(), answering, need_you, repository, environments: rows }
+    let (answering, need_you, notify) = (answering(&rows), need_you(&rows), mute(&app.context(&Quiet)));
+    json::Status { host: app.name.clone(), answering, need_you, repository, notify, environments: rows }
 }
 
 fn print(app: &App, last: &LastPass, rows: &[Explanation]) {
