@@ -230,7 +230,7 @@ fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>
     checks.sort_unstable();
     let due = survey.plan.environments.iter().filter_map(due).min();
     let (branches, tags) = looks(&wanted);
-    let tags = tags.into_iter().filter_map(|look| look.seen(survey)).collect::<Vec<_>>();
+    let tags = remembered(tags, survey);
     if !tags.is_empty() {
         looked_at_tags(cx, cx.host.clock().now());
     }
@@ -296,6 +296,13 @@ impl ToLook {
     }
 }
 
+/// What the pass saw of tags. Of a repository that could not be asked whatever it answers next is news.
+fn remembered(tags: Vec<ToLook>, survey: &Survey) -> Vec<Look> {
+    let refs = |look: &ToLook| Some(digest(survey.refs.get(&look.address)?, &look.names));
+    let looks = tags.into_iter().map(|look| (refs(&look).unwrap_or(Digest::of(b"")), look));
+    looks.map(|(refs, ToLook { address, names })| Look { address, names, refs }).collect()
+}
+
 /// One look for each repository: at the branches that are followed, at every tick, and at the tags that were released, now and
 /// then. A commit costs none.
 fn looks(wanted: &[&Environment]) -> (Vec<ToLook>, Vec<ToLook>) {
@@ -351,3 +358,6 @@ fn as_found(files: &dyn Files, path: &Path) -> crate::host::Result<Option<State>
     let Some(bytes) = files.read(path, LIMIT)? else { return Ok(None) };
     Ok(Some(Listed::File { sha256: Digest::of(&bytes), mode, owner }.into()))
 }
+
+#[cfg(test)]
+mod tests;
