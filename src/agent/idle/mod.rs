@@ -16,7 +16,7 @@ use super::outcome::{Left, Outcome};
 use super::want::is_pinned;
 use super::{App, PassReport, Survey};
 use crate::desired::{Listed, Listing};
-use crate::host::Files;
+use crate::host::{Files, Service};
 use crate::manifest::Environment;
 use crate::model::{CommitId, Digest, EnvName, Found, Identity, Node, Slot, SlotId};
 use crate::plan::{Action, EnvPlan, Plan};
@@ -216,13 +216,10 @@ fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>
         survey.plan.environments.iter().filter_map(|plan| Some(&plan.wants.as_ref()?.env)).collect();
     let pythons = pythons(&wanted);
     let services = cx.host.services().services().ok()?;
-    let runs: BTreeSet<_> =
-        services.iter().filter(|(_, service)| inputs::runs(service)).map(|(slot, _)| slot).collect();
     let mut checks = Vec::new();
     for name in transaction::installed_names(cx).ok()? {
-        // A warm slot is stopped when its time has come.
         if let Known::In(slot) = installed(cx, &name, &mut checks).ok()??
-            && runs.contains(&SlotId { env: name, slot: slot.other() })
+            && !rests(&survey.plan, &services, &name, slot)
         {
             return None;
         }
@@ -249,6 +246,15 @@ fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>
         checks: checks.len(),
     };
     cache::write(&head, &checks)
+}
+
+/// What serves runs, unless it is stopped; and no other slot does: a warm one is stopped when its time has come. Somebody may have
+/// stopped or started one since the pass looked.
+fn rests(plan: &Plan, services: &BTreeMap<SlotId, Service>, name: &EnvName, slot: Slot) -> bool {
+    let plan = plan.environments.iter().find(|plan| plan.name == *name);
+    let stopped = plan.is_some_and(|plan| matches!(plan.action, Action::Stopped(_)));
+    let runs = |slot| services.get(&SlotId { env: name.clone(), slot }).is_some_and(inputs::runs);
+    runs(slot) != stopped && !runs(slot.other())
 }
 
 /// An environment that needs nothing until an input changes. What waits for a time to come is not settled.

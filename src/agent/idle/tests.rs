@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::agent::last::tests::report;
+use crate::model::Activity;
 
 const BAKERY: &str = "https://git.example.org/bakery.git";
 
@@ -22,4 +23,22 @@ fn a_repository_that_could_not_be_asked_is_asked_again_and_its_answer_is_news() 
         let seen: Vec<_> = tags().seen(&survey).into_iter().collect();
         assert_eq!(remembered(vec![tags()], &survey), seen, "asked, it is as it was seen");
     }
+}
+
+#[test]
+fn a_slot_that_somebody_stopped_or_started_since_the_look_is_no_rest() {
+    let name = EnvName::parse("bakery/dev").unwrap();
+    let rests = |action: Action, running: &[Slot]| {
+        let mut plan = report(Outcome::Unchanged, Outcome::Unchanged).survey.plan;
+        plan.environments[0].action = action;
+        let service = Service { activity: Activity::Active, pid: 1, restarts: 0, masked: false };
+        let slot = |slot: &Slot| (SlotId { env: name.clone(), slot: *slot }, service);
+        super::rests(&plan, &running.iter().map(slot).collect(), &name, Slot::A)
+    };
+    let stopped = || Action::Stopped("by anna".to_owned());
+    assert!(rests(Action::Nothing, &[Slot::A]) && rests(stopped(), &[]));
+    assert!(!rests(Action::Nothing, &[]), "it is down, and the next tick is to start it");
+    assert!(!rests(Action::Held("by anna".to_owned()), &[]), "so it is where it is held");
+    assert!(!rests(stopped(), &[Slot::A]), "it runs, and was ordered not to");
+    assert!(!rests(Action::Nothing, &Slot::BOTH), "one is warm");
 }
