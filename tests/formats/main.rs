@@ -2,7 +2,12 @@
 //!
 //! `vN/` holds records as a portreeve wrote them whose format number was N. They are never changed. A record that this program
 //! writes must hold everything that the newest fixture holds, in its place: whoever renames or drops a field gives the format
-//! another number, and a directory of its own. A fixture that is missing is written, from the values below.
+//! another number, and a directory of its own. A fixture that is missing is a failure; `PORTREEVE_FIXTURES=write` writes it, from
+//! the values below:
+//!
+//! ```sh
+//! PORTREEVE_FIXTURES=write cargo nextest run --test formats
+//! ```
 //!
 //! Not here: `/run/portreeve/pass`, a cache (see `agent/idle/cache.rs`), and what has no format of its own: secrets, marks and
 //! flags. `exec.json`, `listing.json` and `N.migrated` belong to a generation and have its record's number.
@@ -29,10 +34,18 @@ fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/v1").join(name)
 }
 
-/// A fixture's bytes. One that is missing is written, from `written`.
+/// What writes fixtures that are missing, when it is `write`.
+const WRITES: &str = "PORTREEVE_FIXTURES";
+
+/// A fixture's bytes. One that is missing is written, from `written`, for whoever asks for that.
 fn fixture(name: &str, written: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
     let path = path(name);
     if !path.exists() {
+        assert!(
+            std::env::var(WRITES).is_ok_and(|value| value == "write"),
+            "{} is missing: take it back from git, or write a new one with {WRITES}=write",
+            path.display()
+        );
         std::fs::write(&path, written()).unwrap();
     }
     std::fs::read(&path).unwrap()
