@@ -64,6 +64,7 @@ struct Night {
     moving: Option<Moving>,
     answer: Option<Answered>,
     pinned: Generation,
+    since: Option<Timestamp>,
 }
 
 impl Night {
@@ -105,7 +106,7 @@ impl Night {
             environments: BTreeMap::from([(name, seen)]),
         };
         let answer = Some(Answered::Status { status: 200, took_ms: 11 });
-        Self { installed, standing: Ok(Standing::default()), last, moving: None, answer, pinned }
+        Self { installed, standing: Ok(Standing::default()), last, moving: None, answer, pinned, since: None }
     }
 
     /// v1.5.0 is wanted, and the last pass left it for this reason.
@@ -142,7 +143,7 @@ impl Night {
             installed: &self.installed,
             standing: self.standing.as_ref().map_err(String::as_str),
             last: &self.last,
-            since: None,
+            since: self.since,
             branch: "main",
             tip: Some(&tip),
             moving: self.moving.as_ref(),
@@ -408,6 +409,7 @@ fn the_git_server_is_away() {
     let mut night =
         Night::unknown(Left::Stale("git.example.org not reached (ssh: connection timed out); try later".into()));
     night.last.fetched = Some(before(372));
+    night.last.trouble = Some("git.example.org not reached".to_owned());
     is(
         &night,
         "stale! | git.example.org not reached (ssh: connection timed out) | users are not affected
@@ -418,6 +420,20 @@ fn the_git_server_is_away() {
     );
     let held = night.standing(|it| it.rolled_back(rollback(Until::Change), v1_4_2()));
     assert_eq!(held.explained().state, State::Held, "what a person decided is known without git");
+}
+
+#[test]
+fn the_server_of_an_application_is_away() {
+    let mut night = Night::unknown(Left::Stale("apps.example.org did not answer within 60s; try later".into()));
+    (night.last.fetched, night.since) = (Some(before(1)), Some(before(372)));
+    is(
+        &night,
+        "stale! | for 6h 12m: apps.example.org did not answer within 60s | users are not affected
+        changed rev v1.4.2 -> v1.5.0
+        rule stale: apps.example.org did not answer within 60s; not read for 6h 12m
+        next tried again by each pass (02:59:12 UTC); newer pushes are unknown here
+        you nothing for users; rollback and restart work without git",
+    );
 }
 
 #[test]

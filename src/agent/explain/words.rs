@@ -273,13 +273,21 @@ fn blocked(facts: &Facts<'_>, words: &str) -> Said {
 
 fn stale(facts: &Facts<'_>, words: &str) -> Said {
     let (cause, _) = cause_and_cure(words);
-    let age = facts.last.fetched.map(|at| ago(facts.now.duration_since(at)));
-    let age = age.map(|age| format!("; last read {age} ago")).unwrap_or_default();
     let next = format!("tried again by each pass ({}); newer pushes are unknown here", facts.next_pass);
-    Said::new(State::Stale, format!("stale: {cause}{age}"), next)
+    Said::new(State::Stale, format!("stale: {cause}{}", unknown_since(facts)), next)
         .in_short(cause)
         .you(["nothing for users; rollback and restart work without git".to_owned()])
         .needs_you()
+}
+
+/// A deploy repository that is well was read by the same pass, and says nothing of an application's.
+fn unknown_since(facts: &Facts<'_>) -> String {
+    let age = |at: Timestamp| ago(facts.now.duration_since(at));
+    match (&facts.last.trouble, facts.last.fetched, facts.since) {
+        (Some(_), Some(fetched), _) => format!("; last read {} ago", age(fetched)),
+        (_, _, Some(since)) => format!("; not read for {}", age(since)),
+        _ => String::new(),
+    }
 }
 
 fn pending(facts: &Facts<'_>) -> Said {
