@@ -21,7 +21,7 @@ name=${SSH_ORIGINAL_COMMAND##*/}; name=${name%%.git*}
 case "$(cat /srv/git/mode-$name 2>/dev/null)" in
 silent) exec sleep 600 ;;
 trickle) git-shell -c "$SSH_ORIGINAL_COMMAND" | while IFS= read -r line; do printf '%s' "$line" | head -c 1; sleep 1; done; sleep 600 ;;
-truncated) git-shell -c "$SSH_ORIGINAL_COMMAND" | head -c 4000 ;;
+truncated) git-shell -c "$SSH_ORIGINAL_COMMAND" | stdbuf -o0 head -c 4000 ;;
 *) exec git-shell -c "$SSH_ORIGINAL_COMMAND" ;;
 esac
 "#;
@@ -204,7 +204,7 @@ const FAILURES: &[Failure] = &[
         name: "its pack is truncated",
         begin: "echo truncated >/srv/git/mode-deploy",
         end: "rm /srv/git/mode-deploy",
-        says: "deploy.git",
+        says: "ssh://git@git.example.org/srv/git/deploy.git can't be reached: ",
         code: 1,
     },
     Failure {
