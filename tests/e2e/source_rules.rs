@@ -287,3 +287,116 @@ fn a_git_server_that_fails_changes_nothing_and_its_age_is_told_until_it_is_well(
     let status = world.portreeve(&["status", "--exit-code"]).ok();
     assert!(status.stdout.contains(", fetched ") && !world.host.has("/var/lib/portreeve/troubles.json"), "{status}");
 }
+
+/// The application's repository, by another name of its server than the deploy repository's.
+const APPS: &str = "echo '127.0.0.1 apps.example.org' >>/etc/hosts
+    sed -i 's/^Host .*/& apps.example.org/' /root/.ssh/config; sed -i 'p; s/^git/apps/' /etc/portreeve/known_hosts";
+
+/// The same of an application's repository: the deploy repository is well.
+const APP_FAILURES: &[Failure] = &[
+    Failure {
+        name: "it accepts and says nothing",
+        begin: "echo silent >/srv/git/mode-bakery",
+        end: "rm /srv/git/mode-bakery",
+        says: "ssh://git@apps.example.org/srv/git/bakery.git did not answer within 4s",
+        code: 1,
+    },
+    Failure {
+        name: "its pack is truncated",
+        begin: "echo truncated >/srv/git/mode-bakery",
+        end: "rm /srv/git/mode-bakery",
+        says: "ssh://git@apps.example.org/srv/git/bakery.git can't be reached: ",
+        code: 1,
+    },
+    Failure {
+        name: "its host key is another",
+        begin: "cp -p /etc/portreeve/known_hosts /run/known_hosts; ssh-keygen -q -t ed25519 -N '' -f /run/other
+            sed -i \"s,^apps.*,apps.example.org $(cut -d' ' -f1,2 /run/other.pub),\" /etc/portreeve/known_hosts",
+        end: "mv /run/known_hosts /etc/portreeve/known_hosts",
+        says: "the host key of ssh://git@apps.example.org/srv/git/bakery.git is not the one in known_hosts",
+        code: 4,
+    },
+    Failure {
+        name: "the branch is deleted",
+        begin: "git -C /srv/git/bakery.git update-ref refs/heads/trunk main; git -C /srv/git/bakery.git update-ref -d refs/heads/main",
+        end: "git -C /srv/git/bakery.git update-ref refs/heads/main trunk; git -C /srv/git/bakery.git update-ref -d refs/heads/trunk",
+        says: "projects/bakery/stage.toml: no tag or branch `main`",
+        code: 4,
+    },
+    Failure {
+        name: "the repository is empty",
+        begin: "mv /srv/git/bakery.git /srv/git/full; git init --quiet --bare /srv/git/bakery.git; chown -R git /srv/git/bakery.git",
+        end: "rm -r /srv/git/bakery.git; mv /srv/git/full /srv/git/bakery.git",
+        says: "ssh://git@apps.example.org/srv/git/bakery.git is empty",
+        code: 4,
+    },
+];
+
+/// A world in which `bakery/stage` follows the application's branch, from a server that does as it is told.
+#[track_caller]
+fn stage_follows(name: &str) -> World {
+    let world = World::new(name);
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    serve_as_told(&world);
+    world.host.sh(APPS);
+    let project = world.deploy.read("projects/bakery/project.toml").replace("@git.example", "@apps.example");
+    world.push_deploy(&[
+        ("hosts/web1.toml", Some("environments = [\"bakery/pro\", \"bakery/stage\"]\n")),
+        ("projects/bakery/project.toml", Some(&project)),
+        ("projects/bakery/stage.toml", Some(STAGE_TOML)),
+    ]);
+    world.reconcile().ok();
+    assert_eq!(both_serve(&world), ["v1", "v1"]);
+    world
+}
+
+/// What `bakery/pro` and `bakery/stage` serve.
+#[track_caller]
+fn both_serve(world: &World) -> [String; 2] {
+    let stage = http::get(&world.host, STAGE, "/").expect("nginx answers");
+    [world.serving(), stage.release().expect("a release id").to_owned()]
+}
+
+/// A person who comes three days later reads what is wrong, and for how long it has been.
+#[track_caller]
+fn is_told_with_its_age(world: &World, failure: &Failure) {
+    let Failure { name, says, code, .. } = failure;
+    let state = if *code == 1 { "stale" } else { "blocked" };
+    world.set_clock(Some("+3d"));
+    let status = world.portreeve(&["status", "--exit-code"]).exits(4);
+    let row = status.stdout.lines().find(|line| line.starts_with("bakery/stage")).unwrap_or_default();
+    assert!(row.contains(&format!(" {state} ")) && row.contains("for 3d: ") && row.contains(says), "{name}: {status}");
+    let why = world.portreeve(&["why", "bakery/stage"]).ok();
+    world.set_clock(None);
+    let rule = why.stdout.lines().find(|line| line.starts_with("rule ")).unwrap_or_default();
+    assert!(rule.contains(&format!("{state}: ")) && rule.contains(says), "{name}: {why}");
+    assert!(*code == 4 || rule.ends_with("; not read for 3d"), "{name}: {why}");
+}
+
+#[test]
+fn an_applications_repository_that_fails_changes_nothing_and_is_told_with_its_age() {
+    let world = stage_follows("appfails");
+    // What the server fails to hand over does not fit into one packet.
+    let noise = (0_u64..20_000).map(|n| format!("{:x}\n", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    world.push_app("v2", &[("noise", Some(&noise.collect::<Vec<_>>().concat()))], "v2");
+
+    for failure in APP_FAILURES {
+        let name = failure.name;
+        world.host.sh(failure.begin);
+        let before = world.host.sh(STATE);
+        let begun = Instant::now();
+        let pass = world.reconcile();
+        println!("{name}: {:.1?}", begun.elapsed());
+        assert_eq!(pass.code, failure.code, "{name}: {pass}");
+        assert!(pass.said().contains("bakery/stage ") && pass.said().contains(failure.says), "{name}: {pass}");
+        assert_eq!(world.host.sh(STATE), before, "{name}: {pass}");
+        assert_eq!(both_serve(&world), ["v1", "v1"], "{name}");
+        is_told_with_its_age(&world, failure);
+        world.host.sh(failure.end);
+    }
+
+    world.reconcile().ok();
+    assert_eq!(both_serve(&world), ["v1", "v2"]);
+    world.portreeve(&["status", "--exit-code"]).ok();
+    assert!(!world.host.has("/var/lib/portreeve/troubles.json"));
+}
