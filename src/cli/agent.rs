@@ -2,21 +2,26 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use sd_notify::NotifyState;
 
 use super::args::Global;
 use super::takeover::Installed;
 use super::{Fault, open, printer, signals};
 use crate::agent::{App, Outcome, Witness, pass_telling, schedule, tell};
+use crate::host::Clock;
 use crate::model::EnvName;
 use crate::transaction::chain;
 
 /// How late a signal is noticed between two passes.
 const GLANCE: Duration = Duration::from_millis(500);
+
+/// No wait is longer.
+const DAY: Duration = Duration::from_hours(24);
 
 /// Runs until SIGTERM or SIGINT; a pass that is under way ends at its next safe point.
 pub fn run(global: &Global) -> Result<u8, Fault> {
@@ -32,11 +37,12 @@ pub fn run(global: &Global) -> Result<u8, Fault> {
         let mut passes = Vec::new();
         while !cancel.load(Ordering::SeqCst) {
             passes.push(scope.spawn(|| guarded(&app, global)));
-            let now = app.host.clock().now();
-            let next = app.settings.schedule.next_after(now, offset);
-            let text = format!("next pass {}", next.strftime("%H:%M:%S UTC"));
-            notify(&[NotifyState::Status(&text)]);
-            wait(&app, next, &cancel);
+            wait(app.host.clock(), |now| {
+                let next = app.settings.schedule.next_after(now, offset);
+                let text = format!("next pass {}", next.strftime("%H:%M:%S UTC"));
+                notify(&[NotifyState::Status(&text)]);
+                next
+            });
             passes.retain(|pass| !pass.is_finished());
             if passes.is_empty() {
                 installed.give_way(&app);
@@ -78,19 +84,95 @@ fn one(app: &App, global: &Global) {
     }
 }
 
-/// By the wall clock, as the schedule is, but never longer than a day: a clock that was set back must not stop the agent.
-fn wait(app: &App, next: jiff::Timestamp, cancel: &AtomicBool) {
-    let clock = app.host.clock();
-    let longest = clock.monotonic() + Duration::from_hours(24);
-    while !cancel.load(Ordering::SeqCst) && clock.now() < next && clock.monotonic() < longest {
-        let left = next.duration_since(clock.now());
-        let left = Duration::try_from(left).unwrap_or_default();
-        clock.sleep(left.min(GLANCE));
+/// By the wall clock, as the schedule is: when that is set back, until the schedule's next time by it. A clock must not stop the
+/// agent, so that it never takes longer than it looked like when it began, nor than a day.
+fn wait(clock: &dyn Clock, next_after: impl Fn(Timestamp) -> Timestamp) {
+    let mut now = clock.now();
+    let mut next = next_after(now);
+    let longest = clock.monotonic() + until(now, next).min(DAY);
+    while !clock.cancelled() && now < next && clock.monotonic() < longest {
+        clock.sleep(until(now, next).min(GLANCE));
+        let before = std::mem::replace(&mut now, clock.now());
+        if now < before {
+            next = next.min(next_after(now));
+        }
     }
+}
+
+fn until(now: Timestamp, next: Timestamp) -> Duration {
+    Duration::try_from(next.duration_since(now)).unwrap_or_default()
 }
 
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         printer::note(&format!("systemd was not told: {}", chain(&error)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Boot;
+    use std::cell::Cell;
+
+    use jiff::SignedDuration;
+
+    /// A clock that is set, once, when it has been slept by for so long.
+    struct Reset {
+        now: Cell<Timestamp>,
+        slept: Cell<Duration>,
+        at: Duration,
+        by: SignedDuration,
+    }
+
+    impl Clock for Reset {
+        fn now(&self) -> Timestamp {
+            self.now.get()
+        }
+
+        fn monotonic(&self) -> Duration {
+            self.slept.get()
+        }
+
+        fn boot(&self) -> Boot {
+            Boot { id: String::new(), began: Timestamp::UNIX_EPOCH }
+        }
+
+        fn sleep(&self, time: Duration) {
+            let before = self.slept.replace(self.slept.get() + time);
+            self.now.set(self.now.get() + time);
+            if before <= self.at && self.at < self.slept.get() {
+                self.now.set(self.now.get() + self.by);
+            }
+        }
+
+        fn cancelled(&self) -> bool {
+            false
+        }
+    }
+
+    /// How long the agent waits for `schedule` at 12:00:30 by a clock that is set after `at` seconds.
+    fn waited(schedule: &str, at: u64, by: SignedDuration) -> u64 {
+        let (now, at) = ("2026-11-21T12:00:30Z".parse().unwrap(), Duration::from_secs(at));
+        let clock = Reset { now: Cell::new(now), slept: Cell::default(), at, by };
+        let schedule = schedule::Schedule::parse(schedule).unwrap();
+        wait(&clock, |now| schedule.next_after(now, Duration::ZERO));
+        clock.monotonic().as_secs()
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_no_agent() {
+        let hours = SignedDuration::from_hours;
+        assert_eq!(waited("*/2 * * * *", 0, hours(0)), 90);
+        for back in [hours(1), hours(24 * 3650), SignedDuration::from_secs(100)] {
+            assert!(waited("*/2 * * * *", 0, -back) <= 90, "{back}");
+        }
+        assert!(waited("*/2 * * * *", 30, hours(1)) <= 31, "set on, it is time at once");
+    }
+
+    #[test]
+    fn what_status_promises_by_a_clock_that_was_set_back_is_kept() {
+        // At 13:00:30, 20 hours before the pass that was waited for, it is 08:00:30 again.
+        assert_eq!(waited("0 9 * * *", 3600, SignedDuration::from_hours(-5)), 3600 + 3600 - 30);
     }
 }
