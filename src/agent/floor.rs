@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::Why;
 use crate::model::{CommitId, EnvName, Identity, Newer, Node, unless_newer};
-use crate::source::{CommitInfo, Refusal};
+use crate::source::{Ancestry, CommitInfo, Objects, Refusal};
 use crate::transaction::lock::{Place, shared};
 use crate::transaction::{self, Context, Failure, Phase};
 
@@ -54,6 +54,18 @@ impl Floors {
             None => from_generations(cx, name),
         }
     }
+
+    /// With `tip` as the floor of those that followed it. One that another pass has put there since stays, unless `tip` `is_on` it:
+    /// the other may have looked later.
+    fn raised(mut self, followed: &[Followed], tip: &CommitId, is_on: impl Fn(&CommitId) -> bool) -> Self {
+        for Followed { name, over } in followed {
+            let now = self.environments.get(name);
+            if now.is_none_or(|now| over.as_ref() == Some(now) || is_on(now)) {
+                self.environments.insert(name.clone(), tip.clone());
+            }
+        }
+        self
+    }
 }
 
 /// The deploy commit of the newest generation that a push made: a rollback's or restart's is an older one's.
@@ -79,12 +91,24 @@ pub(super) fn numbers(cx: &Context<'_>, name: &EnvName) -> Result<Vec<u64>, Fail
     Ok(numbers)
 }
 
+/// An environment for which the tip counts, and its floor when that was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// The environment.
+    pub name: EnvName,
+    /// Over what it was followed; `None`: it was never here.
+    pub over: Option<CommitId>,
+}
+
 /// Raises the floor of those that followed `tip`. Nothing is written when it was the same.
-pub(super) fn raise(cx: &Context<'_>, followed: &[EnvName], tip: &CommitId) -> Result<(), Failure> {
+pub(super) fn raise(cx: &Context<'_>, followed: &[Followed], tip: &CommitId) -> Result<(), Failure> {
     let _record = shared(cx, Place::Mirrors)?;
     let before = Floors::read(cx)?;
-    let mut after = before.clone();
-    after.environments.extend(followed.iter().map(|name| (name.clone(), tip.clone())));
+    let is_on = |floor: &CommitId| {
+        let ancestry = Objects::open(&cx.layout.deploy_clone()).and_then(|clone| clone.ancestry(floor, tip));
+        matches!(ancestry, Ok(Ancestry::Same | Ancestry::Descendant))
+    };
+    let after = before.clone().raised(followed, tip, is_on);
     if after == before {
         return Ok(());
     }
@@ -102,4 +126,38 @@ pub(super) fn diverged(name: &EnvName, refusal: &Refusal, branch: &str, info: Op
     let (floor, tip) = (refusal.floor.short(), refusal.tip.short());
     let fact = refusal.words(branch, &who);
     format!("{fact}\ngit log --oneline {floor}...{tip}\nportreeve accept {name} {}", refusal.tip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit(digit: char) -> CommitId {
+        CommitId::parse(&digit.to_string().repeat(40)).unwrap()
+    }
+
+    /// The floor after two passes over a history `1 <- 2 <- 3`, and `a` beside it: what each followed, and over what.
+    fn after(passes: [(char, Option<char>); 2]) -> CommitId {
+        let name = EnvName::parse("bakery/pro").unwrap();
+        let pass = |floors: Floors, (tip, over): (char, Option<char>)| {
+            let followed = [Followed { name: name.clone(), over: over.map(commit) }];
+            let is_on = |floor: &CommitId| tip.is_ascii_digit() && *floor <= commit(tip);
+            floors.raised(&followed, &commit(tip), is_on)
+        };
+        passes.into_iter().fold(Floors::default(), pass).environments.remove(&name).unwrap()
+    }
+
+    #[test]
+    fn a_slower_pass_lowers_no_floor() {
+        assert_eq!(after([('3', Some('1')), ('2', Some('1'))]), commit('3'));
+        assert_eq!(after([('2', Some('1')), ('3', Some('1'))]), commit('3'));
+        assert_eq!(after([('3', None), ('2', None)]), commit('3'), "nor where it was new to both");
+    }
+
+    #[test]
+    fn what_was_followed_over_this_very_floor_replaces_it() {
+        assert_eq!(after([('3', None), ('a', Some('3'))]), commit('a'), "agreed to, or dev");
+        assert_eq!(after([('3', None), ('2', Some('3'))]), commit('2'), "also where it goes back");
+        assert_eq!(after([('3', None), ('a', Some('2'))]), commit('3'));
+    }
 }

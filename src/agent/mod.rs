@@ -27,7 +27,7 @@ pub use crate::transaction::{standing as read_standing, write_standing};
 pub use adopt::{AdoptError, Adopted, adopt};
 pub use app::{App, AppError, Surroundings};
 pub use chronicle::past;
-pub use floor::Floors;
+pub use floor::{Floors, Followed};
 pub use last::{LastPass, Seen, read_last_pass};
 pub use look::{NextPass, known, look, next_pass};
 pub use moving::{Moving, Witness, moving};

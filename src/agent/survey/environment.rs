@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::deploy::Deploy;
-use crate::agent::floor::{Floors, diverged};
+use crate::agent::floor::{Floors, Followed, diverged};
 use crate::agent::standing::policy;
 use crate::agent::{App, read_standing, standing_here};
 use crate::host::{Listener, SlotId};
-use crate::model::{EnvName, PortRange, Service, UserName};
+use crate::model::{CommitId, EnvName, PortRange, Service, UserName};
 use crate::observed::Installed;
 use crate::plan::{Decision, EnvPlan, Want, decide};
 use crate::policy::Standing;
@@ -27,22 +27,23 @@ impl Moment {
     }
 }
 
-/// Looks at one environment and decides about it. Whether the tip counts for it.
+/// Looks at one environment and decides about it; over which floor, where the tip counts for it.
 pub(super) fn look(
     app: &App,
     cx: &Context<'_>,
     (name, want, moved): (&EnvName, Want, Option<String>),
     judge: Option<&Judge<'_>>,
     moment: &Moment,
-) -> Result<(EnvPlan, bool), Failure> {
+) -> Result<(EnvPlan, Option<Followed>), Failure> {
     let installed = transaction::installed(cx, name, &moment.services)?;
     let wanted = if let Want::Wanted(wanted) = &want { Some(&**wanted) } else { None };
     let standing = standing_here(cx, read_standing(cx, name)?, wanted);
     let Some(judge) = judge else {
-        return Ok((environment(app, cx, Seen { want, moved, installed, standing }, moment)?, false));
+        return Ok((environment(app, cx, Seen { want, moved, installed, standing }, moment)?, None));
     };
-    let refused = judge.refuses(cx, &want, &installed, &standing)?;
-    let follows = refused.is_none();
+    let over = judge.floors.of(cx, name)?;
+    let refused = judge.refuses(&want, &installed, &standing, over.as_ref());
+    let follows = refused.is_none().then(|| Followed { name: name.clone(), over });
     let want = refused.map_or(want, Want::Diverged);
     Ok((environment(app, cx, Seen { want, moved, installed, standing }, moment)?, follows))
 }
@@ -85,21 +86,20 @@ impl Judge<'_> {
     /// The rule is that of what is applied, so that a rewritten history can't loosen it.
     fn refuses(
         &self,
-        cx: &Context<'_>,
         want: &Want,
         installed: &Installed,
         standing: &Standing,
-    ) -> Result<Option<String>, Failure> {
+        floor: Option<&CommitId>,
+    ) -> Option<String> {
         let policy = match (want, policy(installed)) {
             (_, Some(policy)) => policy,
             (Want::Wanted(wanted), None) => wanted.env.policy,
-            (_, None) => return Ok(None),
+            (_, None) => return None,
         };
-        let Some(floor) = self.floors.of(cx, &installed.name)? else { return Ok(None) };
-        let accepted = standing.accepted_over(&floor);
-        let refused = self.deploy.objects.follow(&floor, &self.deploy.tip, policy, accepted).err();
-        let info = self.deploy.info.as_ref();
-        Ok(refused.map(|refusal| diverged(&installed.name, &refusal, self.branch, info)))
+        let floor = floor?;
+        let accepted = standing.accepted_over(floor);
+        let refusal = self.deploy.objects.follow(floor, &self.deploy.tip, policy, accepted).err()?;
+        Some(diverged(&installed.name, &refusal, self.branch, self.deploy.info.as_ref()))
     }
 }
 

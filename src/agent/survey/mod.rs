@@ -17,6 +17,7 @@ use self::asked::Asked;
 use self::deploy::Deploy;
 use self::environment::{Judge, Moment, look};
 use super::App;
+use super::floor::Followed;
 
 pub use self::deploy::{Trouble, deploy_tree};
 
@@ -34,7 +35,7 @@ pub struct Survey {
     /// The blocks of ports of this host's environments, where the kernel can be told to keep them.
     pub ports: Vec<PortRange>,
     /// The environments for which the tip counts: from now on they don't go back below it.
-    pub followed: Vec<EnvName>,
+    pub followed: Vec<Followed>,
     /// What was found in the applications' repositories that could be looked at.
     pub refs: BTreeMap<String, Refs>,
     /// Who is told of a change; `None` while that is not known.
@@ -74,9 +75,9 @@ pub(super) fn survey_at(
     for (name, want) in std::mem::take(&mut asked.wants) {
         let moved = asked.moved.remove(&name);
         let looked = look(app, cx, (&name, want, moved), judge.as_ref(), &moment);
-        let (plan, follows) = looked.unwrap_or_else(|failure| (unreadable(name.clone(), failure.cause), false));
+        let (plan, follows) = looked.unwrap_or_else(|failure| (unreadable(name, failure.cause), None));
         environments.push(plan);
-        followed.extend(follows.then_some(name));
+        followed.extend(follows);
     }
     let Asked { ports, refs, .. } = asked;
     let plan = Plan { tip: deploy.as_ref().map(|deploy| deploy.tip.clone()), environments };
