@@ -100,7 +100,7 @@ impl App {
         };
         let git = git(&settings, surroundings)?;
         let mut facts = facts(&settings, &layout, surroundings, manager);
-        facts.installer.tool = tool(&facts.installer, host.processes());
+        facts.installer.tool = tool(&facts.installer, host.processes(), &PIP_CONF);
         let trees = GitTrees::new(layout.clone());
         let program = surroundings.program.clone();
         Ok(Self {
@@ -171,12 +171,45 @@ fn facts(settings: &AgentSettings, layout: &Layout, surroundings: &Surroundings,
     }
 }
 
-/// `uv` where it is, unless the host tells pip where packages come from: then another index must not be asked for them.
-fn tool(installer: &Installer, processes: &dyn Processes) -> Tool {
-    let for_pip = PIP_CONF.iter().any(|path| Path::new(path).is_file())
-        || installer.env.keys().any(|name| name.starts_with("PIP_"));
+/// `uv` where it is, unless the host tells pip where packages come from: then another index must not be asked for them. What the
+/// process's environment says is another one's in a person's shell than in the agent's unit, and must not decide what is wanted.
+fn tool(installer: &Installer, processes: &dyn Processes, for_pip: &[&str]) -> Tool {
+    let for_pip = for_pip.iter().any(|path| Path::new(path).is_file());
     match processes.find(&["uv"]) {
         Some(uv) if installer.wheelhouse.is_some() || !for_pip => Tool::Uv(uv),
         _ => Tool::Pip,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Exit, Run};
+
+    /// A machine where `uv` is.
+    struct WithUv;
+
+    impl Processes for WithUv {
+        fn run(&self, _: &Run) -> Result<Exit, HostError> {
+            unreachable!("nothing is run")
+        }
+
+        fn find(&self, names: &[&str]) -> Option<PathBuf> {
+            Some(Path::new("/usr/bin").join(names[0]))
+        }
+    }
+
+    #[test]
+    fn the_hosts_files_choose_what_installs_and_no_variable_does() {
+        let installer = |wheelhouse: Option<&str>| Installer {
+            tool: Tool::Pip,
+            wheelhouse: wheelhouse.map(PathBuf::from),
+            env: BTreeMap::from([("PIP_INDEX_URL".to_owned(), "https://pypi.example/simple".to_owned())]),
+        };
+        let uv = Tool::Uv("/usr/bin/uv".into());
+        let (none, some) = (["/no/pip.conf"], ["/no/pip.conf", "/etc/passwd"]);
+        assert_eq!(tool(&installer(None), &WithUv, &none), uv);
+        assert_eq!(tool(&installer(None), &WithUv, &some), Tool::Pip);
+        assert_eq!(tool(&installer(Some("/w")), &WithUv, &some), uv);
     }
 }
