@@ -102,7 +102,7 @@ pub struct Followed {
 
 /// Raises the floor of those that followed `tip`. Nothing is written when it was the same.
 pub(super) fn raise(cx: &Context<'_>, followed: &[Followed], tip: &CommitId) -> Result<(), Failure> {
-    let _record = shared(cx, Place::Mirrors)?;
+    let _record = shared(cx, Place::Floors)?;
     let before = Floors::read(cx)?;
     let is_on = |floor: &CommitId| {
         let ancestry = Objects::open(&cx.layout.deploy_clone()).and_then(|clone| clone.ancestry(floor, tip));

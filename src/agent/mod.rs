@@ -9,6 +9,7 @@ mod floor;
 mod idle;
 mod last;
 mod look;
+mod mirrors;
 mod moving;
 mod orders;
 mod outcome;

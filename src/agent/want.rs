@@ -10,10 +10,11 @@ use crate::host::Run;
 use crate::manifest::{Environment, Policy, Python, Rev};
 use crate::model::{CommitId, EnvName, Identity};
 use crate::plan::Want;
-use crate::source::{self, Address, Git, LocalPaths, Mirror, Objects, Refs, Refusal, Resolved, SourceError, Via};
+use crate::source::{self, Address, Git, LocalPaths, Objects, Refs, Refusal, Resolved, SourceError, Via};
 use crate::transaction::{self, Context, Failure, GUNICORN, chain, lacks_gunicorn, secret_fingerprint};
 
 use super::floor::diverged;
+use super::mirrors::{Mirrors, unreachable};
 use super::{App, floor, read_standing};
 
 /// Requirements files that include each other are followed so deep.
@@ -29,7 +30,7 @@ pub struct Resolver<'a> {
     refs: BTreeMap<String, Result<Refs, Want>>,
     /// Tags that are not where they were when they were released, in words.
     moved: BTreeMap<EnvName, String>,
-    mirrors: BTreeMap<String, Rc<Objects>>,
+    mirrors: Mirrors<'a>,
     pythons: BTreeMap<Option<String>, Option<Interpreter>>,
     processors: u32,
 }
@@ -43,16 +44,41 @@ impl<'a> Resolver<'a> {
         }
         names.retain(|_, names| !names.is_empty());
         let refs = look_at_all(&app.git, app.local, &names);
-        Self {
+        let mut resolver = Self {
             app,
             cx,
             deploy_commit,
             refs,
             moved: BTreeMap::new(),
-            mirrors: BTreeMap::new(),
+            mirrors: Mirrors::new(app, cx),
             pythons: BTreeMap::new(),
             processors: cx.host.kernel().processors(),
+        };
+        resolver.bring(environments);
+        resolver
+    }
+
+    /// Brings what the mirrors lack, as far as the looks told.
+    fn bring(&mut self, environments: &[&Environment]) {
+        let mut missing: BTreeMap<String, Vec<source::Wanted>> = BTreeMap::new();
+        for env in environments.iter().filter(|env| !env.removed) {
+            let Some(wanted) = self.lacks(env) else { continue };
+            let of_this = missing.entry(env.source.clone()).or_default();
+            if !of_this.contains(&wanted) {
+                of_this.push(wanted);
+            }
         }
+        self.mirrors.bring(missing);
+    }
+
+    fn lacks(&mut self, env: &Environment) -> Option<source::Wanted> {
+        let known = Known::of(self.cx, env).ok()?;
+        let found = match self.refs(env) {
+            Ok(refs) => Ok(source::resolve(&env.rev, env.policy, &refs).ok()?),
+            Err(want) => Err(want),
+        };
+        let resolved = self.settled(env, &known, found).ok()?;
+        self.mirrors.lacks(&env.source, &resolved)
     }
 
     /// Tags that are not where they were when they were released, in words; and what was found in each repository.
@@ -90,14 +116,9 @@ impl<'a> Resolver<'a> {
 
     fn commit(&mut self, env: &Environment, address: &Address) -> Result<(CommitId, Rc<Objects>), Want> {
         let known = Known::of(self.cx, env).map_err(|failure| Want::Unusable(failure.cause))?;
-        let resolved = match (self.resolve(env, address), &known.released) {
-            // The server need not be asked: a tag stays where it was.
-            (Err(Want::Unknown(_)), Some(commit)) if is_pinned(env) => {
-                Resolved { commit: commit.clone(), via: Via::Commit }
-            }
-            (resolved, _) => self.pinned(env, &known, resolved?),
-        };
-        let (commit, objects) = self.fetched(env, address, &resolved)?;
+        let found = self.resolve(env, address);
+        let resolved = self.settled(env, &known, found)?;
+        let (commit, objects) = self.mirrors.get(&env.source, &resolved)?;
         if let (Via::Branch(branch), Some(released)) = (&resolved.via, &known.released) {
             let followed = objects.follow(released, &commit, env.policy, known.accepted.as_ref());
             followed.map_err(|refusal| rewritten(env, &refusal, branch, &objects))?;
@@ -105,31 +126,23 @@ impl<'a> Resolver<'a> {
         Ok((commit, objects))
     }
 
-    fn fetched(
-        &mut self,
-        env: &Environment,
-        address: &Address,
-        resolved: &Resolved,
-    ) -> Result<(CommitId, Rc<Objects>), Want> {
-        let mirror = Mirror::new(self.app.layout.source_clone(&env.source), address.clone());
-        if let Some(objects) = self.holding(&env.source, &mirror, &resolved.commit) {
-            return Ok((resolved.commit.clone(), objects));
+    fn settled(&mut self, env: &Environment, known: &Known, found: Result<Resolved, Want>) -> Result<Resolved, Want> {
+        match (found, &known.released) {
+            // The server need not be asked: a tag stays where it was.
+            (Err(Want::Unknown(_)), Some(commit)) if is_pinned(env) => {
+                Ok(Resolved { commit: commit.clone(), via: Via::Commit })
+            }
+            (found, _) => Ok(self.pinned(env, known, found?)),
         }
-        let wanted = match &resolved.via {
-            Via::Tag(name) => source::Wanted::Tag(name.clone()),
-            Via::Branch(name) => source::Wanted::Branch(name.clone()),
-            Via::Commit => source::Wanted::Commit(resolved.commit.clone()),
-        };
-        let fetched = mirror.fetch(&self.app.git, &[wanted]).map_err(|error| unreachable(&error))?;
-        let objects = Rc::new(mirror.objects().map_err(|error| unreachable(&error))?);
-        self.mirrors.insert(env.source.clone(), Rc::clone(&objects));
-        Ok((fetched.into_iter().next().unwrap_or_else(|| resolved.commit.clone()), objects))
+    }
+
+    /// What was found where it was looked.
+    fn refs(&self, env: &Environment) -> Result<Refs, Want> {
+        self.refs.get(&env.source).cloned().unwrap_or_else(|| Ok(Refs::default()))
     }
 
     fn resolve(&self, env: &Environment, address: &Address) -> Result<Resolved, Want> {
-        let none = Ok(Refs::default());
-        let refs = self.refs.get(&env.source).unwrap_or(&none).as_ref().map_err(Want::clone)?;
-        source::resolve(&env.rev, env.policy, refs).or_else(|_| {
+        source::resolve(&env.rev, env.policy, &self.refs(env)?).or_else(|_| {
             // Everything is looked at before an error is shown, for its near names.
             let all = source::look(&self.app.git, address, &[]).map_err(|error| unreachable(&error))?;
             if all.is_empty() {
@@ -152,16 +165,6 @@ impl<'a> Resolver<'a> {
                 Resolved { commit: moved.was, via: Via::Commit }
             }
         }
-    }
-
-    /// The mirror's objects, when the commit is among them.
-    fn holding(&mut self, source: &str, mirror: &Mirror, commit: &CommitId) -> Option<Rc<Objects>> {
-        let objects = match self.mirrors.get(source) {
-            Some(objects) => Rc::clone(objects),
-            None => Rc::new(mirror.objects().ok()?),
-        };
-        self.mirrors.insert(source.to_owned(), Rc::clone(&objects));
-        objects.contains(commit).then_some(objects)
     }
 
     fn python(&mut self, python: &Python) -> Result<Interpreter, Want> {
@@ -236,12 +239,6 @@ fn look(git: &Git, local: LocalPaths, address: &str, names: &[String]) -> Result
 fn address(app: &App, env: &Environment) -> Result<Address, Want> {
     Address::parse(&env.source, app.local)
         .map_err(|error| Want::Unusable(format!("[source] git of {}: {error}", env.name)))
-}
-
-/// A passing trouble of the network leaves the wish unknown; anything else is for a person.
-fn unreachable(error: &SourceError) -> Want {
-    let words = format!("{}; {}", chain(error), error.cure());
-    if error.is_transient() { Want::Unknown(words) } else { Want::Unusable(words) }
 }
 
 fn program(python: &Python) -> String {

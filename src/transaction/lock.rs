@@ -29,8 +29,15 @@ pub enum Place<'a> {
     Environment(&'a EnvName),
     /// The place of whoever asks for the environment's lock and does not want to wait for a release.
     Doorway(&'a EnvName),
-    /// Our mirrors of git repositories.
-    Mirrors,
+    /// Our mirror of a git repository.
+    Mirror {
+        /// Where it is.
+        clone: &'a Path,
+        /// Of what, for people.
+        of: &'a str,
+    },
+    /// The commits that were followed.
+    Floors,
     /// What all environments share: nginx, reserved ports.
     Host,
     /// What the last pass saw.
@@ -75,7 +82,8 @@ impl Place<'_> {
         let name = match self {
             Self::Environment(name) => name.flat(),
             Self::Doorway(name) => format!("{}.next", name.flat()),
-            Self::Mirrors => "fetch".to_owned(),
+            Self::Mirror { clone, .. } => format!("fetch-{}", clone.file_stem().unwrap_or_default().display()),
+            Self::Floors => "floors".to_owned(),
             Self::Host => "host".to_owned(),
             Self::LastPass => "last-pass".to_owned(),
             Self::Notify => "notify".to_owned(),
@@ -88,7 +96,8 @@ impl Place<'_> {
     fn words(self) -> String {
         match self {
             Self::Environment(name) | Self::Doorway(name) => name.to_string(),
-            Self::Mirrors => "the git mirrors".to_owned(),
+            Self::Mirror { of, .. } => format!("the mirror of {of}"),
+            Self::Floors => "the record of what was followed".to_owned(),
             Self::Host => "nginx or the ports".to_owned(),
             Self::LastPass => "the record of the last pass".to_owned(),
             Self::Notify => "telling people".to_owned(),
@@ -105,6 +114,11 @@ pub fn lock(cx: &Context<'_>, place: Place<'_>, wait: Duration) -> Result<Box<dy
 /// The same for what is held for seconds only.
 pub fn shared(cx: &Context<'_>, place: Place<'_>) -> Result<Box<dyn Lock>, Failure> {
     Ok(lock_telling(cx, place, SECONDS, SHARED)?)
+}
+
+/// The same for a mirror, or for as long as was said: a fetch has its own deadline, which may be minutes.
+pub fn mirror(cx: &Context<'_>, place: Place<'_>, wait: Option<Duration>) -> Result<Box<dyn Lock>, LockError> {
+    lock_telling(cx, place, SECONDS, wait.unwrap_or(SHARED))
 }
 
 fn lock_telling(

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::cmd::Background;
 use crate::edits::IMPORT_ERROR;
 use crate::http;
 use crate::source_rules::serve_as_told;
@@ -107,17 +108,9 @@ fn one_environment_is_broken_and_the_others_release_in_the_same_pass() {
 #[test]
 fn a_server_of_one_application_that_stalls_keeps_no_other_from_its_release() {
     let world = three_environments("stalls");
-    serve_as_told(&world);
-    world.host.sh("git clone --quiet --bare /srv/git/bakery.git /srv/git/cafe.git; chown -R git /srv/git/cafe.git");
-    world.push_deploy(&[("projects/cafe/project.toml", Some(&CAFE_TOML.replace("git/bakery.git", "git/cafe.git")))]);
-    world.reconcile().ok();
-    assert_eq!(all_serving(&world), ["v1", "v1", "v1"]);
-
-    world.push_app("v2", &[], "v2");
-    world.host.sh("cd /srv/git/cafe.git; git fetch --quiet ../bakery.git '+refs/*:refs/*'; chown -R git .");
+    two_servers(&world);
     world.host.sh("echo silent >/srv/git/mode-bakery");
-    world.deploy.write("projects/cafe/pro.toml", CAFE_PRO_TOML.replace("\"v1\"", "\"v2\""));
-    world.set_rev("v2");
+    want_v2(&world);
     let begun = Instant::now();
     let pass = world.reconcile().exits(1);
     assert!(
@@ -132,6 +125,51 @@ fn a_server_of_one_application_that_stalls_keeps_no_other_from_its_release() {
         world.reconcile();
         all_serving(&world) == ["v2", "v2", "v2"]
     });
+}
+
+#[test]
+fn a_fetch_that_stalls_holds_up_its_own_application_only_and_once() {
+    let world = three_environments("fetches");
+    two_servers(&world);
+    world.host.sh(
+        "sed -i 's,deadline = \"4s\",deadline = \"60s\",' /etc/portreeve/agent.toml; echo once >/srv/git/mode-bakery
+        chmod 777 /srv/git",
+    );
+    want_v2(&world);
+    let begun = Instant::now();
+    let stalled = Background::start(world.host.command(&["portreeve", "reconcile"]));
+    until_within(Duration::from_secs(30), "the fetch stalls", || world.host.has("/srv/git/stalls-bakery"));
+
+    world.host.sh("rm /srv/git/mode-bakery");
+    let busy = world.portreeve(&["reconcile", "bakery/pro", "--wait", "1s"]).exits(1);
+    assert!(busy.said().contains("is at work on the mirror of ssh://git@git.example.org/srv/git/bakery.git"), "{busy}");
+    let cafe = world.portreeve(&["reconcile", "cafe/pro"]).ok();
+    assert!(begun.elapsed() < Duration::from_secs(50), "{:?}: {cafe}", begun.elapsed());
+    assert_eq!(all_serving(&world), ["v1", "v1", "v2"], "{cafe}");
+
+    let stalled = stalled.end().exits(1);
+    // Two environments want two commits of it.
+    assert!(begun.elapsed() < Duration::from_secs(110), "{:?}: {stalled}", begun.elapsed());
+    for name in ["bakery/pro", "bakery/stage"] {
+        assert!(stalled.said().contains(&format!("{name}  stale: ssh://")), "{stalled}");
+    }
+}
+
+/// The café's code has a server of its own, which is served as told like the bakery's; both have a `v2`.
+#[track_caller]
+fn two_servers(world: &World) {
+    serve_as_told(world);
+    world.host.sh("git clone --quiet --bare /srv/git/bakery.git /srv/git/cafe.git; chown -R git /srv/git/cafe.git");
+    world.push_deploy(&[("projects/cafe/project.toml", Some(&CAFE_TOML.replace("git/bakery.git", "git/cafe.git")))]);
+    world.reconcile().ok();
+    assert_eq!(all_serving(world), ["v1", "v1", "v1"]);
+    world.push_app("v2", &[], "v2");
+    world.host.sh("cd /srv/git/cafe.git; git fetch --quiet ../bakery.git '+refs/*:refs/*'; chown -R git .");
+}
+
+fn want_v2(world: &World) {
+    world.deploy.write("projects/cafe/pro.toml", CAFE_PRO_TOML.replace("\"v1\"", "\"v2\""));
+    world.set_rev("v2");
 }
 
 /// The processes of each environment are another user's, and none of them can read what is another's.

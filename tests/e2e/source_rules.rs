@@ -20,6 +20,7 @@ const SERVER: &str = r#"#!/bin/sh
 name=${SSH_ORIGINAL_COMMAND##*/}; name=${name%%.git*}
 case "$(cat /srv/git/mode-$name 2>/dev/null)" in
 silent) exec sleep 600 ;;
+once) mkdir "/srv/git/once-$name" 2>/dev/null || { touch "/srv/git/stalls-$name"; exec sleep 600; }; exec git-shell -c "$SSH_ORIGINAL_COMMAND" ;;
 trickle) git-shell -c "$SSH_ORIGINAL_COMMAND" | while IFS= read -r line; do printf '%s' "$line" | head -c 1; sleep 1; done; sleep 600 ;;
 truncated) git-shell -c "$SSH_ORIGINAL_COMMAND" | stdbuf -o0 head -c 4000 ;;
 *) exec git-shell -c "$SSH_ORIGINAL_COMMAND" ;;

@@ -10,8 +10,8 @@ use crate::manifest::{self, Notify, Tree};
 use crate::model::{CommitId, EnvName, PortRange};
 use crate::plan::{Action, EnvPlan, Plan};
 use crate::source::{self, CommitInfo, Refs};
-use crate::transaction::lock::{Place, shared};
-use crate::transaction::{self, Context, Failure, Phase};
+use crate::transaction::lock::{Place, mirror};
+use crate::transaction::{self, Context, Failure, Phase, chain};
 
 use self::asked::Asked;
 use self::deploy::Deploy;
@@ -106,7 +106,7 @@ fn unreadable(name: EnvName, cause: String) -> EnvPlan {
     }
 }
 
-/// What the repository asks for. Mirrors are written by one program at a time, and nothing else is waited for meanwhile.
+/// What the repository asks for.
 fn ask(
     app: &App,
     cx: &Context<'_>,
@@ -114,15 +114,19 @@ fn ask(
     seen: Option<source::Result<CommitId>>,
     installed: &[EnvName],
 ) -> (Option<Deploy>, Result<Asked, Trouble>) {
-    let _fetching = match shared(cx, Place::Mirrors) {
-        Ok(lock) => lock,
-        Err(failure) => return (None, Err(Trouble::Passing(failure.cause))),
-    };
-    match deploy::read(app, seen) {
+    match read(app, cx, seen) {
         Ok(deploy) => {
             let asked = asked::wants(app, cx, &deploy, installed, only).map_err(Trouble::Lasting);
             (Some(deploy), asked)
         }
-        Err(error) => (None, Err(Trouble::of(&error))),
+        Err(trouble) => (None, Err(trouble)),
     }
+}
+
+/// The lock is not held while applications are fetched: another pass may have to do with others.
+fn read(app: &App, cx: &Context<'_>, seen: Option<source::Result<CommitId>>) -> Result<Deploy, Trouble> {
+    let clone = app.layout.deploy_clone();
+    let place = Place::Mirror { clone: &clone, of: "the deploy repository" };
+    let _fetching = mirror(cx, place, app.wait).map_err(|busy| Trouble::Passing(chain(&busy)))?;
+    deploy::read(app, seen).map_err(|error| Trouble::of(&error))
 }
