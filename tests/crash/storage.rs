@@ -123,14 +123,18 @@ impl Storage {
     }
 
     pub fn sync_all(&mut self) {
-        std::mem::take(&mut self.unsynced).into_iter().for_each(|id| self.sync(id));
+        for id in std::mem::take(&mut self.unsynced) {
+            self.sync(id);
+        }
     }
 
     /// The same of the file system that this one lies on.
     pub fn sync_file_system(&mut self, of: Id) {
         let device = self.inodes[of].device;
         let there: Vec<Id> = self.unsynced.iter().copied().filter(|id| self.inodes[*id].device == device).collect();
-        there.into_iter().for_each(|id| self.sync(id));
+        for id in there {
+            self.sync(id);
+        }
     }
 
     pub fn entries(&self, id: Id) -> Result<&BTreeMap<OsString, Id>, Errno> {
