@@ -100,8 +100,9 @@ pub struct Followed {
     pub over: Option<CommitId>,
 }
 
-/// Raises the floor of those that followed `tip`. Nothing is written when it was the same.
-pub(super) fn raise(cx: &Context<'_>, followed: &[Followed], tip: &CommitId) -> Result<(), Failure> {
+/// Raises the floor of those that followed `tip`. Nothing is written when it was the same. False: somebody has followed a later one
+/// meanwhile, so that what this pass would do is old.
+pub(super) fn raise(cx: &Context<'_>, followed: &[Followed], tip: &CommitId) -> Result<bool, Failure> {
     let _record = shared(cx, Place::Floors)?;
     let before = Floors::read(cx)?;
     let is_on = |floor: &CommitId| {
@@ -109,12 +110,12 @@ pub(super) fn raise(cx: &Context<'_>, followed: &[Followed], tip: &CommitId) -> 
         matches!(ancestry, Ok(Ancestry::Same | Ancestry::Descendant))
     };
     let after = before.clone().raised(followed, tip, is_on);
-    if after == before {
-        return Ok(());
+    if after != before {
+        let bytes = serde_json::to_vec(&after).unwrap_or_default();
+        let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
+        cx.host.files().put(&cx.layout.floors(), &node).map_err(Failure::on_host(Phase::Recover))?;
     }
-    let bytes = serde_json::to_vec(&after).unwrap_or_default();
-    let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
-    cx.host.files().put(&cx.layout.floors(), &node).map_err(Failure::on_host(Phase::Recover))
+    Ok(followed.iter().all(|followed| after.environments.get(&followed.name) == Some(tip)))
 }
 
 /// What was refused, and below it what to type.

@@ -131,7 +131,10 @@ impl LastPass {
         // A pass with a long release ends after others that looked later: of what it saw, only what it did is news.
         let late = self.at.is_some_and(|at| at > looked);
         let plans = report.survey.plan.environments.iter();
-        let news = plans.filter(|plan| !late || !matches!(report.outcomes.get(&plan.name), Some(Outcome::Left(_))));
+        let old = |plan: &EnvPlan| {
+            late && matches!(report.outcomes.get(&plan.name), Some(Outcome::Left(_) | Outcome::Failed(_)))
+        };
+        let news = plans.filter(|plan| !old(plan));
         let seen = news.map(|plan| {
             let left = match report.outcomes.get(&plan.name) {
                 Some(Outcome::Left(left)) => Some(left.clone()),

@@ -70,31 +70,37 @@ pub fn pass_telling(
     let mut outcomes = recover_all(app, report, open);
     let (seen, looked) = if was_open { (None, now()) } else { (seen, glanced) };
     let survey = survey_at(app, &cx, only, seen)?;
-    raise_floor(&cx, &survey);
+    let newest = raise_floor(&cx, &survey);
     reserve_ports(&cx, &survey);
     // Where recovery failed, nothing else may begin: the journal still says where to go back to.
-    let plans = survey.plan.environments.iter().filter(|plan| !outcomes.contains_key(&plan.name)).collect();
+    let plans = survey.plan.environments.iter().filter(|plan| !outcomes.contains_key(&plan.name));
+    let (plans, old): (Vec<&EnvPlan>, Vec<_>) = plans.partition(|plan| newest || !plan.changes());
+    outcomes.extend(old.into_iter().map(|plan| (plan.name.clone(), Outcome::Left(Left::Overtaken))));
     let taken = turn::all(app, report, plans, looked, told);
     outcomes.extend(taken);
     let pass = PassReport { survey, outcomes, looked };
-    match inputs {
-        Some(inputs) => idle::remember(&cx, &inputs, &pass),
-        // What a pass over some of them saw is put right by none that sees nothing new.
-        None => idle::forget(&cx),
+    if let Some(inputs) = inputs {
+        idle::remember(&cx, &inputs, &pass);
     }
     if let Err(failure) = last::remember(&cx, &pass, looked, only.is_empty()) {
         report.event(&Event::Note { text: &format!("what this pass saw is not kept for status: {failure}") });
     }
+    if inputs.is_none() {
+        // What a pass over some of them saw is put right by none that sees nothing new.
+        idle::forget(&cx);
+    }
     Ok(pass)
 }
 
-/// Before anything follows from the tip: from now on the environments that follow it don't go back below it.
-fn raise_floor(cx: &Context<'_>, survey: &Survey) {
-    let Some(tip) = survey.plan.tip.as_ref().filter(|_| !survey.followed.is_empty()) else { return };
-    if let Err(error) = floor::raise(cx, &survey.followed, tip) {
+/// Before anything follows from the tip: from now on the environments that follow it don't go back below it. Whether it is the
+/// newest that was followed: another pass may have looked later, while this one waited for an application's repository.
+fn raise_floor(cx: &Context<'_>, survey: &Survey) -> bool {
+    let Some(tip) = survey.plan.tip.as_ref().filter(|_| !survey.followed.is_empty()) else { return true };
+    floor::raise(cx, &survey.followed, tip).unwrap_or_else(|error| {
         let text = format!("that deploy commit {} was followed is not kept: {error}", tip.short());
         cx.report.event(&Event::Note { text: &text });
-    }
+        true
+    })
 }
 
 /// The environments with a transaction under way, or one that a killed program left.

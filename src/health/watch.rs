@@ -62,7 +62,7 @@ pub enum Verdict {
     },
     /// It is not.
     Unhealthy {
-        /// What was seen last.
+        /// What was seen last, of what was wrong; a good answer only where nothing else was, and no time for another.
         last: Outcome,
         /// How often it was asked.
         tries: u32,
@@ -96,6 +96,7 @@ impl Watcher<'_> {
     pub fn until_healthy(&self, check: Check<'_>) -> Result<Verdict> {
         let mut streak = Streak::new(check.health.passes, check.health.deadline.duration());
         let begin = self.clock.monotonic();
+        let mut bad = None;
         loop {
             if self.clock.cancelled() {
                 return Ok(Verdict::Cancelled);
@@ -104,11 +105,15 @@ impl Watcher<'_> {
             let outcome = self.look(check, patience)?;
             let took = self.since(begin);
             let dead = matches!(outcome, Outcome::Exited(_));
-            match streak.count(outcome.passes(check.health.expect), took) {
+            let passes = outcome.passes(check.health.expect);
+            // A good answer between bad ones says nothing of why.
+            let last = if passes { bad.take().unwrap_or(outcome) } else { outcome };
+            match streak.count(passes, took) {
                 Step::Healthy => return Ok(Verdict::Healthy { took, tries: streak.tries() }),
                 Step::Again(pause) if !dead => self.clock.sleep(pause),
-                _ => return Ok(Verdict::Unhealthy { last: outcome, tries: streak.tries(), took }),
+                _ => return Ok(Verdict::Unhealthy { last, tries: streak.tries(), took }),
             }
+            bad = Some(last).filter(|last| !last.passes(check.health.expect));
         }
     }
 

@@ -64,12 +64,15 @@ pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
     }
 }
 
-/// nginx forgets the attempt's vhost, if it has read it: what else keeps it from a reload keeps nobody from going back.
+/// nginx forgets the attempt's vhost, if there was one. What others wrote may keep it from a reload, and nobody from going back:
+/// the next reload reads that there is none.
 fn forget_vhost(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
-    match read::read_generation(cx, &intent.env, intent.to)? {
-        Some(attempt) if commit::is_in_front(cx, &attempt)? => commit::reload(cx),
-        _ => Ok(()),
+    let attempt = read::read_generation(cx, &intent.env, intent.to)?;
+    if let Some(Err(failure)) = attempt.map(|_| commit::reload(cx)) {
+        let text = format!("{}: nginx goes on with the vhost that it has: {failure}", intent.env);
+        cx.report.event(&Event::Note { text: &text });
     }
+    Ok(())
 }
 
 fn serve_again(cx: &Context<'_>, intent: &Intent, earlier: &Earlier) -> Result<(), Failure> {

@@ -93,14 +93,6 @@ pub fn front_of(cx: &Context<'_>, generation: &Generation, number: GenerationNum
         .with_help("nginx -t and journalctl -u nginx say why; a port that another program holds is the usual cause"))
 }
 
-/// Whether nginx answers by the generation's own vhost.
-pub fn is_in_front(cx: &Context<'_>, generation: &Generation) -> Result<bool, Failure> {
-    match token(cx, generation, generation.number)? {
-        Some((token, port)) => serves_token(cx, generation, &token, port),
-        None => Ok(false),
-    }
-}
-
 /// What the vhost of generation `number` of the same environment is known by, and where it listens.
 fn token(
     cx: &Context<'_>,

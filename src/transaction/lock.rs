@@ -116,9 +116,10 @@ pub fn shared(cx: &Context<'_>, place: Place<'_>) -> Result<Box<dyn Lock>, Failu
     Ok(lock_telling(cx, place, SECONDS, SHARED)?)
 }
 
-/// The same for a mirror, or for as long as was said: a fetch has its own deadline, which may be minutes.
+/// The same for a mirror, or for as long as was said: a fetch has its own deadline, which may be minutes. The agent, which waits for
+/// no environment, waits here like everybody.
 pub fn mirror(cx: &Context<'_>, place: Place<'_>, wait: Option<Duration>) -> Result<Box<dyn Lock>, LockError> {
-    lock_telling(cx, place, SECONDS, wait.unwrap_or(SHARED))
+    lock_telling(cx, place, SECONDS, wait.filter(|wait| !wait.is_zero()).unwrap_or(SHARED))
 }
 
 fn lock_telling(

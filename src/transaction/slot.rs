@@ -174,6 +174,9 @@ fn usurped(generation: &Generation, by: u32, phase: Phase) -> Failure {
 
 fn unhealthy(generation: &Generation, last: &Outcome, phase: Phase, log: Vec<String>) -> Failure {
     let cause = match (last, generation.wanted.env.health.expect) {
+        (Outcome::Answered(answer), expect) if expect.accepts(answer.status) => {
+            format!("health answered {}, and not once more before its deadline", answer.status)
+        }
         (Outcome::Answered(answer), Expect::Status(wanted)) => {
             format!("health answered {}, expected {wanted}", answer.status)
         }

@@ -33,17 +33,17 @@ mod told;
 mod world;
 
 use crate::machine::Flaw;
-use crate::sweep::{Scenario, errors, kills, pairs};
+use crate::sweep::{Recovered, Scenario, errors, kills, pairs};
 use crate::tally::Tally;
 
 #[test]
 fn nothing_is_ever_half_applied() {
     let mut all = Tally::default();
     for (name, scenario) in &scenarios::ALL {
-        let scenario = scenario();
-        let mut tally = kills(&scenario, Flaw::None);
-        tally.add(pairs(&scenario));
-        tally.add(errors(&scenario));
+        let (scenario, recovered) = (scenario(), Recovered::default());
+        let mut tally = kills(&scenario, Flaw::None, &recovered);
+        tally.add(pairs(&scenario, &recovered));
+        tally.add(errors(&scenario, &recovered));
         println!("{name}: {tally}");
         tally.half_applied.iter().take(10).for_each(|wrong| println!("  {wrong}"));
         all.add(tally);
@@ -68,7 +68,7 @@ fn a_missing_sync_or_a_wrong_order_is_seen() {
     ];
     let mut unseen = Vec::new();
     for (scenario, flaw) in flawed {
-        match kills(&scenario(), flaw).half_applied.first() {
+        match kills(&scenario(), flaw, &Recovered::default()).half_applied.first() {
             Some(wrong) => println!("{flaw:?}: {wrong}"),
             None => unseen.push(flaw),
         }

@@ -77,7 +77,8 @@ pub fn settled(state: &State) -> Judgement<Option<String>> {
     Ok(served)
 }
 
-fn leftovers(storage: &Storage) -> Judgement<()> {
+/// What was being built when a program was killed.
+pub fn leftovers(storage: &Storage) -> Judgement<()> {
     let temporary = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         name.starts_with('.') && (name.contains(".new-") || name.contains(".gone-"))

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::host::boot;
 use crate::machine::{Flaw, Point, Refusal, State};
-use crate::oracle::{Judgement, at_rest, serving, settled};
+use crate::oracle::{Judgement, leftovers, serving, settled};
 use crate::program::{Wish, after_recovery, pass, recover};
 use crate::site::{Stage, layout};
 use crate::storage::Id;
@@ -92,11 +92,27 @@ fn key(state: &State) -> u64 {
 struct Judge<'a> {
     scenario: &'a Scenario,
     flaw: Flaw,
-    /// What is true at rest.
-    rest: fn(&State) -> Judgement<Option<String>>,
+    /// What was being built when a program was killed is gone at rest.
+    tidy: bool,
     known: Verdicts,
-    /// Of machines on which a recovery has ended: most of them are the same.
-    recovered: Verdicts,
+    recovered: &'a Recovered,
+}
+
+/// What becomes of machines on which a recovery has ended, by their [`key`]: most of them are the same. What is wrong, or what is
+/// left of what was being built.
+#[derive(Debug, Default)]
+pub struct Recovered(Mutex<HashMap<u64, Judgement<Option<String>>>>);
+
+impl Recovered {
+    fn once(&self, state: &State, judge: impl FnOnce() -> Judgement<Option<String>>) -> Judgement<Option<String>> {
+        let key = key(state);
+        let known = self.0.lock().expect("no panic").get(&key).cloned();
+        known.unwrap_or_else(|| {
+            let became = judge();
+            self.0.lock().expect("no panic").insert(key, became.clone());
+            became
+        })
+    }
 }
 
 /// What was found wrong with machines, by their [`key`].
@@ -117,13 +133,13 @@ impl Verdicts {
 }
 
 impl<'a> Judge<'a> {
-    fn new(scenario: &'a Scenario, flaw: Flaw) -> Self {
-        Self { scenario, flaw, rest: at_rest, known: Verdicts::default(), recovered: Verdicts::default() }
+    fn new(scenario: &'a Scenario, flaw: Flaw, recovered: &'a Recovered) -> Self {
+        Self { scenario, flaw, tidy: true, known: Verdicts::default(), recovered }
     }
 
     /// Of a recovery that was itself kept from tidying up: what it left is hidden, and read by nobody.
-    fn of_untidy(scenario: &'a Scenario) -> Self {
-        Self { rest: settled, ..Self::new(scenario, Flaw::None) }
+    fn of_untidy(scenario: &'a Scenario, recovered: &'a Recovered) -> Self {
+        Self { tidy: false, ..Self::new(scenario, Flaw::None, recovered) }
     }
 
     fn stage(&self, state: &State) -> Stage {
@@ -156,10 +172,14 @@ impl<'a> Judge<'a> {
     fn converges(&self, state: &State) -> Judgement<()> {
         let stage = self.stage(state);
         recover(&stage).map_err(|failure| format!("a recovery fails: {failure}"))?;
-        self.recovered.once(&stage.state(), || self.goes_on(&stage))
+        match self.recovered.once(&stage.state(), || self.goes_on(&stage))? {
+            Some(left) if self.tidy => Err(left),
+            _ => Ok(()),
+        }
     }
 
-    fn goes_on(&self, stage: &Stage) -> Judgement<()> {
+    /// What is left of what was being built.
+    fn goes_on(&self, stage: &Stage) -> Judgement<Option<String>> {
         let first = after_recovery(stage, self.scenario.wish.want());
         if let Outcome::Failed(failure) = &first {
             return Err(format!("a pass fails: {failure}"));
@@ -171,12 +191,12 @@ impl<'a> Judge<'a> {
         let second = pass(&stage, &self.scenario.wish);
         match stage.host.machine.points().first() {
             Some(point) => Err(format!("the second pass ({second:?}) does something: {}", point.what)),
-            None => Ok(()),
+            None => Ok(leftovers(&rest.storage).err()),
         }
     }
 
     fn rests(&self, state: &State) -> Judgement<()> {
-        Self::one_of(&self.scenario.finally, (self.rest)(state)?.as_deref())?;
+        Self::one_of(&self.scenario.finally, settled(state)?.as_deref())?;
         (self.scenario.also)(state, &self.scenario.wish)
     }
 }
@@ -192,8 +212,8 @@ fn points(scenario: &Scenario, flaw: Flaw) -> Vec<Point> {
 }
 
 /// Kills at every point, and loses every mixture of what was not synced. A flawed disk has been found out after one finding.
-pub fn kills(scenario: &Scenario, flaw: Flaw) -> Tally {
-    let judge = Judge::new(scenario, flaw);
+pub fn kills(scenario: &Scenario, flaw: Flaw, recovered: &Recovered) -> Tally {
+    let judge = Judge::new(scenario, flaw, recovered);
     let seen = AtomicBool::new(false);
     in_parallel(&points(scenario, flaw), |point| {
         let mut tally = Tally { kills: point.count, ..Tally::default() };
@@ -211,8 +231,8 @@ pub fn kills(scenario: &Scenario, flaw: Flaw) -> Tally {
 }
 
 /// Kills at every point, and then the recovery at each of its own, or lets that call of it fail.
-pub fn pairs(scenario: &Scenario) -> Tally {
-    let (judge, untidy) = (Judge::new(scenario, Flaw::None), Judge::of_untidy(scenario));
+pub fn pairs(scenario: &Scenario, recovered: &Recovered) -> Tally {
+    let (judge, untidy) = (Judge::new(scenario, Flaw::None, recovered), Judge::of_untidy(scenario, recovered));
     let known: Mutex<HashMap<(u64, bool), Recovery>> = Mutex::default();
     in_parallel(&points(scenario, Flaw::None), |point| {
         let mut tally = Tally::default();
@@ -288,14 +308,14 @@ pub const ERRNOS: [Errno; 7] =
     [Errno::NOSPC, Errno::IO, Errno::ROFS, Errno::MFILE, Errno::DQUOT, Errno::NOMEM, Errno::INTR];
 
 /// Lets every changing call fail once with each error.
-pub fn errors(scenario: &Scenario) -> Tally {
+pub fn errors(scenario: &Scenario, recovered: &Recovered) -> Tally {
     let calls = {
         let stage = Stage::new(scenario.before.clone());
         (scenario.work)(&stage).expect("it works on a sound disk");
         stage.host.machine.calls()
     };
     let refusals: Vec<Refusal> = (0..calls).flat_map(|call| ERRNOS.map(|errno| Refusal { call, errno })).collect();
-    let judge = Judge::new(scenario, Flaw::None);
+    let judge = Judge::new(scenario, Flaw::None, recovered);
     in_parallel(&refusals, |refusal| {
         let wrong = refused(&judge, *refusal).err();
         Tally { errors: 1, half_applied: wrong.into_iter().collect(), ..Tally::default() }
