@@ -348,7 +348,7 @@ fn group_writable(path: &Path, gid: u32) -> HostError {
 }
 
 /// A home that its user owns has its own cure: the environment goes elsewhere.
-fn foreign(path: &Path, uid: u32) -> HostError {
+pub(super) fn foreign(path: &Path, uid: u32) -> HostError {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     let name = user.as_ref().map_or_else(|| uid.to_string(), |user| user.name.clone());
     let home = user.is_some_and(|user| path.starts_with(&user.dir)) || path.starts_with("/home");

@@ -163,8 +163,14 @@ fn ourselves(now: jiff::Timestamp) -> String {
 
 fn open(spot: &Spot, path: &Path) -> Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-    sys("open", path, || rustix::fs::openat(spot.directory(), spot.name(), flags, mode)).map(File::from)
+    // Whoever may open it may lock it (flock(2)), and keep everybody from working.
+    let alone = Mode::RUSR | Mode::WUSR;
+    let file = File::from(sys("open", path, || rustix::fs::openat(spot.directory(), spot.name(), flags, alone))?);
+    // One of an earlier version.
+    if file.metadata().map_err(HostError::at("look at", path))?.mode() & 0o077 != 0 {
+        sys("change the mode of", path, || rustix::fs::fchmod(&file, alone))?;
+    }
+    Ok(file)
 }
 
 fn is_still_there(file: &File, spot: &Spot) -> Result<bool> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::disk::{About, Disk, Onto, Open};
-use super::ground::Ground;
+use super::ground::{Ground, foreign};
 use super::handle::{first_mode, give, make_directory_in, open_directory, sys};
 use super::later::Gathering;
 use super::leftover::{Sweep, sweep};
@@ -67,6 +67,12 @@ impl<D: Disk> Writer<D> {
         if there.is_some_and(|about| about.mode == mode && about.owner == authority.give(owner).unwrap_or(about.owner))
         {
             return Ok(());
+        }
+        // A person's own directory is not taken from him.
+        if let Some(uid) = there.map(|about| about.owner.uid)
+            && ![0, authority.own().uid, owner.uid].contains(&uid)
+        {
+            return Err(foreign(path, uid));
         }
         let handle = if there.is_some() {
             sys("open", path, || open_directory(disk, spot.directory(), spot.name()))?

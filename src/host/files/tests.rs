@@ -138,6 +138,9 @@ fn a_directory_in_the_targets_place_stays_and_nothing_is_left() {
 fn a_home_that_its_user_owns_is_refused_with_the_cure() {
     let place = place();
     place.directory("home/foo", 0o755, OTHER);
+    why(place.files.make_directory(&place.at("home/foo"), 0o755, Identity::ROOT));
+    let Found::Directory { owner, .. } = place.files.look(&place.at("home/foo")).unwrap() else { panic!() };
+    assert_eq!(owner, OTHER, "nobody's home is taken from him");
     let said = why(place.put("home/foo/x", b""));
     assert!(said.starts_with("owned by nobody; root does not write there: "), "{said}");
     // Also further down, where the directory itself is root's.
@@ -244,8 +247,8 @@ fn directories_get_what_they_are_told_and_parents_are_roots() {
         place.files.look(&place.at("srv/foo")).unwrap(),
         Found::Directory { mode: 0o755, owner: Identity::ROOT }
     );
-    place.files.make_directory(&leaf, 0o700, Identity::ROOT).unwrap();
-    assert_eq!(place.files.look(&leaf).unwrap(), Found::Directory { mode: 0o700, owner: Identity::ROOT });
+    place.files.make_directory(&leaf, 0o700, OTHER).unwrap();
+    assert_eq!(place.files.look(&leaf).unwrap(), Found::Directory { mode: 0o700, owner: OTHER });
     symlink("media", place.at("srv/foo/link")).unwrap();
     place.files.make_directory(&place.at("srv/foo/link"), 0o777, OTHER).unwrap_err();
 }
