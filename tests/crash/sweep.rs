@@ -94,47 +94,32 @@ struct Judge<'a> {
     flaw: Flaw,
     /// What was being built when a program was killed is gone at rest.
     tidy: bool,
-    known: Verdicts,
+    known: Known<()>,
     recovered: &'a Recovered,
 }
 
-/// What becomes of machines on which a recovery has ended, by their [`key`]: most of them are the same. What is wrong, or what is
-/// left of what was being built.
+/// What was judged of machines, by their [`key`].
 #[derive(Debug, Default)]
-pub struct Recovered(Mutex<HashMap<u64, Judgement<Option<String>>>>);
+pub struct Known<T>(Mutex<HashMap<u64, Judgement<T>>>);
 
-impl Recovered {
-    fn once(&self, state: &State, judge: impl FnOnce() -> Judgement<Option<String>>) -> Judgement<Option<String>> {
+/// What becomes of machines on which a recovery has ended: most of them are the same. What is left of what was being built.
+pub type Recovered = Known<Option<String>>;
+
+impl<T: Clone> Known<T> {
+    fn once(&self, state: &State, judge: impl FnOnce() -> Judgement<T>) -> Judgement<T> {
         let key = key(state);
         let known = self.0.lock().expect("no panic").get(&key).cloned();
         known.unwrap_or_else(|| {
-            let became = judge();
-            self.0.lock().expect("no panic").insert(key, became.clone());
-            became
+            let judged = judge();
+            self.0.lock().expect("no panic").insert(key, judged.clone());
+            judged
         })
-    }
-}
-
-/// What was found wrong with machines, by their [`key`].
-#[derive(Debug, Default)]
-struct Verdicts(Mutex<HashMap<u64, Option<String>>>);
-
-impl Verdicts {
-    fn once(&self, state: &State, judge: impl FnOnce() -> Judgement<()>) -> Judgement<()> {
-        let key = key(state);
-        let known = self.0.lock().expect("no panic").get(&key).cloned();
-        let verdict = known.unwrap_or_else(|| {
-            let verdict = judge().err();
-            self.0.lock().expect("no panic").insert(key, verdict.clone());
-            verdict
-        });
-        verdict.map_or(Ok(()), Err)
     }
 }
 
 impl<'a> Judge<'a> {
     fn new(scenario: &'a Scenario, flaw: Flaw, recovered: &'a Recovered) -> Self {
-        Self { scenario, flaw, tidy: true, known: Verdicts::default(), recovered }
+        Self { scenario, flaw, tidy: true, known: Known::default(), recovered }
     }
 
     /// Of a recovery that was itself kept from tidying up: what it left is hidden, and read by nobody.

@@ -239,6 +239,22 @@ const FAILURES: &[Failure] = &[
     },
 ];
 
+impl Failure {
+    /// It begins, and a pass ends as it should, in time, and changes nothing on the host.
+    #[track_caller]
+    fn befalls(&self, world: &World) -> CmdResult {
+        let Self { name, begin, code, .. } = self;
+        world.host.sh(begin);
+        let before = world.host.sh(STATE);
+        let begun = Instant::now();
+        let pass = world.reconcile();
+        assert_eq!(pass.code, *code, "{name}: {pass}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{name}: {:?}", begun.elapsed());
+        assert_eq!(world.host.sh(STATE), before, "{name}: {pass}");
+        pass
+    }
+}
+
 #[test]
 fn a_git_server_that_fails_changes_nothing_and_its_age_is_told_until_it_is_well() {
     let mut world = World::new("gitfails");
@@ -253,15 +269,8 @@ fn a_git_server_that_fails_changes_nothing_and_its_age_is_told_until_it_is_well(
 
     for failure in FAILURES {
         let name = failure.name;
-        world.host.sh(failure.begin);
-        let before = world.host.sh(STATE);
-        let begun = Instant::now();
-        let pass = world.reconcile();
-        println!("{name}: {:.1?}", begun.elapsed());
-        assert_eq!(pass.code, failure.code, "{name}: {pass}");
+        let pass = failure.befalls(&world);
         assert!(pass.stderr.contains(failure.says), "{name}: {pass}");
-        assert!(begun.elapsed() < Duration::from_secs(30), "{name}: {:?}", begun.elapsed());
-        assert_eq!(world.host.sh(STATE), before, "{name}: {pass}");
         assert_eq!(world.serving(), "v1", "{name}");
         let status = world.portreeve(&["status", "--exit-code"]).exits(4);
         assert!(status.stdout.contains("repo  main ") && status.stdout.contains(", not read for "), "{name}: {status}");
@@ -383,14 +392,8 @@ fn an_applications_repository_that_fails_changes_nothing_and_is_told_with_its_ag
 
     for failure in APP_FAILURES {
         let name = failure.name;
-        world.host.sh(failure.begin);
-        let before = world.host.sh(STATE);
-        let begun = Instant::now();
-        let pass = world.reconcile();
-        println!("{name}: {:.1?}", begun.elapsed());
-        assert_eq!(pass.code, failure.code, "{name}: {pass}");
+        let pass = failure.befalls(&world);
         assert!(pass.said().contains("bakery/stage ") && pass.said().contains(failure.says), "{name}: {pass}");
-        assert_eq!(world.host.sh(STATE), before, "{name}: {pass}");
         assert_eq!(both_serve(&world), ["v1", "v1"], "{name}");
         is_told_with_its_age(&world, failure);
         world.host.sh(failure.end);
