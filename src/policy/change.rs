@@ -87,9 +87,11 @@ impl Standing {
         next
     }
 
-    /// The contents to which going back does not lead.
-    pub fn gone_back_from(&self) -> impl Iterator<Item = Digest> {
-        self.holds().flat_map(Hold::excludes).chain(&self.left).copied()
+    /// The same, to a content that served after the present one: what served is no worse for it.
+    #[must_use]
+    pub fn gone_on(&self, hold: Hold, to: Digest) -> Self {
+        let left = self.left.iter().copied().filter(|left| *left != to).collect();
+        Self { left, ..self.rolled_back(hold, to) }
     }
 
     /// A person stopped the processes; `hold.kind` is [`HoldKind::Stopped`].
@@ -194,7 +196,7 @@ impl Standing {
 }
 
 impl Hold {
-    fn excludes(&self) -> impl Iterator<Item = &Digest> {
+    pub(super) fn excludes(&self) -> impl Iterator<Item = &Digest> {
         let excludes = match &self.kind {
             HoldKind::RolledBack { excludes, .. } => Some(excludes),
             HoldKind::Suspended { .. } | HoldKind::Stopped => None,

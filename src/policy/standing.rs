@@ -11,6 +11,8 @@ use crate::model::{Boot, CommitId, Digest, GenerationNumber};
 /// The format that this program writes; it reads those before it too. 2: evidence, cures, the host's state, what a rollback left.
 /// 3: in place of what a rewritten history was agreed to, and by which clock. 4: what was gone back from.
 const FORMAT: u32 = 4;
+/// The first that says what was left; before it, only the holds did.
+const FORMAT_WITH_LEFT: u32 = 4;
 
 /// Where an environment stands, apart from what runs: `/etc/portreeve/policy/ENV.json`. No record is [`Standing::default`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -259,8 +261,10 @@ impl Standing {
         if header.format > FORMAT {
             return Err(StandingError::Newer { found: header.format });
         }
-        let record: Record<Self> = serde_json::from_slice(bytes).map_err(StandingError::Corrupt)?;
-        Ok(record.standing.by(|time| now.by_now(record.boot.as_ref(), time)))
+        let Record { boot, standing, .. } =
+            serde_json::from_slice::<Record<Self>>(bytes).map_err(StandingError::Corrupt)?;
+        let standing = if header.format < FORMAT_WITH_LEFT { standing.with_left() } else { standing };
+        Ok(standing.by(|time| now.by_now(boot.as_ref(), time)))
     }
 
     /// The record, for people too: indented, with a newline at its end.
@@ -283,6 +287,13 @@ impl Standing {
         self.quarantine.iter_mut().for_each(|failed| failed.at = clock(failed.at));
         self.retry.iter_mut().for_each(|retry| retry.next = clock(retry.next));
         self.accepted.iter_mut().for_each(|accepted| accepted.at = clock(accepted.at));
+        self
+    }
+
+    /// A record from before there was [`left`](Self::left), with it.
+    #[must_use]
+    pub fn with_left(mut self) -> Self {
+        self.left = self.holds().flat_map(Hold::excludes).copied().collect();
         self
     }
 

@@ -65,7 +65,7 @@ fn a_second_step_back_does_not_release_what_the_first_one_left() {
 
 #[test]
 fn what_was_gone_back_from_is_left_until_it_is_released_again() {
-    let left = |standing: &Standing, n| standing.gone_back_from().any(|left| left == content(n));
+    let left = |standing: &Standing, n| standing.left.contains(&content(n));
     let back = Standing::default().rolled_back(back_from(&[2], Until::Change), content(1));
     let next = back.settled(content(3), NOON).standing.after_success(content(3));
     assert!(left(&next, 2) && !left(&next, 1), "the order has ended, and 2 is not what served before 3");
@@ -74,6 +74,8 @@ fn what_was_gone_back_from_is_left_until_it_is_released_again() {
     let again = next.rolled_back(back_from(&[3], Until::Change), content(1));
     assert!(left(&again, 2) && left(&again, 3));
     assert_eq!(again.settled(content(2), NOON).ended.len(), 1, "only what an order that holds has left is waited for");
+    let on = next.gone_on(back_from(&[3], Until::Change), content(2));
+    assert!(!left(&on, 2) && !left(&on, 3) && is_held(&on, 3), "what was gone on from is as good as before");
     let often = (0..200).fold(back, |it, n| it.rolled_back(back_from(&[n], Until::Change), content(201)));
     assert_eq!(often.left.len(), 100);
 }

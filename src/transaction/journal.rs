@@ -12,6 +12,9 @@ use crate::host::HostError;
 use crate::model::{Boot, Digest, EnvName, GenerationNumber, Identity, Node, Slot};
 use crate::policy::Standing;
 
+/// The first whose records of an environment say what was left.
+const FORMAT_WITH_LEFT: u32 = 2;
+
 /// Why a journal was not understood.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -69,7 +72,7 @@ pub struct Intent {
 
 impl Intent {
     /// The version that this program writes.
-    pub const FORMAT: u32 = 1;
+    pub const FORMAT: u32 = 2;
 
     /// What changed under this generation is put right, and whoever reads it is told. Nothing moves.
     pub fn to_repair(generation: &Generation) -> Self {
@@ -106,7 +109,10 @@ impl Intent {
         if head.format > Self::FORMAT {
             return Err(JournalError::Newer { path: path.to_owned(), found: head.format });
         }
-        serde_json::from_slice(bytes).map_err(foreign)
+        let intent: Self = serde_json::from_slice(bytes).map_err(foreign)?;
+        let before =
+            if head.format < FORMAT_WITH_LEFT { intent.before.map(Standing::with_left) } else { intent.before };
+        Ok(Self { format: Self::FORMAT, before, ..intent })
     }
 
     /// The same with its times by the clock as it is set `now`.

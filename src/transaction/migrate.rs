@@ -49,6 +49,11 @@ pub struct Migration {
 }
 
 impl Migration {
+    /// Its application and name, as databases record it.
+    pub fn identity(&self) -> (String, String) {
+        (self.app.clone(), self.name.clone())
+    }
+
     fn is(&self, other: &Self) -> bool {
         (&self.app, &self.name) == (&other.app, &other.name)
     }
@@ -220,38 +225,6 @@ fn remember(cx: &Context<'_>, generation: &Generation, applied: &Applied) -> Res
     let bytes = serde_json::to_vec(applied).unwrap_or_default();
     let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
     cx.host.files().put(&path, &node).map_err(Failure::on_host(Phase::Migrate))
-}
-
-/// Refuses to go back to a release that could not live with what was migrated since.
-pub fn permit_return(
-    cx: &Context<'_>,
-    name: &EnvName,
-    to: &Generation,
-    newest: GenerationNumber,
-) -> Result<(), Failure> {
-    for number in to.number + 1..=newest {
-        let Some(applied) = applied(cx, name, number)? else { continue };
-        if let Some(harmful) = applied.migrations.iter().find(|migration| !migration.harmful.is_empty()) {
-            return Err(unlivable(name, to, harmful, &applied));
-        }
-    }
-    Ok(())
-}
-
-fn unlivable(name: &EnvName, to: &Generation, harmful: &Migration, applied: &Applied) -> Failure {
-    let cause = format!(
-        "{} does not know migration {harmful} ({}), which has been applied since",
-        to.wanted.title(),
-        harmful.harmful.join("; ")
-    );
-    let failure = Failure::new(FailureClass::Host, Phase::Migrate, cause);
-    let dump = applied.dump.as_ref().map(|dump| format!("the database from before: {dump}"));
-    let reverse = harmful
-        .before
-        .as_ref()
-        .map(|before| format!("to reverse it: portreeve run {name} manage.py migrate {} {before}", harmful.app));
-    let help: Vec<String> = [reverse, dump].into_iter().flatten().collect();
-    if help.is_empty() { failure } else { failure.with_help(help.join("; ")) }
 }
 
 #[cfg(test)]

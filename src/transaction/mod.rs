@@ -17,6 +17,7 @@ mod host_print;
 mod installer;
 mod journal;
 pub mod lock;
+mod may_return;
 mod migrate;
 mod prune;
 mod read;
@@ -43,7 +44,8 @@ pub use ground::secret_fingerprint;
 pub use host_print::host_print;
 pub use installer::{Installer, Tool};
 pub use journal::{Intent, JournalError};
-pub use migrate::{Applied, Migration, permit_return, recorded};
+pub use may_return::permit_return;
+pub use migrate::{Applied, Migration, recorded};
 pub use read::{
     active, expected, installed, installed_names, listing, read_generation, services_of, standing, was_refused,
 };

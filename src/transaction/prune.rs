@@ -26,23 +26,19 @@ pub fn after(cx: &Context<'_>, wanted: &Wanted, stays: bool) {
 pub fn prune(cx: &Context<'_>, wanted: &Wanted, stays: bool) -> Result<(), Failure> {
     let inventory = Inventory::read(cx, &wanted.env.name)?;
     let keep = inventory.active().map_or(wanted, |active| &active.wanted).env.keep_releases as usize;
-    let kept = kept(inventory.generations.keys().copied(), &inventory.refused, &inventory.in_use, keep);
+    let kept = inventory.kept(keep);
     inventory.trees(cx, wanted, stays, &kept)?;
     let home = Home::of(cx, wanted)?;
     statics::collect(cx, &wanted.env.name, &home, &kept, &inventory.refused)?;
     inventory.records(cx, &wanted.env.name, &kept, keep)
 }
 
-/// The generations that stay: those in use, and the newest `keep` that held. One that never held takes no good one's place.
-fn kept(
-    numbers: impl DoubleEndedIterator<Item = GenerationNumber> + Clone,
-    refused: &Numbers,
-    in_use: &Numbers,
-    keep: usize,
-) -> Numbers {
-    let held = numbers.clone().rev().filter(|number| !refused.contains(number));
-    let newest: Numbers = held.take(keep).collect();
-    numbers.filter(|number| newest.contains(number) || in_use.contains(number)).collect()
+/// The generations that stay: those in use, and of those that held the newest `keep`, with and without what was gone back from.
+/// One that never held takes no good one's place, and one to which nobody is led back none of those to which they are.
+fn kept(numbers: &Numbers, refused: &Numbers, left: &Numbers, in_use: &Numbers, keep: usize) -> Numbers {
+    let held = || numbers.iter().rev().filter(|number| !refused.contains(number));
+    let good = held().filter(|number| !left.contains(number)).take(keep);
+    held().take(keep).chain(good).chain(in_use.intersection(numbers)).copied().collect()
 }
 
 /// What the host holds of one environment.
@@ -50,6 +46,8 @@ struct Inventory {
     generations: BTreeMap<GenerationNumber, Generation>,
     /// Attempts that never held, also those of which only the number is left.
     refused: Numbers,
+    /// Those whose content was gone back from.
+    left: Numbers,
     /// What is active, what either slot holds, and what a hold is pinned to.
     in_use: Numbers,
     active: GenerationNumber,
@@ -65,7 +63,8 @@ impl Inventory {
         for slot in Slot::BOTH {
             in_use.extend(read::number_behind(files, &cx.layout.slot_link(name, slot)).map_err(&fail)?);
         }
-        in_use.extend(read::standing(cx, name)?.holds().filter_map(|hold| pinned(&hold.kind)));
+        let standing = read::standing(cx, name)?;
+        in_use.extend(standing.holds().filter_map(|hold| pinned(&hold.kind)));
         let mut generations = BTreeMap::new();
         for number in numbers(&names, "").filter(|&number| number > 0) {
             match read::read_generation(cx, name, number)? {
@@ -74,7 +73,13 @@ impl Inventory {
                 None => {}
             }
         }
-        Ok(Self { generations, refused: numbers(&names, ".refused").collect(), in_use, active })
+        let is_left = |(_, generation): &(_, &Generation)| standing.left.contains(&generation.wanted.digest);
+        let left = generations.iter().filter(is_left).map(|(number, _)| *number).collect();
+        Ok(Self { generations, refused: numbers(&names, ".refused").collect(), left, in_use, active })
+    }
+
+    fn kept(&self, keep: usize) -> Numbers {
+        kept(&self.generations.keys().copied().collect(), &self.refused, &self.left, &self.in_use, keep)
     }
 
     fn active(&self) -> Option<&Generation> {
@@ -151,17 +156,18 @@ fn unreadable(name: &EnvName, number: GenerationNumber) -> Failure {
 mod tests {
     use super::*;
 
-    fn stays(last: u64, refused: &[u64], in_use: &[u64], keep: usize) -> Vec<u64> {
+    fn stays(last: u64, refused: &[u64], left: &[u64], in_use: &[u64], keep: usize) -> Vec<u64> {
         let set = |numbers: &[u64]| numbers.iter().copied().collect();
-        kept(1..=last, &set(refused), &set(in_use), keep).into_iter().collect()
+        kept(&(1..=last).collect(), &set(refused), &set(left), &set(in_use), keep).into_iter().collect()
     }
 
     #[test]
     fn the_last_that_held_stay_and_whatever_is_in_use() {
-        assert_eq!(stays(9, &[], &[9, 8], 3), [7, 8, 9]);
-        assert_eq!(stays(9, &[9, 8, 6], &[7, 5], 3), [4, 5, 7], "broken ones take no good one's place");
-        assert_eq!(stays(9, &[], &[2, 9], 2), [2, 8, 9], "a slot, or a hold's target, however old");
-        assert_eq!(stays(3, &[3], &[3, 2], 2), [1, 2, 3], "also one that never held");
-        assert_eq!(stays(1, &[1], &[0], 2), [] as [u64; 0], "of a first release that failed nothing");
+        assert_eq!(stays(9, &[], &[], &[9, 8], 3), [7, 8, 9]);
+        assert_eq!(stays(9, &[9, 8, 6], &[], &[7, 5], 3), [4, 5, 7], "broken ones take no good one's place");
+        assert_eq!(stays(9, &[], &[8, 6], &[9], 3), [5, 7, 8, 9], "nor those that were gone back from");
+        assert_eq!(stays(9, &[], &[], &[2, 9], 2), [2, 8, 9], "a slot, or a hold's target, however old");
+        assert_eq!(stays(3, &[3], &[], &[3, 2], 2), [1, 2, 3], "also one that never held");
+        assert_eq!(stays(1, &[1], &[], &[0], 2), [] as [u64; 0], "of a first release that failed nothing");
     }
 }

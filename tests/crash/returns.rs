@@ -42,3 +42,30 @@ fn going_back_does_not_lead_to_what_was_gone_back_from() {
     rollback(&stage).expect("back to what served before");
     assert_eq!(serves(&stage).as_deref(), Some("v1"));
 }
+
+/// Whoever goes on again has not left what he goes on from: it is what served before.
+#[test]
+fn going_on_leaves_nothing_for_good() {
+    let [v1, v2, v3] = ["v1", "v2", "v3"].map(Release::good);
+    let stage = Stage::new(after(&[v1, v2, v3]));
+    rollback(&stage).expect("back to the second");
+    let on = Order::Rollback { to: Target::Title("v3".to_owned()), until: Until::Change };
+    give(&stage, on).expect("and on to the third");
+    give(&stage, Order::Resume).expect("which is what is wanted");
+    rollback(&stage).expect("back to what served before");
+    assert_eq!(serves(&stage).as_deref(), Some("v2"));
+}
+
+/// What nobody is led back to takes no place among those that are kept.
+#[test]
+fn what_was_gone_back_from_takes_no_good_ones_place() {
+    let [v1, v2, v3, v4] = ["v1", "v2", "v3", "v4"].map(|title| Release { keep: 3, ..Release::good(title) });
+    let stage = Stage::new(after(&[v1, v2]));
+    rollback(&stage).expect("back to the first");
+    for next in [v3, v4] {
+        pass(&stage, &Wish::Release(next));
+    }
+    rollback(&stage).expect("back to the third");
+    rollback(&stage).expect("back to the first");
+    assert_eq!(serves(&stage).as_deref(), Some("v1"));
+}

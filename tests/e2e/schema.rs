@@ -57,6 +57,11 @@ fn the_release_that_serves_can_always_live_with_the_schema() {
     );
     assert!(said.contains("before-"), "{said}");
     assert_eq!(world.serving(), "v3");
+
+    // What the refusal says is the way.
+    world.portreeve(&["run", "bakery/pro", "manage.py", "migrate", "shop", "0002_note"]).ok();
+    world.portreeve(&["rollback", "bakery/pro"]).ok();
+    assert_eq!(world.serving(), "v2");
 }
 
 /// Additive, and good.

@@ -119,18 +119,23 @@ fn holds_and_quarantine_are_read() {
 #[test]
 fn open_transactions_are_read() {
     let at = Path::new("/var/lib/portreeve/journal/bakery_pro.json");
-    for (name, boot) in with_and_without_a_boot("intent.json") {
-        let bytes = fixture(&name, || serde_json::to_vec(&values::intent(boot.clone())).unwrap());
+    let first = with_and_without_a_boot("intent.json").map(|(name, boot)| (name, boot, None));
+    let second = ("../v2/intent.json".to_owned(), Some(values::boot()), Some(values::standing(4)));
+    for (name, boot, before) in first.into_iter().chain([second]) {
+        let written = values::intent(boot, before);
+        let bytes = fixture(&name, || serde_json::to_vec(&written).unwrap());
         let intent = Intent::parse(at, &bytes).unwrap();
-        assert_eq!(intent, values::intent(boot));
-        holds(&serde_json::to_value(&intent).unwrap(), &json(&bytes), &name);
+        assert_eq!(intent, written);
+        let mut as_then = json(&bytes);
+        as_then["format"] = Intent::FORMAT.into();
+        holds(&serde_json::to_value(&intent).unwrap(), &as_then, &name);
         for length in 0..bytes.len() {
             assert!(matches!(Intent::parse(at, &bytes[..length]), Err(JournalError::Foreign(_))), "{length}");
         }
     }
-    let refused = Intent::parse(at, br#"{"format": 2, "shape": "unknown here"}"#).unwrap_err();
-    assert!(matches!(refused, JournalError::Newer { found: 2, .. }));
-    let words = "/var/lib/portreeve/journal/bakery_pro.json: format 2, of a newer portreeve (this one knows 1)";
+    let refused = Intent::parse(at, br#"{"format": 3, "shape": "unknown here"}"#).unwrap_err();
+    assert!(matches!(refused, JournalError::Newer { found: 3, .. }));
+    let words = "/var/lib/portreeve/journal/bakery_pro.json: format 3, of a newer portreeve (this one knows 2)";
     assert!(refused.to_string().starts_with(words), "{refused}");
 }
 

@@ -150,7 +150,12 @@ pub fn standing(format: u32) -> Standing {
         covered: vec![
             hold(HoldKind::Suspended { until: Some(at("2026-11-21T04:00:00Z")) }, Some("db move")),
             hold(
-                HoldKind::RolledBack { pinned: 42, excludes, until: Until::Change, left: more("v1.5.0") },
+                HoldKind::RolledBack {
+                    pinned: 42,
+                    excludes: excludes.clone(),
+                    until: Until::Change,
+                    left: more("v1.5.0"),
+                },
                 Some("cart broken"),
             ),
         ],
@@ -163,7 +168,8 @@ pub fn standing(format: u32) -> Standing {
             help: more("start the cache"),
             at: at("2026-11-21T02:41:07Z"),
         }],
-        left: (format >= 4).then(|| digest("two")).into_iter().collect(),
+        // Before there was a list of it, all that the holds exclude.
+        left: if format >= 4 { vec![digest("two")] } else { excludes.iter().copied().collect() },
         retry: Some(Backoff {
             digest: digest("three"),
             failures: 3,
@@ -183,10 +189,11 @@ pub fn standing(format: u32) -> Standing {
     }
 }
 
-pub fn intent(boot: Option<Boot>) -> Intent {
+/// As it is read, whatever the format it was written in.
+pub fn intent(boot: Option<Boot>, before: Option<Standing>) -> Intent {
     Intent {
         boot,
-        format: 1,
+        format: Intent::FORMAT,
         env: pro(),
         from: 42,
         to: 43,
@@ -196,7 +203,7 @@ pub fn intent(boot: Option<Boot>) -> Intent {
         at: Some(at("2026-11-21T02:41:07Z")),
         asked: false,
         failed: None,
-        before: None,
+        before,
     }
 }
 

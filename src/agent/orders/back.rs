@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Order, OrderError, Ordered, Target};
 use crate::agent::read_last_pass;
 use crate::desired::{Generation, Why};
-use crate::model::{Digest, EnvName, Found};
+use crate::model::{Digest, EnvName, Found, GenerationNumber};
 use crate::policy::{HoldKind, Until};
 use crate::transaction::{self, Context, Failure, Going, Intent, Released};
 
@@ -28,11 +28,13 @@ impl Ordered<'_> {
             return self.stay(until);
         }
         let target = self.target(to)?;
-        transaction::permit_return(self.cx, self.name, &target, self.installed.newest)?;
+        transaction::permit_return(self.cx, serving, &target, self.installed.newest)?;
         let excludes = self.excluded(&target)?;
         let (pinned, left) = (target.number, Some(self.serving()?.wanted.title()));
         let hold = self.hold(HoldKind::RolledBack { pinned, excludes, until, left });
-        let after = self.standing.rolled_back(hold, target.wanted.digest);
+        let to = target.wanted.digest;
+        let goes_on = effective(&target) > effective(serving);
+        let after = if goes_on { self.standing.gone_on(hold, to) } else { self.standing.rolled_back(hold, to) };
         let order = transaction::Ordered { before: self.standing.clone(), after };
         let going = if transaction::fits(&self.installed, &target) {
             Going::Back(Box::new(target.clone()))
@@ -83,14 +85,14 @@ impl Ordered<'_> {
 
     fn target(&self, to: &Target) -> Result<Generation, OrderError> {
         let serving = self.serving()?;
-        let left: BTreeSet<Digest> = self.standing.gone_back_from().collect();
         let numbers = (1..=self.installed.newest).rev().filter(|&number| number != serving.number);
         for number in numbers {
             let Some(generation) = transaction::read_generation(self.cx, self.name, number)? else { continue };
             let refused = transaction::was_refused(self.cx, self.name, number)?;
             let fits = match to {
                 Target::Previous => {
-                    !refused && served_before(&generation, serving) && !left.contains(&generation.wanted.digest)
+                    let left = self.standing.left.contains(&generation.wanted.digest);
+                    !refused && !left && served_before(&generation, serving)
                 }
                 Target::Generation(_) => is(&generation, to),
                 Target::Title(_) => !refused && is(&generation, to),
@@ -129,8 +131,12 @@ fn is(generation: &Generation, to: &Target) -> bool {
     }
 }
 
-/// A generation that went before and ran something else. What was made to go back to another counts as that one.
+/// A generation that went before and ran something else.
 fn served_before(generation: &Generation, serving: &Generation) -> bool {
-    let number = if let Why::Rollback(number) = serving.why { number } else { serving.number };
-    generation.number < number && generation.wanted.digest != serving.wanted.digest
+    generation.number < effective(serving) && generation.wanted.digest != serving.wanted.digest
+}
+
+/// When it was released first: what was made to go back to another counts as that one.
+fn effective(generation: &Generation) -> GenerationNumber {
+    if let Why::Rollback(number) = generation.why { number } else { generation.number }
 }
