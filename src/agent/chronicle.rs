@@ -39,6 +39,10 @@ fn ended(cx: &Context<'_>, name: &EnvName, recovered: &Recovered) {
         Recovered::Clean => return,
         Recovered::Finished(number) => (*number, true),
         Recovered::Undone(number) => (*number, false),
+        Recovered::Removed(removed) => {
+            let words = format!("taken off this host; {}", removed.stays());
+            return write(cx, &Event::new(cx.host.clock().now(), Some(name.clone()), EventKind::Removed, words));
+        }
     };
     let standing = read_standing(cx, name).unwrap_or_default();
     // What was gone back to by a rollback that is undone is no failure of its own.

@@ -105,7 +105,7 @@ impl Report for Witness<'_> {
 /// holds is a dead process's, and the next pass ends it.
 pub fn moving(cx: &Context<'_>, env: &EnvName) -> Option<Moving> {
     let by = lock::at_work(cx, env)?;
-    let intent = Intent::find(cx, env).ok().flatten().filter(Intent::moves)?;
+    let intent = Intent::find(cx, env).ok().flatten().filter(|intent| intent.moves() && !intent.removes())?;
     let Intent { to: generation, at: since, .. } = intent;
     let noted = cx.host.files().read(&cx.layout.moving(env), LIMIT).ok().flatten();
     let noted = noted.and_then(|bytes| serde_json::from_slice::<Noted>(&bytes).ok());

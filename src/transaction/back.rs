@@ -41,7 +41,7 @@ pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
     let cx = &cx.on(&host);
     let installed = read::installed(cx, &intent.env, &BTreeMap::new())?;
     let earlier = Earlier::of(cx, intent)?;
-    let seen = installed.active == Some(intent.to) && intent.to > 0;
+    let seen = installed.active == Some(intent.to) && intent.moves();
     if seen {
         commit::deactivate(cx, intent)?;
     }

@@ -10,6 +10,7 @@ use super::{Context, Failure, Phase};
 use crate::desired::{Generation, Wanted};
 use crate::host::HostError;
 use crate::model::{Boot, Digest, EnvName, GenerationNumber, Identity, Node, Slot};
+use crate::observed::Installed;
 use crate::policy::Standing;
 
 /// The first whose records of an environment say what was left.
@@ -44,9 +45,9 @@ pub struct Intent {
     pub env: EnvName,
     /// The generation that was active, and is gone back to. 0: absent.
     pub from: GenerationNumber,
-    /// The generation to be active.
+    /// The generation to be active. 0: it is taken off the host.
     pub to: GenerationNumber,
-    /// The slot of `to`.
+    /// The slot of `to`; of a removal the one that does not serve.
     pub slot: Slot,
     /// What that slot's link led to before.
     pub slot_before: Option<GenerationNumber>,
@@ -91,6 +92,31 @@ impl Intent {
             failed: None,
             before: None,
         }
+    }
+
+    /// An environment that serves is to be gone.
+    pub fn to_remove(cx: &Context<'_>, installed: &Installed, from: GenerationNumber) -> Self {
+        let serves = installed.generation.as_ref().map(|generation| generation.slot);
+        let slot = serves.or(installed.damaged.as_ref().and_then(|damaged| damaged.slot)).unwrap_or(Slot::A).other();
+        Self {
+            format: Self::FORMAT,
+            env: installed.name.clone(),
+            from,
+            to: 0,
+            slot,
+            slot_before: installed.slots.get(&slot).copied(),
+            digest: None,
+            at: Some(cx.host.clock().now()),
+            boot: Some(cx.host.clock().boot()),
+            asked: false,
+            failed: None,
+            before: None,
+        }
+    }
+
+    /// Whether the environment is to be gone.
+    pub fn removes(&self) -> bool {
+        self.moves() && self.to == 0
     }
 
     /// Whether `active` is to lead elsewhere.

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use super::back::{back, by_links};
 use super::verdict::{self, End};
-use super::{Context, Event, Failure, FailureKind, Intent, JournalError, Phase, commit, read, retire, slot};
+use super::{Context, Event, Failure, FailureKind, Intent, JournalError, Phase, commit, read, remove, retire, slot};
 use crate::desired::{Generation, Wanted};
 use crate::host::HostError;
 use crate::model::{EnvName, Found, GenerationNumber};
-use crate::observed::Installed;
+use crate::observed::{Installed, Removed};
 use crate::policy::FailureClass;
 
 /// What recovery found.
@@ -21,6 +21,8 @@ pub enum Recovered {
     Finished(GenerationNumber),
     /// It had not happened, or did not hold; what served before serves on.
     Undone(GenerationNumber),
+    /// It was being taken off the host, and is gone.
+    Removed(Removed),
 }
 
 impl From<JournalError> for Failure {
@@ -40,13 +42,16 @@ pub fn recover(cx: &Context<'_>, name: &EnvName) -> Result<Recovered, Failure> {
         repaired(cx, &intent, &installed)?;
         return Ok(Recovered::Clean);
     }
+    let removes = intent.removes();
     let committed = installed.active == Some(intent.to) && intent.to > 0 && intent.failed.is_none();
     let recovered = match &installed.generation {
         Some(generation) if committed => finish(cx, intent, generation, &installed)?,
         None if committed && !is_whole(cx, name, intent.from)? => keep(cx, &intent)?,
+        _ if removes && installed.active == Some(0) => Recovered::Removed(remove::finish(cx, &intent)?),
         _ => undo(cx, &intent)?,
     };
-    cx.report.event(&Event::Note { text: &format!("{name}: an interrupted release was {}", words(&recovered)) });
+    let what = if removes { "removal" } else { "release" };
+    cx.report.event(&Event::Note { text: &format!("{name}: an interrupted {what} was {}", words(&recovered)) });
     Ok(recovered)
 }
 
@@ -61,7 +66,7 @@ pub fn sync_left(cx: &Context<'_>) -> Result<(), Failure> {
 fn words(recovered: &Recovered) -> &'static str {
     match recovered {
         Recovered::Clean => "not found",
-        Recovered::Finished(_) => "finished",
+        Recovered::Finished(_) | Recovered::Removed(_) => "finished",
         Recovered::Undone(_) => "undone",
     }
 }
@@ -120,7 +125,8 @@ pub fn noted(cx: &Context<'_>, intent: Intent, wanted: &Wanted, failure: &Failur
     (intent, written.is_ok())
 }
 
-fn undo(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
+/// Back to where it began.
+pub fn undo(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
     back(cx, intent)?;
     let attempt = read::read_generation(cx, &intent.env, intent.to)?;
     match &attempt {

@@ -6,7 +6,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::sweep::Home;
-use super::{Context, Failure, Phase, commit, read, recover, slot};
+use super::verdict::End;
+use super::{Context, Event, Failure, Intent, Phase, commit, read, recover, slot};
 use crate::desired::{Generation, Listed, Listing};
 use crate::host::HostError;
 use crate::model::{EnvLayout, EnvName, Found, GenerationNumber, Identity, Manager, Node, Slot};
@@ -29,14 +30,41 @@ impl fmt::Display for Deleted {
     }
 }
 
-/// Disables an environment: no vhost, no processes. Its grace counts from the note that is written last.
+/// Disables an environment: no vhost, no processes. Where nginx can't be told, it goes on serving. Its grace counts from the note
+/// that is written last.
 pub fn remove(cx: &Context<'_>, installed: &Installed) -> Result<Removed, Failure> {
-    let fail = Failure::on_host(Phase::Switch);
-    let name = &installed.name;
-    if installed.active != Some(0) {
-        commit::activate(cx, name, 0)?;
+    let Some(from) = installed.active.filter(|&active| active > 0) else {
+        commit::reload(cx)?;
+        return disable(cx, &installed.name);
+    };
+    let intent = Intent::to_remove(cx, installed, from);
+    intent.open(cx)?;
+    match commit::activate(cx, &intent.env, 0).and_then(|()| commit::reload(cx)) {
+        Ok(()) => {
+            let removed = disable(cx, &intent.env)?;
+            recover::close(cx, &intent, End::Kept)?;
+            Ok(removed)
+        }
+        Err(failure) => {
+            recover::undo(cx, &intent).map(drop)?;
+            Err(failure)
+        }
     }
-    commit::reload(cx)?;
+}
+
+/// What follows the rename, again: somebody was killed in between. Visitors are led to nothing by the next reload at the latest.
+pub fn finish(cx: &Context<'_>, intent: &Intent) -> Result<Removed, Failure> {
+    if let Err(failure) = commit::reload(cx) {
+        let text = format!("{}: nginx goes on with the vhost that it has: {failure}", intent.env);
+        cx.report.event(&Event::Note { text: &text });
+    }
+    let removed = disable(cx, &intent.env)?;
+    recover::close(cx, intent, End::Kept)?;
+    Ok(removed)
+}
+
+fn disable(cx: &Context<'_>, name: &EnvName) -> Result<Removed, Failure> {
+    let fail = Failure::on_host(Phase::Switch);
     for slot in Slot::BOTH {
         slot::retire(cx, name, slot).map_err(&fail)?;
     }

@@ -1,5 +1,7 @@
 //! What the program does on a machine: a pass, and orders of people.
 
+use std::time::Duration;
+
 use portreeve::agent::{Given, Order, Outcome, Target, carry_out, environment, read_standing};
 use portreeve::host::Host as _;
 use portreeve::plan::{Decision, Want, decide};
@@ -31,7 +33,13 @@ pub fn pass(stage: &Stage, wish: &Wish) -> Outcome {
 
 /// The same, when this is what the repository asks for.
 pub fn pass_for(stage: &Stage, want: Want) -> Outcome {
-    recover(stage).map_or_else(|failure| Outcome::Failed(Box::new(failure)), |()| after_recovery(stage, want))
+    pass_within(stage, want, Duration::ZERO)
+}
+
+/// The same, where what is removed can come back at once for so long.
+pub fn pass_within(stage: &Stage, want: Want, grace: Duration) -> Outcome {
+    let recovered = recover(stage);
+    recovered.and_then(|()| act(stage, want, grace)).unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)))
 }
 
 /// Its first step.
@@ -42,10 +50,10 @@ pub fn recover(stage: &Stage) -> Result<(), Failure> {
 
 /// All that follows it, and knows no more of it than what it left on the machine.
 pub fn after_recovery(stage: &Stage, want: Want) -> Outcome {
-    act(stage, want).unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)))
+    act(stage, want, Duration::ZERO).unwrap_or_else(|failure| Outcome::Failed(Box::new(failure)))
 }
 
-fn act(stage: &Stage, want: Want) -> Result<Outcome, Failure> {
+fn act(stage: &Stage, want: Want, grace: Duration) -> Result<Outcome, Failure> {
     let cx = stage.cx();
     let services = cx.host.services().services().expect("they answer");
     let installed = transaction::installed(&cx, &name(), &services)?;
@@ -56,7 +64,7 @@ fn act(stage: &Stage, want: Want) -> Result<Outcome, Failure> {
         }
         _ => false,
     };
-    let (moved, foreign, grace, now) = (None, None, std::time::Duration::ZERO, stage.host.clock().now());
+    let (moved, foreign, now) = (None, None, stage.host.clock().now());
     let (installed, standing) = (&installed, &standing);
     let decision = Decision { want, moved, installed, standing, foreign, renders_differently, grace, now };
     Ok(environment(&cx, &decide(decision), now))

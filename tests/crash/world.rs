@@ -11,10 +11,10 @@ use portreeve::policy::{Hold, HoldKind};
 
 use crate::front::visit;
 use crate::host::boot;
-use crate::ledger::{Became, Ledger, Order, Passed, Seen};
+use crate::ledger::{Became, Ledger, Order, Passed, Seen, Wanted};
 use crate::machine::{Point, State};
 use crate::oracle::{Judgement, active, at_rest, serving, settled};
-use crate::program::{give, pass_for};
+use crate::program::{give, pass_within};
 use crate::scenarios::standing;
 use crate::site::{Release, SITE, Stage, bare, layout, name};
 use crate::step::{Accident, Behaviour, SAME_PACKAGES, Step};
@@ -26,6 +26,9 @@ pub struct World {
     /// What was pushed, oldest first.
     pushed: Vec<Release>,
     rewritten: bool,
+    /// It is to be gone.
+    removed: bool,
+    grace: Duration,
     git: bool,
     /// Until then what failed for a lack may wait for its next try.
     lacking: Duration,
@@ -52,7 +55,8 @@ const LINGERS: Duration = Duration::from_mins(4);
 impl World {
     pub fn new() -> Self {
         let (pushed, ledger, doom, lacking) = (Vec::new(), Ledger::default(), None, Duration::ZERO);
-        Self { state: bare(), pushed, rewritten: false, git: true, lacking, ledger, doom, died: 0 }
+        let (rewritten, removed, grace) = (false, false, Duration::ZERO);
+        Self { state: bare(), pushed, rewritten, removed, grace, git: true, lacking, ledger, doom, died: 0 }
     }
 
     fn want(&self) -> Want {
@@ -60,13 +64,14 @@ impl World {
             _ if !self.git => Want::Unknown("no answer".to_owned()),
             None => Want::Unusable("nothing was pushed".to_owned()),
             Some(_) if self.diverged() => Want::Diverged("the branch was rewritten".to_owned()),
+            Some(_) if self.removed => Want::Absent { tombstone: true },
             Some(release) => Want::Wanted(Box::new(release.wanted())),
         }
     }
 
     /// What nobody has followed yet can't be rewritten.
     fn diverged(&self) -> bool {
-        self.rewritten && self.ledger.served
+        self.rewritten && self.ledger.followed
     }
 
     fn push(&mut self, behaviour: Behaviour) {
@@ -110,6 +115,8 @@ impl World {
                 self.rewritten = true;
             }
             Step::PutBack => self.rewritten = false,
+            Step::Remove(minutes) => self.remove(*minutes),
+            Step::Name => self.removed = false,
             Step::Rollback(until) => self.order(Order::Rollback(*until))?,
             Step::Suspend(hours) => {
                 let time = hours.map(|hours| Duration::from_hours(hours.unsigned_abs()));
@@ -125,10 +132,7 @@ impl World {
                 self.state.storage.sync_all();
                 power_cut(&mut self.state, 0);
             }
-            Step::Drift(accident) => {
-                self.ledger.drifted = true;
-                befall(&mut self.state, *accident);
-            }
+            Step::Drift(accident) => self.befall(*accident),
             Step::Clock(days) => self.state.set = self.state.set.saturating_add(days * 86_400),
             Step::Git(answers) => self.git = *answers,
             Step::Index(answers) => self.state.offline = !answers,
@@ -137,6 +141,20 @@ impl World {
         }
         self.state.storage.collect();
         Ok(())
+    }
+
+    /// What somebody changed would be left, and be in the way of whoever comes back: that is another tale.
+    fn remove(&mut self, minutes: u64) {
+        if !self.ledger.drifted {
+            (self.removed, self.grace) = (true, Duration::from_mins(minutes));
+        }
+    }
+
+    fn befall(&mut self, accident: Accident) {
+        if !self.removed {
+            self.ledger.drifted = true;
+            befall(&mut self.state, accident);
+        }
     }
 
     /// What visitors get.
@@ -197,19 +215,19 @@ impl World {
         Ok((self.see()?, now, now <= self.lacking))
     }
 
-    /// What the repository asks for, where that is known and followed.
-    fn wanted(&self) -> Option<String> {
-        let known = self.git && !self.diverged();
-        self.pushed.last().filter(|_| known).map(|release| release.code.release.clone())
+    /// The last release that was pushed.
+    fn pushed(&self) -> Option<String> {
+        self.pushed.last().map(|release| release.code.release.clone())
     }
 
     /// A pass that ends in the middle. Visitors don't notice, but for the power.
     fn die(&mut self, doom: &Doom) -> Judgement<()> {
         let (before, now, hindered) = self.next_pass()?;
-        let wanted = self.wanted();
+        let (want, pushed) = (self.want(), self.pushed());
+        let wanted = as_ledger(&want, pushed.as_deref());
         let stage = Stage::new(self.state.clone());
         stage.host.machine.watch();
-        drop(pass_for(&stage, self.want()));
+        drop(pass_within(&stage, want, self.grace));
         let points: Vec<Point> = stage.host.machine.points();
         let at = points.len() * usize::from(doom.share) / (usize::from(u16::MAX) + 1);
         if let Some(point) = points.into_iter().nth(at) {
@@ -218,13 +236,13 @@ impl World {
         }
         let after = self.see().map_err(|why| format!("a pass died: {why}"))?;
         let started = stage.host.machine.started.borrow();
-        let (wanted, became) = (wanted.as_deref(), Became::Killed);
+        let became = Became::Killed;
         let mut pass = Passed { wanted, hindered, before: &before, after: &after, started: &started, now, became };
         self.ledger.judged(&pass, |_, _| Ok(()))?;
         if let Some(bits) = doom.lost {
             power_cut(&mut self.state, bits);
             let back = self.see().map_err(|why| format!("the power went: {why}"))?;
-            if self.ledger.served && !self.ledger.drifted && before.answers && !back.answers {
+            if self.ledger.served && !self.removed && !self.ledger.drifted && before.answers && !back.answers {
                 return Err(format!("{:?} served, and nothing since the power went", before.front));
             }
             pass.after = &back;
@@ -237,12 +255,13 @@ impl World {
     /// A pass, and the promises after it.
     pub fn tick(&mut self) -> Judgement<()> {
         let (before, now, hindered) = self.next_pass()?;
-        let wanted = self.wanted();
+        let (want, pushed) = (self.want(), self.pushed());
+        let wanted = as_ledger(&want, pushed.as_deref());
         let stage = Stage::new(self.state.clone());
-        let outcome = pass_for(&stage, self.want());
+        let outcome = pass_within(&stage, want, self.grace);
         self.state = stage.state();
         let (after, started) = (self.see()?, stage.host.machine.started.borrow());
-        let (wanted, became) = (wanted.as_deref(), became(&outcome));
+        let became = became(&outcome);
         let pass = Passed { wanted, hindered, before: &before, after: &after, started: &started, now, became };
         // A first release that came to no record says nothing of where it was built; the next one knows.
         let agreed = |before, _| if before { at_rest(&self.state) } else { settled(&self.state) }.map(drop);
@@ -271,7 +290,7 @@ impl World {
             // Ten years there and back again: nothing but displayed ages may follow from it.
             state.set = [0, 3650, 0, -3650][pass / 8 % 4] * 86_400;
             *stage.host.machine.state.borrow_mut() = state;
-            drop(pass_for(&stage, self.want()));
+            drop(pass_within(&stage, self.want(), self.grace));
             if stage.host.machine.calls() > 0 {
                 let log = stage.host.machine.log.borrow().clone();
                 return Err(format!("pass {pass} of an idle world changes something: {log:?}"));
@@ -281,6 +300,14 @@ impl World {
             Some(point) => Err(format!("an idle world does something: {}", point.what)),
             None => Ok(()),
         }
+    }
+}
+
+fn as_ledger<'a>(want: &Want, pushed: Option<&'a str>) -> Wanted<'a> {
+    match (want, pushed) {
+        (Want::Wanted(_), Some(pushed)) => Wanted::Release(pushed),
+        (Want::Absent { .. }, _) => Wanted::Gone,
+        _ => Wanted::Unknown,
     }
 }
 

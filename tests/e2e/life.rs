@@ -10,7 +10,7 @@ use portreeve::policy::Until;
 use crate::cmd::CmdResult;
 use crate::crash::{Point, died, pass_until};
 use crate::edits::{HEALTH_500, HEALTH_500_IN_FRONT, IMPORT_ERROR_AT_START, NO_INDEX};
-use crate::ledger::{Became, Ledger, Order, Passed, Seen};
+use crate::ledger::{Became, Ledger, Order, Passed, Seen, Wanted};
 use crate::oracle::agreed;
 use crate::seen::{Started, see};
 use crate::step::{Accident, Behaviour, SAME_PACKAGES, Step};
@@ -19,6 +19,8 @@ use crate::world::{Edits, World};
 
 const PRO: &str = "projects/bakery/pro.toml";
 const PIP: &str = "/etc/pip.conf";
+const AGENT: &str = "/etc/portreeve/agent.toml";
+const TOMBSTONE: &str = "removed = true\n";
 
 /// Waits that fit two hundred steps, and enough of them for a busy machine to boot gunicorn.
 const PRO_TOML: &str = r#"rev = "v1-well"
@@ -151,7 +153,9 @@ impl Life {
                 self.world.host.power_off();
                 self.boots(served.is_some());
             }
-            Step::Drift(accident) => {
+            Step::Remove(minutes) => self.remove(*minutes),
+            Step::Name => self.name(),
+            Step::Drift(accident) if !self.removed() => {
                 self.ledger.drifted = true;
                 self.world.host.sh(&format!("{ACTIVE}{}", script(*accident)));
             }
@@ -167,7 +171,7 @@ impl Life {
             Step::Kill(share) => self.doomed(*share, false),
             Step::PowerCut(share, _) => self.doomed(*share, true),
             Step::Clock(days) => self.world.set_clock((*days != 0).then(|| format!("{days:+}d")).as_deref()),
-            Step::Wait(_) => {}
+            Step::Drift(_) | Step::Wait(_) => {}
         }
         Ok(None)
     }
@@ -214,9 +218,30 @@ impl Life {
         self.pushed.push(version);
     }
 
+    /// What somebody changed would be left, and be in the way of whoever comes back: that is another tale.
+    fn remove(&self, minutes: u64) {
+        if self.ledger.drifted || self.removed() {
+            return;
+        }
+        let grace = format!("sed -i '/prune/,$d' {AGENT}; printf '[prune]\\ngrace = \"{minutes}m\"\\n' >>{AGENT}");
+        self.world.host.sh(&grace);
+        self.world.edit_pro(|text| format!("{TOMBSTONE}{text}"));
+    }
+
+    fn name(&self) {
+        if self.removed() {
+            self.world.edit_pro(|text| text.replacen(TOMBSTONE, "", 1));
+        }
+    }
+
+    /// It is to be gone.
+    fn removed(&self) -> bool {
+        self.world.deploy.read(PRO).contains(TOMBSTONE)
+    }
+
     /// What nobody has followed yet can't be rewritten.
     fn rewrite(&mut self) {
-        if self.ledger.served {
+        if self.ledger.followed {
             let deploy = &self.world.deploy;
             let tip = deploy.git(&["rev-parse", "HEAD"]).stdout.trim().to_owned();
             self.followed.get_or_insert(tip);
@@ -259,15 +284,19 @@ impl Life {
         see(&self.world)
     }
 
-    fn wanted(&self) -> Option<&str> {
-        let known = self.git && self.followed.is_none();
-        self.pushed.last().filter(|_| known).map(String::as_str)
+    fn wanted<'a>(&self, pushed: &'a str) -> Wanted<'a> {
+        match (self.git && self.followed.is_none(), self.removed()) {
+            (false, _) => Wanted::Unknown,
+            (true, true) => Wanted::Gone,
+            (true, false) => Wanted::Release(pushed),
+        }
     }
 
     /// A pass, and the promises after it. What became of it.
     pub fn pass(&mut self) -> Result<String, String> {
         self.passes += 1;
-        let wanted = self.wanted().map(str::to_owned);
+        let pushed = self.pushed.last().cloned().unwrap_or_default();
+        let wanted = self.wanted(&pushed);
         let (before, started) = (self.see(), Started::from_now(&self.world));
         self.world.host.sync();
         self.fill(self.full);
@@ -281,14 +310,14 @@ impl Life {
         let doomed = self.doom.take_if(|_| died(&pass));
         self.died += usize::from(doomed.is_some());
         let (became, said) = became(&pass)?;
-        let (wanted, now) = (wanted.as_deref(), Duration::ZERO);
+        let now = Duration::ZERO;
         let passed = Passed { wanted, hindered, before: &before, after: &after, started: &started, now, became };
         let agreed = |_, serves| if serves { agreed(&self.world).map(drop) } else { Ok(()) };
         let judged = self.ledger.judged(&passed, agreed);
         judged.map_err(|why| format!("{why}\n{pass}\n{passed:#?}\n{:#?}", self.ledger))?;
         if doomed.is_some_and(|(_, cut)| cut) {
             self.world.host.power_cut();
-            self.boots(before.front.is_some());
+            self.boots(before.front.is_some() && !self.removed());
             return Ok(said + ", and the power went");
         }
         Ok(format!("{said}, {} serves", after.front.as_deref().unwrap_or("nothing")))

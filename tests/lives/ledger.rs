@@ -49,11 +49,27 @@ pub enum Became {
     Over,
 }
 
+/// What the repository asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted<'a> {
+    /// That can't be known, or must not be followed.
+    Unknown,
+    /// That there is none.
+    Gone,
+    /// A release.
+    Release(&'a str),
+}
+
+impl<'a> Wanted<'a> {
+    fn release(self) -> Option<&'a str> {
+        if let Self::Release(version) = self { Some(version) } else { None }
+    }
+}
+
 /// A pass, as somebody saw it.
 #[derive(Debug)]
 pub struct Passed<'a> {
-    /// What the repository asks for; `None`: that can't be known, or must not be followed.
-    pub wanted: Option<&'a str>,
+    pub wanted: Wanted<'a>,
     /// Packages or room may be lacking, or what failed for that may still wait for its next try.
     pub hindered: bool,
     pub before: &'a Seen,
@@ -75,8 +91,10 @@ struct Back {
 /// What somebody beside the host would write down. It never says more than was seen: where it is silent, all is allowed.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
-    /// Something healthy served, once.
+    /// Something healthy served, and was not taken off the host since.
     pub served: bool,
+    /// Something served here, once. What was followed then stays the measure of what is.
+    pub followed: bool,
     /// Something happened to the host, and no pass has had the time to put it right.
     pub drifted: bool,
     /// What was tried and was not kept, oldest first.
@@ -154,21 +172,29 @@ impl Ledger {
         self.stays(pass)?;
         self.wants(pass.wanted);
         self.doubts(pass);
+        self.fled
+            .retain(|version| pass.wanted != Wanted::Release(version) || pass.after.front.as_ref() != Some(version));
         match pass.became {
             Became::Killed => return self.survives(pass),
-            Became::Refused if pass.hindered && pass.wanted.is_some_and(good) => {
+            Became::Refused if pass.hindered && pass.wanted.release().is_some_and(good) => {
                 return Err("a good release is refused for what the host or the network lacks".to_owned());
             }
             Became::Failed if pass.hindered => {}
             Became::Failed => return Err("the pass fails".to_owned()),
-            Became::Released if !pass.started.iter().any(|started| pass.wanted == Some(started)) => {
+            Became::Released if !pass.started.iter().any(|started| pass.wanted.release() == Some(started)) => {
                 return Err("something was released, and nobody saw it start".to_owned());
             }
             _ => {}
         }
-        if self.still.suspended.is_some() && !pass.before.open {
+        // What a killed pass left is ended all the same, and nothing else is put right.
+        let open = pass.before.open;
+        if self.still.suspended.is_some() && (!open || self.drifted) {
             let as_before = pass.before.front.is_none() || pass.before.front == pass.after.front;
-            return if as_before { Ok(()) } else { Err("it is suspended, and serves something else".to_owned()) };
+            return if as_before || open || self.still.doubtful {
+                Ok(())
+            } else {
+                Err("it is suspended, and serves something else".to_owned())
+            };
         }
         if self.still.stopped {
             return Ok(());
@@ -177,13 +203,31 @@ impl Ledger {
             return self.endures(pass);
         }
         self.drifted = false;
+        if self.goes(pass.wanted) {
+            return self.is_gone(pass.after);
+        }
         self.rests(pass.after, agreed)?;
         self.arrives(pass)
     }
 
+    /// Whether nothing keeps it from being taken off the host. Who went back until he says otherwise has not said so.
+    fn goes(&self, wanted: Wanted<'_>) -> bool {
+        wanted == Wanted::Gone && self.back.as_ref().is_none_or(|back| back.until == Until::Change)
+    }
+
+    /// To be gone is other content than any that somebody went back from.
+    fn is_gone(&mut self, after: &Seen) -> Result<(), String> {
+        (self.served, self.back) = (false, None);
+        match after {
+            Seen { answers: true, .. } => Err("it is to be gone, and answers".to_owned()),
+            Seen { open: true, .. } => Err("it is gone, and something is left to end".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
     /// Of an order to stop that failed a pass that has all it needs shows what became of it.
     fn doubts(&mut self, pass: &Passed<'_>) {
-        let shows = pass.after.answers || self.still.suspended.is_none();
+        let shows = pass.after.answers || self.still.suspended.is_none() && !self.goes(pass.wanted);
         if self.still.doubtful && shows && !pass.hindered && pass.became != Became::Killed {
             (self.still.stopped, self.still.doubtful) = (!pass.after.answers, false);
         }
@@ -200,17 +244,18 @@ impl Ledger {
         if moved && self.holds(pass.wanted) { Err("it is held, and moved".to_owned()) } else { Ok(()) }
     }
 
-    /// Whether a pass may not move it, when this is wanted; `None`: that can't be known, or must not be followed.
-    fn holds(&self, wanted: Option<&str>) -> bool {
+    /// Whether a pass may not move it, when this is wanted.
+    fn holds(&self, wanted: Wanted<'_>) -> bool {
         let back = self.back.as_ref().is_some_and(|back| {
-            back.until == Until::Resume || wanted.is_some_and(|wanted| back.excludes.contains(wanted))
+            back.until == Until::Resume || wanted.release().is_some_and(|wanted| back.excludes.contains(wanted))
         });
-        self.still.stopped || self.still.suspended.is_some() || back || wanted.is_none() && self.served
+        let unknown = wanted == Wanted::Unknown && self.served;
+        self.still.stopped || self.still.suspended.is_some() || back || unknown
     }
 
     /// A rollback that waits for other content may end by this, or holds for reasons that were not seen: nothing more is said of it.
-    fn wants(&mut self, wanted: Option<&str>) {
-        if let (Some(back), Some(wanted)) = (&mut self.back, wanted)
+    fn wants(&mut self, wanted: Wanted<'_>) {
+        if let (Some(back), Some(wanted)) = (&mut self.back, wanted.release())
             && back.until == Until::Change
             && !back.excludes.contains(wanted)
         {
@@ -221,7 +266,8 @@ impl Ledger {
     /// Visitors don't notice that a pass was killed, unless what it verified by then answers nobody but itself well. A first
     /// release that turns out to be bad is taken away again.
     fn survives(&self, pass: &Passed<'_>) -> Result<(), String> {
-        let well = pass.after.front.is_some() || pass.after.answers && !pass.wanted.is_none_or(good);
+        let bad = pass.wanted.release().is_some_and(|wanted| !good(wanted));
+        let well = pass.after.front.is_some() || pass.after.answers && bad || self.goes(pass.wanted);
         match &pass.before.front {
             Some(served) if self.served && !well && !self.still.doubtful => {
                 Err(format!("{served} served, and nothing since a pass was killed"))
@@ -233,7 +279,11 @@ impl Ledger {
     /// Whatever is lacking, visitors have what they had.
     fn endures(&mut self, pass: &Passed<'_>) -> Result<(), String> {
         if pass.became == Became::Refused {
-            self.refused.extend(pass.wanted.map(str::to_owned));
+            self.refused.extend(pass.wanted.release().map(str::to_owned));
+        }
+        if self.goes(pass.wanted) {
+            self.served &= pass.after.answers;
+            return Ok(());
         }
         match &pass.before.front {
             Some(served) if !self.drifted && !self.still.doubtful && pass.after.front.is_none() => {
@@ -250,16 +300,16 @@ impl Ledger {
         }
         let before = self.served;
         self.served |= after.healthy;
+        self.followed |= self.served;
         agreed(before, self.served).map_err(|why| format!("not one generation: {why}"))?;
         if after.open { Err("something is left to end".to_owned()) } else { Ok(()) }
     }
 
     /// What is wanted and good serves, unless a person or its own failure keeps it from that.
     fn arrives(&mut self, pass: &Passed<'_>) -> Result<(), String> {
-        let Some(wanted) = pass.wanted else { return Ok(()) };
+        let Some(wanted) = pass.wanted.release() else { return Ok(()) };
         let good = good(wanted);
         if pass.after.front.as_deref() == Some(wanted) {
-            self.fled.remove(wanted);
             self.back.take_if(|back| back.until == Until::Change);
             return if good { Ok(()) } else { Err(format!("{wanted} serves")) };
         }

@@ -19,6 +19,10 @@ pub enum Step {
     ForcePush,
     /// It is put back on what was followed.
     PutBack,
+    /// It is to be gone, and deleted after so many minutes more.
+    Remove(u64),
+    /// It is wanted again.
+    Name,
     Rollback(Until),
     /// For so many hours; `None`: until somebody resumes it.
     Suspend(Option<i64>),
@@ -112,6 +116,8 @@ pub fn step() -> impl Strategy<Value = Step> {
         3 => (0..6_usize).prop_map(Step::PushOld),
         1 => Just(Step::ForcePush),
         4 => Just(Step::PutBack),
+        1 => (0..4_u64).prop_map(Step::Remove),
+        4 => Just(Step::Name),
         3 => prop_oneof![Just(Until::Change), Just(Until::Resume)].prop_map(Step::Rollback),
         1 => proptest::option::of(1..5_i64).prop_map(Step::Suspend),
         6 => Just(Step::Resume),
