@@ -265,9 +265,14 @@ impl Ledger {
 
     /// Visitors don't notice that a pass was killed, unless what it verified by then answers nobody but itself well. A first
     /// release that turns out to be bad is taken away again.
-    fn survives(&self, pass: &Passed<'_>) -> Result<(), String> {
+    fn survives(&mut self, pass: &Passed<'_>) -> Result<(), String> {
+        if self.goes(pass.wanted) {
+            // Whether that was decided will be seen.
+            self.served = false;
+            return Ok(());
+        }
         let bad = pass.wanted.release().is_some_and(|wanted| !good(wanted));
-        let well = pass.after.front.is_some() || pass.after.answers && bad || self.goes(pass.wanted);
+        let well = pass.after.front.is_some() || pass.after.answers && bad;
         match &pass.before.front {
             Some(served) if self.served && !well && !self.still.doubtful => {
                 Err(format!("{served} served, and nothing since a pass was killed"))
