@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use portreeve::agent::{Order, Target};
+use portreeve::plan::Want;
 use portreeve::policy::Until;
 
-use crate::oracle::serving;
-use crate::program::{Wish, give, pass, rollback};
+use crate::machine::Point;
+use crate::oracle::{serving, settled};
+use crate::program::{Wish, give, pass, pass_for, rollback};
 use crate::scenarios::{after, standing};
 use crate::site::{Release, Stage};
 
@@ -68,4 +70,19 @@ fn what_was_gone_back_from_takes_no_good_ones_place() {
     rollback(&stage).expect("back to the third");
     rollback(&stage).expect("back to the first");
     assert_eq!(serves(&stage).as_deref(), Some("v1"));
+}
+
+/// It was decided while the git server answered.
+#[test]
+fn a_removal_that_was_killed_is_ended_while_nobody_knows_what_is_wanted() {
+    let stage = Stage::new(after(&["v1", "v2"].map(Release::good)));
+    stage.host.machine.watch();
+    pass(&stage, &Wish::Removed);
+    let points = stage.host.machine.points();
+    for Point { what, state, .. } in &points {
+        let stage = Stage::new(state.clone());
+        pass_for(&stage, Want::Unknown("no answer".to_owned()));
+        settled(&stage.state()).unwrap_or_else(|why| panic!("killed before {what}: {why}"));
+    }
+    assert!(points.len() > 40, "{}", points.len());
 }
