@@ -11,16 +11,16 @@ use crate::manifest::{Environment, Policy, Python, Rev};
 use crate::model::{CommitId, EnvName, Identity};
 use crate::plan::Want;
 use crate::source::{self, Address, Git, LocalPaths, Objects, Refs, Refusal, Resolved, SourceError, Via};
-use crate::transaction::{self, Context, Failure, GUNICORN, chain, lacks_gunicorn, secret_fingerprint};
+use crate::transaction::{
+    self, Context, Failure, LARGEST_REQUIREMENTS, Requirements, Unread, chain, secret_fingerprint,
+};
 
 use super::floor::diverged;
 use super::mirrors::{Mirrors, unreachable};
 use super::{App, floor, read_standing};
 
-/// Requirements files that include each other are followed so deep.
-const INCLUDE_DEPTH: u32 = 5;
-/// No requirements file is larger.
-const REQUIREMENTS: u64 = 1024 * 1024;
+/// No manage.py is larger.
+const MANAGE: u64 = 1024 * 1024;
 
 /// Resolves the environments of one pass; each repository is looked at once, and each mirror opened once.
 pub struct Resolver<'a> {
@@ -268,7 +268,7 @@ fn place_manage(env: &mut Environment, objects: &Objects, commit: &CommitId) -> 
     let name = env.name.clone();
     let Some(django) = env.django.as_mut().filter(|django| django.dir.is_none()) else { return Ok(()) };
     let failed = |error: &dyn std::error::Error| Want::Unusable(format!("{name}: {}", chain(error)));
-    if objects.file_at(commit, "manage.py", REQUIREMENTS).map_err(|error| failed(&error))?.is_some() {
+    if objects.file_at(commit, "manage.py", MANAGE).map_err(|error| failed(&error))?.is_some() {
         return Ok(());
     }
     let export =
@@ -293,28 +293,12 @@ fn place_manage(env: &mut Environment, objects: &Objects, commit: &CommitId) -> 
     }
 }
 
-/// Everything that decides what pip installs: the file, those that it includes, and what we add.
+/// Everything that decides what is installed. What can't be is another content than what can, and is told when it is built.
 fn requirements(env: &Environment, objects: &Objects, commit: &CommitId) -> Result<Vec<u8>, Want> {
-    let mut all = Vec::new();
-    gather(objects, commit, &env.python.requirements, INCLUDE_DEPTH, &mut all)
-        .map_err(|error| Want::Unusable(format!("{}: {}", env.name, chain(&error))))?;
-    if lacks_gunicorn(&String::from_utf8_lossy(&all)) {
-        all.extend(GUNICORN.as_bytes());
+    let read = |path: &Path| objects.file_at(commit, &path.to_string_lossy(), LARGEST_REQUIREMENTS);
+    match Requirements::gather(&env.python.requirements, &read) {
+        Ok(requirements) => Ok(requirements.bytes),
+        Err(Unread::Refused(failure)) => Ok(failure.cause.into_bytes()),
+        Err(Unread::Unreadable(error)) => Err(Want::Unusable(format!("{}: {}", env.name, chain(&error)))),
     }
-    Ok(all)
-}
-
-fn gather(objects: &Objects, commit: &CommitId, path: &Path, depth: u32, all: &mut Vec<u8>) -> Result<(), SourceError> {
-    let Some(bytes) = objects.file_at(commit, &path.to_string_lossy(), REQUIREMENTS)? else { return Ok(()) };
-    for line in String::from_utf8_lossy(&bytes).lines() {
-        let included = ["-r ", "-c ", "--requirement ", "--constraint "]
-            .iter()
-            .find_map(|option| line.trim().strip_prefix(option));
-        if let (Some(file), true) = (included, depth > 0) {
-            let beside = path.parent().unwrap_or(Path::new("")).join(file.trim());
-            gather(objects, commit, &beside, depth - 1, all)?;
-        }
-    }
-    all.extend(bytes);
-    Ok(())
 }

@@ -7,23 +7,13 @@ use std::path::{Path, PathBuf};
 use super::blame::succeed;
 use super::context::Entry;
 use super::installer::Command;
+use super::requirements::{LARGEST, Requirements, Unread};
 use super::{Context, Event, Failure, Phase, as_app, lock, room, statics, sweep};
 use crate::desired::{Generation, Wanted};
-use crate::host::{Exit, Lock, Run};
+use crate::host::{Exit, HostError, Lock, Run};
 use crate::manifest::{Django, Policy};
 use crate::model::{EnvLayout, Found, Identity, Node};
 use crate::observed::Owners;
-
-/// Added to the environment when the requirements don't name a server; pinned, so that two hosts install the same.
-pub const GUNICORN: &str = "gunicorn==27.0.1";
-
-/// Whether gunicorn has to be added to these requirements.
-pub fn lacks_gunicorn(requirements: &str) -> bool {
-    let names = requirements
-        .lines()
-        .map(|line| line.split(['=', '<', '>', '~', '!', '[', ';', ' ', '@', '#']).next().unwrap_or(""));
-    !names.map(str::trim).any(|name| name.eq_ignore_ascii_case("gunicorn"))
-}
 
 /// A builder of one release.
 pub struct Build<'a> {
@@ -99,23 +89,32 @@ impl<'a> Build<'a> {
         report("making the virtual environment");
         self.check(installer.make(&self.wanted.python.program, venv), "the virtual environment can't be made")?;
         report("installing the requirements");
-        let lacking = lacks_gunicorn(&requirements.text).then_some(GUNICORN);
-        if lacking.is_some() {
-            let text = format!("the requirements name no gunicorn; {GUNICORN} is added");
+        if let Some(lacking) = requirements.lacking {
+            let text = format!("the requirements name no gunicorn; {lacking} is added");
             self.cx.report.event(&Event::Note { text: &text });
         }
-        self.check(installer.install(venv, &requirements.path, lacking), "the requirements can't be installed")
+        let path = self.paths.release(&self.wanted.release).join(&self.wanted.env.python.requirements);
+        self.check(installer.install(venv, &path, requirements.lacking), "the requirements can't be installed")
     }
 
     fn requirements(&self) -> Result<Requirements, Failure> {
-        let path = self.paths.release(&self.wanted.release).join(&self.wanted.env.python.requirements);
-        let bytes = self.cx.host.files().read(&path, 1024 * 1024).map_err(Failure::on_host(Phase::Build))?;
-        let named = self.wanted.env.python.requirements.display();
-        let bytes = bytes.ok_or_else(|| {
-            Failure::release(Phase::Build, format!("{named} is missing from the application's repository"))
-                .with_help("add it, or say where it is: [python] requirements = \"…\"")
-        })?;
-        Ok(Requirements { path, text: String::from_utf8_lossy(&bytes).into_owned() })
+        let release = self.paths.release(&self.wanted.release);
+        let gathered = Requirements::gather(&self.wanted.env.python.requirements, &|path| self.file(&release, path));
+        gathered.map_err(|unread| match unread {
+            Unread::Refused(failure) => *failure,
+            Unread::Unreadable(error) => Failure::host(Phase::Build, &error),
+        })
+    }
+
+    /// A file of the release, as it is found in its commit: no link leads to it.
+    fn file(&self, release: &Path, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
+        let files = self.cx.host.files();
+        for part in path.ancestors() {
+            if matches!(files.look(&release.join(part))?, Found::Link(_)) {
+                return Ok(None);
+            }
+        }
+        files.read(&release.join(path), LARGEST)
     }
 
     fn check(&self, (program, args): Command, cause: &str) -> Result<(), Failure> {
@@ -253,11 +252,6 @@ fn hand_over(path: PathBuf, node: Node, app: Identity) -> (PathBuf, Node) {
     }
 }
 
-struct Requirements {
-    path: PathBuf,
-    text: String,
-}
-
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
@@ -286,15 +280,5 @@ mod tests {
         assert_eq!(own[0].1, Node::Directory { mode: 0o750, owner: app });
         assert_eq!(own[2], file("bakery/settings_local.py"));
         assert_eq!(names(&furnished(vec![directory("elsewhere")])), ["elsewhere", ".portreeve"]);
-    }
-
-    #[test]
-    fn gunicorn_is_added_only_when_it_is_not_named() {
-        assert!(lacks_gunicorn("Django>=5.2\n# gunicorn==1\ngunicorn-extras==1\n"));
-        for text in
-            ["gunicorn", "Django\nGunicorn==23.0.0\n", "gunicorn[gevent]>=20", "gunicorn ; python_version > '3'"]
-        {
-            assert!(!lacks_gunicorn(text), "{text}");
-        }
     }
 }

@@ -175,6 +175,7 @@ fn projects_with_habits_of_their_own_are_served_too() {
     let added = release(&world, "without-gunicorn", edits::WITHOUT_GUNICORN);
     assert!(added.stderr.contains("note: the requirements name no gunicorn; gunicorn==27.0.1 is added"), "{added}");
     assert_eq!(python(&world, "import gunicorn; print(gunicorn.__version__)"), "27.0.1");
+    requirements_in_several_files(&world);
     assert!(world.uids().iter().all(|line| !line.ends_with("-0")), "{:?}", world.uids());
 }
 
@@ -217,6 +218,26 @@ fn which_of_several(world: &World) {
     assert!(lacks.stderr.contains("python3.99 is not on this host: apt-get install python3.99-venv"), "{lacks}");
     assert_eq!(world.serving(), "several");
     world.edit_pro(|_| pro);
+}
+
+/// The main file includes one, which includes another, which pins the server: that is the one that is installed.
+#[track_caller]
+fn requirements_in_several_files(world: &World) {
+    let split = |base| {
+        [
+            ("requirements.txt", Some("-r ./requirements/pro.txt # all of them\n")),
+            ("requirements/pro.txt", Some("--requirement=../base.txt\n")),
+            ("base.txt", Some(base)),
+        ]
+    };
+    let first = release(world, "split", &split("Django>=5.2,<5.3\ngunicorn==27.0.1\n"));
+    assert!(!first.stderr.contains("gunicorn==27.0.1 is added"), "{first}");
+    let changed = release(world, "split-changed", &split("Django>=5.2\ngunicorn==27.0.1\n"));
+    assert!(changed.stdout.contains("venv built"), "{changed}");
+    let lacks = world.release("split-lacks", &split("")[..2]).exits(3);
+    let cause = "requirements/pro.txt:1 includes base.txt, which is not a regular file of the application's repository";
+    assert!(lacks.stderr.contains(cause) && lacks.stderr.contains("correct requirements/pro.txt:1"), "{lacks}");
+    assert_eq!(world.serving(), "split-changed");
 }
 
 #[track_caller]
