@@ -24,6 +24,9 @@ const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 /// Ports that the kernel does not hand out by itself.
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
+/// Processors that are switched on, `0-3,5`.
+const ONLINE: &str = "/sys/devices/system/cpu/online";
+
 /// The real kernel.
 #[derive(Debug, Clone, Copy)]
 pub struct RealKernel {
@@ -77,7 +80,7 @@ impl Kernel for RealKernel {
     }
 
     fn processors(&self) -> u32 {
-        std::thread::available_parallelism().ok().and_then(|count| u32::try_from(count.get()).ok()).unwrap_or(1)
+        std::fs::read_to_string(ONLINE).ok().and_then(|ranges| count(&ranges)).unwrap_or(1)
     }
 
     fn hostname(&self) -> Result<String> {
@@ -174,6 +177,16 @@ fn read_at_once(path: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
 }
 
+/// How many numbers `0-3,5` names.
+fn count(ranges: &str) -> Option<u32> {
+    let range = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    ranges.trim().split(',').map(range).sum()
+}
+
 fn read(path: &str) -> Result<String> {
     std::fs::read_to_string(path).map_err(HostError::at("read", path))
 }
@@ -219,6 +232,20 @@ mod tests {
         assert!(kernel().processors() >= 1);
         assert!(!kernel().hostname().unwrap().is_empty());
         assert!(!kernel().reserved_ports().unwrap().contains('\n'));
+    }
+
+    #[test]
+    fn processors_are_the_machines_whoever_asks() {
+        let all = kernel().processors();
+        let confined = std::thread::spawn(|| {
+            let mut one = rustix::thread::CpuSet::new();
+            one.set(rustix::thread::sched_getcpu());
+            rustix::thread::sched_setaffinity(None, &one).unwrap();
+            kernel().processors()
+        });
+        assert_eq!(confined.join().unwrap(), all);
+        let switched_on = ["0\n", "0-3,5\n", "0,2-3\n", "", "3-1", "x"].map(count);
+        assert_eq!(switched_on, [Some(1), Some(5), Some(3), None, None, None]);
     }
 
     #[test]
