@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, StatVfs};
 use rustix::io::Errno;
 
 use super::ground::Ground;
@@ -131,12 +131,7 @@ impl Files for RealFiles {
             .find(|about| !matches!(about, Err(Errno::NOENT)))
             .unwrap_or(Err(Errno::NOENT))
             .map_err(|errno| HostError::at("look at", path)(errno.into()))?;
-        // What is reserved for root (5 % on ext4) is only root's.
-        let (blocks, inodes) = match self.authority().own().uid {
-            0 => (about.f_bfree, about.f_ffree),
-            _ => (about.f_bavail, about.f_favail),
-        };
-        Ok(FreeSpace { bytes: blocks.saturating_mul(about.f_frsize), inodes: (about.f_files > 0).then_some(inodes) })
+        Ok(left(&about))
     }
 
     /// Fewer calls than a look and a read: open, stat, read, close.
@@ -189,6 +184,12 @@ impl Files for RealFiles {
     fn holder(&self, path: &Path) -> Result<Option<String>> {
         lock::holder(path)
     }
+}
+
+/// What users have left: releases are built as one, and what is reserved for root (5 % on ext4) is root's only.
+fn left(about: &StatVfs) -> FreeSpace {
+    let bytes = about.f_bavail.saturating_mul(about.f_frsize);
+    FreeSpace { bytes, inodes: (about.f_files > 0).then_some(about.f_favail) }
 }
 
 /// Whether the file's bytes are those of the digest. A size that changes meanwhile is another content.

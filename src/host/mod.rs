@@ -134,7 +134,7 @@ pub trait Files {
     fn sweep(&self, directory: &Path) -> Result<()>;
     /// Makes an empty marker in the runtime directory; not durable.
     fn raise_flag(&self, path: &Path) -> Result<()>;
-    /// Bytes and inodes free to root at `path`'s file system.
+    /// Bytes and inodes free to users at `path`'s file system.
     fn free_space(&self, path: &Path) -> Result<FreeSpace>;
     /// Whether a regular file with these permission bits, this owner and this content is at `path`. `room` is where its bytes
     /// are read to: one for many files.
@@ -270,7 +270,8 @@ pub trait Kernel {
     fn reserved_ports(&self) -> Result<String>;
     /// Sets `net.ipv4.ip_local_reserved_ports`.
     fn reserve_ports(&self, value: &str) -> Result<()>;
-    /// Number of processors.
+    /// Number of processors that are switched on, whoever asks: what a person's shell or a unit may use of them is not counted, and
+    /// decides no number of workers.
     fn processors(&self) -> u32;
     /// Random bytes, fit for keys (`getrandom(2)`).
     fn random(&self, bytes: usize) -> Result<Vec<u8>>;

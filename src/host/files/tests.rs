@@ -417,6 +417,14 @@ fn free_space_of_what_is_yet_to_be_made() {
 }
 
 #[test]
+fn what_is_reserved_for_root_is_not_free() {
+    let about = rustix::fs::statvfs("/").unwrap();
+    let about = StatVfs { f_frsize: 4096, f_bfree: 100, f_bavail: 30, f_files: 9, f_ffree: 5, f_favail: 2, ..about };
+    assert_eq!(left(&about), FreeSpace { bytes: 30 * 4096, inodes: Some(2) });
+    assert_eq!(left(&StatVfs { f_files: 0, ..about }).inodes, None);
+}
+
+#[test]
 fn a_lock_excludes_names_its_holder_and_ends_with_him() {
     let place = place();
     let path = place.at("run/portreeve/locks/bakery_pro");
