@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::health::HttpProbe;
-use crate::host::{Front, Host, HostError, Machine, Nginx, Parts, Processes, Services, Supervisor, Systemd};
+use crate::host::{Host, HostError, Machine, Nginx, Parts, Processes, Services, Supervisor, Systemd};
 use crate::model::{Layout, Manager};
 use crate::settings::{self, AgentSettings};
 use crate::source::{Git, GitLimits, LocalPaths, Ssh};
@@ -92,14 +92,16 @@ impl App {
             Manager::Systemd => Box::new(Systemd::new(layout.clone())?),
             Manager::Supervisor => Box::new(Supervisor::new(layout.clone(), layout.supervisor_socket())?),
         };
-        let host = Machine::new(parts, services, front(&layout)?, Box::new(HttpProbe::new()?));
+        let front = front(&layout)?;
+        let workers = front.workers()?;
+        let host = Machine::new(parts, services, Box::new(front), Box::new(HttpProbe::new()?));
         let local = if settings.allow_local_git { LocalPaths::Allowed } else { LocalPaths::Refused };
         let name = match &settings.host {
             Some(name) => name.clone(),
             None => host.kernel().hostname()?,
         };
         let git = git(&settings, surroundings)?;
-        let mut facts = facts(&settings, &layout, surroundings, manager);
+        let mut facts = facts(&settings, &layout, surroundings, manager, workers);
         facts.installer.tool = tool(&facts.installer, host.processes(), &PIP_CONF);
         let trees = GitTrees::new(layout.clone());
         let program = surroundings.program.clone();
@@ -139,10 +141,10 @@ fn manager(settings: &AgentSettings, layout: &Layout) -> Manager {
     }
 }
 
-fn front(layout: &Layout) -> Result<Box<dyn Front + Sync>, AppError> {
+fn front(layout: &Layout) -> Result<Nginx, AppError> {
     let program = ["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"].into_iter().map(PathBuf::from);
     let program = program.into_iter().find(|program| program.is_file()).ok_or(AppError::Missing("nginx"))?;
-    Ok(Box::new(Nginx::new(program, layout.clone())?))
+    Ok(Nginx::new(program, layout.clone())?)
 }
 
 fn git(settings: &AgentSettings, surroundings: &Surroundings) -> Result<Git, AppError> {
@@ -153,13 +155,20 @@ fn git(settings: &AgentSettings, surroundings: &Surroundings) -> Result<Git, App
     Ok(git.with_limits(limits).with_ssh(&ssh))
 }
 
-fn facts(settings: &AgentSettings, layout: &Layout, surroundings: &Surroundings, manager: Manager) -> Facts {
+fn facts(
+    settings: &AgentSettings,
+    layout: &Layout,
+    surroundings: &Surroundings,
+    manager: Manager,
+    (web_user, web_group): (String, String),
+) -> Facts {
     let program = surroundings.program.to_string_lossy().into_owned();
     let root = layout.root().path().to_string_lossy().into_owned();
     let launcher = if layout.root().is_system() { vec![program] } else { vec![program, "--root".to_owned(), root] };
     Facts {
         manager,
-        web_group: "www-data".to_owned(),
+        web_user,
+        web_group,
         http_port: settings.nginx.port,
         launcher,
         installer: Installer {

@@ -77,6 +77,26 @@ impl Nginx {
         Ok(verdict.map_err(|words| words.replace(&copy.path().display().to_string(), &conf.display().to_string())))
     }
 
+    /// The user and the group that its workers run as: by its `user` directive, or by how it was built.
+    pub fn workers(&self) -> Result<(String, String)> {
+        if let Some(said) = nginx_trial::directive(&self.configuration()?, "user") {
+            let mut names = said.split_whitespace();
+            let user = names.next().unwrap_or_default();
+            return Ok((user.to_owned(), names.next().unwrap_or(user).to_owned()));
+        }
+        let built = tool::output(&self.program, ["-V"], DEADLINE)?;
+        Ok(built_for(&String::from_utf8_lossy(&built.stderr)))
+    }
+
+    fn configuration(&self) -> Result<String> {
+        let conf = self.layout.nginx_conf();
+        match fs::read_to_string(&conf) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(HostError::at("read", &conf)(error)),
+        }
+    }
+
     /// The master that the pid file names, held so that its number can't pass to another process.
     fn master(&self) -> Result<Option<Master>> {
         let file = self.pid_file()?;
@@ -96,13 +116,7 @@ impl Nginx {
 
     /// As its `pid` directive says, or where Debian's is.
     fn pid_file(&self) -> Result<PathBuf> {
-        let conf = self.layout.nginx_conf();
-        let text = match fs::read_to_string(&conf) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(HostError::at("read", &conf)(error)),
-        };
-        let said = nginx_trial::directive(&text, "pid").map(PathBuf::from);
+        let said = nginx_trial::directive(&self.configuration()?, "pid").map(PathBuf::from);
         let file = said.unwrap_or_else(|| self.layout.root().join("/run/nginx.pid"));
         Ok(self.layout.root().join("/etc/nginx").join(file))
     }
@@ -192,6 +206,14 @@ impl Front for Nginx {
     fn running(&self) -> Result<bool> {
         Ok(self.master()?.is_some())
     }
+}
+
+/// The user and the group in what `nginx -V` says; without a word of them, what nginx takes on Debian.
+fn built_for(said: &str) -> (String, String) {
+    let option = |name: &str| said.split_whitespace().find_map(|word| word.strip_prefix(name));
+    let user = option("--user=");
+    let group = option("--group=").or(user);
+    (user.unwrap_or("nobody").to_owned(), group.unwrap_or("nogroup").to_owned())
 }
 
 /// What nginx found wrong: its `[emerg]` lines, one a line, without time, level and process.
@@ -386,6 +408,24 @@ mod tests {
             assert!(!nginx.running().unwrap(), "{text:?}");
             nginx.reload().unwrap();
         }
+    }
+
+    #[test]
+    fn its_workers_are_whom_it_says() {
+        let site = site();
+        let mut said =
+            ["user www-data;", "user nginx web; # ours", "user \"http\";", "#user x;"].into_iter().map(|line| {
+                fs::write(site.layout.nginx_conf(), format!("{line}\nevents {{}}\n")).unwrap();
+                site.nginx(Trial::Copy).workers().unwrap()
+            });
+        let names = |user: &str, group: &str| Some((user.to_owned(), group.to_owned()));
+        assert_eq!(said.next(), names("www-data", "www-data"));
+        assert_eq!(said.next(), names("nginx", "web"));
+        assert_eq!(said.next(), names("http", "http"));
+        assert_eq!(said.next(), names("nobody", "nogroup"), "Debian's is built so");
+        let fedora = "configure arguments: --prefix=/usr/share/nginx --user=nginx --group=nginx --with-threads";
+        assert_eq!(Some(built_for(fedora)), names("nginx", "nginx"));
+        assert_eq!(Some(built_for("--user=http")), names("http", "http"));
     }
 
     #[test]

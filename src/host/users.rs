@@ -16,16 +16,15 @@ pub trait Users {
     fn own(&self) -> Identity;
     /// A user's ids; under `--root` without privileges, our own. `None` when there is no such user.
     fn user(&self, name: &UserName) -> Result<Option<Identity>>;
-    /// The group that the web server's workers run as (`www-data`); under `--root` without privileges, our own.
-    fn web_group(&self) -> Result<u32>;
+    /// The name of the group with this number.
+    fn group_name(&self, gid: u32) -> Result<String>;
+    /// A group's number; under `--root` without privileges, our own. `None` when there is no such group.
+    fn group(&self, name: &str) -> Result<Option<u32>>;
     /// Makes the users that `/etc/sysusers.d/<name>` describes (`systemd-sysusers(8)`).
     fn apply_sysusers(&self, file: &Path) -> Result<()>;
     /// Directories and links of a tmpfiles.d file (`systemd-tmpfiles --create`).
     fn apply_tmpfiles(&self, file: &Path) -> Result<()>;
 }
-
-/// What the web server's group is called: on Debian, on Fedora, on Arch.
-const WEB_GROUPS: [&str; 3] = ["www-data", "nginx", "http"];
 
 /// Largest tmpfiles.d file that is read.
 const TMPFILES_BYTES: u64 = 64 * 1024;
@@ -103,19 +102,19 @@ impl Users for RealUsers {
         }
     }
 
-    fn web_group(&self) -> Result<u32> {
-        if let Authority::Own(own) = self.files.authority() {
-            return Ok(own.gid);
-        }
-        for name in WEB_GROUPS {
-            if let Some(gid) = gid(name)? {
-                return Ok(gid);
-            }
-        }
-        Err(HostError::Program {
-            program: "nginx".to_owned(),
-            why: "no group www-data, nginx or http on this machine: apt-get install nginx".to_owned(),
+    fn group_name(&self, gid: u32) -> Result<String> {
+        let group = Group::from_gid(gid.into()).map_err(|errno| unanswered(&format!("group {gid}"), errno))?;
+        group.map(|group| group.name).ok_or_else(|| HostError::Program {
+            program: "getent".to_owned(),
+            why: format!("no group has the number {gid}: groupadd --gid {gid} NAME gives it a name"),
         })
+    }
+
+    fn group(&self, name: &str) -> Result<Option<u32>> {
+        match self.files.authority() {
+            Authority::Own(own) => Ok(Some(own.gid)),
+            Authority::Machine => gid(name),
+        }
     }
 
     fn apply_sysusers(&self, file: &Path) -> Result<()> {
@@ -193,8 +192,13 @@ mod tests {
         assert_eq!(real.user(&daemon).unwrap(), Some(Identity { uid: 1, gid: 1 }));
         assert_eq!(real.user(&nobody).unwrap(), None);
         assert_eq!(own.user(&nobody).unwrap(), Some(OWN));
-        assert_eq!(own.web_group().unwrap(), 0);
-        assert_eq!(real.web_group().unwrap(), 33);
+        assert_eq!((own.group("www-data").unwrap(), real.group("www-data").unwrap()), (Some(0), Some(33)));
+        assert_eq!(
+            (real.group("nobody-of-ours").unwrap(), real.group_name(33).unwrap()),
+            (None, "www-data".to_owned())
+        );
+        let nameless = real.group_name(3_999_999).unwrap_err().to_string();
+        assert!(nameless.contains("groupadd --gid 3999999"), "{nameless}");
         let anna = Identity { uid: 1000, gid: 1000 };
         assert_eq!((real.own(), users(root.path(), Authority::Own(anna)).own()), (Identity::ROOT, anna));
         own.apply_sysusers(&root.path().join("x")).unwrap_err();

@@ -19,7 +19,7 @@ fn front(subject: &Subject<'_>) -> Result<Stanza, EmitError> {
         settings.push(Setting::word("copytruncate"));
         return Stanza::new(&directory, "nginx-*.log", settings);
     }
-    settings.push(Setting::owner("create 0640", &subject.web_group, &subject.group)?);
+    settings.push(Setting::owner("create 0640", &subject.web_user, &subject.group)?);
     settings.push(Setting::word("sharedscripts"));
     Ok(Stanza::new(&directory, "nginx-*.log", settings)?.postrotate(REOPEN))
 }

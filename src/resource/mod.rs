@@ -47,9 +47,11 @@ pub struct Subject<'a> {
     pub code_dir: PathBuf,
     /// The virtual environment.
     pub venv: PathBuf,
-    /// The application's group; users get one of their own name.
+    /// The application's group: its user's first one.
     pub group: String,
-    /// The web server's group: `www-data`.
+    /// The web server's user: `www-data`.
+    pub web_user: String,
+    /// The web server's group.
     pub web_group: String,
     /// Worker processes.
     pub workers: u32,

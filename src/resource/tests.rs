@@ -80,6 +80,7 @@ fn subject<'a>(env: &'a Environment, layout: &'a EnvLayout, key: &'a SecretStrin
         release,
         venv: layout.venvs().join("env3.11-0123456789ab"),
         group: "foouser".to_owned(),
+        web_user: "www-data".to_owned(),
         web_group: "www-data".to_owned(),
         workers: 3,
         http_port: 80,

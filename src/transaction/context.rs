@@ -27,7 +27,9 @@ pub trait Trees {
 pub struct Facts {
     /// Which service manager runs the slots.
     pub manager: Manager,
-    /// The group that the web server's workers run as.
+    /// The user that the web server's workers run as.
+    pub web_user: String,
+    /// Their group.
     pub web_group: String,
     /// The port of plain HTTP.
     pub http_port: u16,

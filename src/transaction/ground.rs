@@ -25,7 +25,13 @@ pub fn owners(cx: &Context<'_>, wanted: &Wanted) -> Result<Owners, Failure> {
         let cause = format!("user {} does not exist on this host", wanted.env.user);
         Failure::new(FailureClass::Host, Phase::Build, cause)
     })?;
-    Ok(Owners { root: users.own(), app, web_group: users.web_group().map_err(&fail)? })
+    let name = &cx.facts.web_group;
+    let web_group = users.group(name).map_err(&fail)?.ok_or_else(|| {
+        let cause = format!("nginx's workers run as the group {name}, which is not on this host");
+        Failure::new(FailureClass::Host, Phase::Build, cause)
+            .with_help(format!("correct `user` in {}, or groupadd --system {name}", cx.layout.nginx_conf().display()))
+    })?;
+    Ok(Owners { root: users.own(), app, web_group })
 }
 
 /// Makes the system's include directories that a slim host lacks; one that is there keeps its owner and mode.

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::{Context, Failure, ground};
+use super::{Context, Failure, Phase, ground};
 use crate::desired::{Generation, Listed, Listing};
 use crate::emit;
-use crate::model::{Digest, EnvLayout, Identity, Node};
+use crate::model::{Digest, EnvLayout, Identity, Node, UserName};
 use crate::observed::Owners;
 use crate::resource::{self, Audience, Rendered, Subject};
 
@@ -23,7 +23,7 @@ impl Materials {
     /// Reads (or, the first time, makes) what rendering needs beyond the record.
     pub fn gather(cx: &Context<'_>, generation: &Generation) -> Result<Self, Failure> {
         let secret_key = ground::secret_key(cx, &generation.name)?;
-        let group = generation.wanted.env.user.to_string();
+        let group = group(cx, &generation.wanted.env.user)?;
         Ok(Self { paths: cx.paths(&generation.wanted), secret_key, group })
     }
 
@@ -45,8 +45,18 @@ impl Materials {
             manager: cx.facts.manager,
             launcher: cx.facts.launcher.clone(),
             group: self.group.clone(),
+            web_user: cx.facts.web_user.clone(),
             web_group: cx.facts.web_group.clone(),
         }
+    }
+}
+
+/// The user's first group, whatever it is called; a user that is yet to be made gets one of the same name.
+fn group(cx: &Context<'_>, user: &UserName) -> Result<String, Failure> {
+    let (users, fail) = (cx.host.users(), Failure::on_host(Phase::Build));
+    match users.user(user).map_err(&fail)? {
+        Some(identity) => users.group_name(identity.gid).map_err(&fail),
+        None => Ok(user.to_string()),
     }
 }
 
@@ -100,8 +110,7 @@ pub fn nodes(cx: &Context<'_>, generation: &Generation, owners: Owners) -> Resul
     nodes.insert("static".to_owned(), Node::Link(paths.static_of(&wanted.release, &wanted.digest)));
     let marker = format!("slot-{}", generation.slot);
     nodes.insert(marker, Node::File { bytes: Vec::new(), mode: 0o644, owner: owners.root });
-    let record =
-        generation.to_bytes().map_err(|error| super::Failure::release(super::Phase::Build, error.to_string()))?;
+    let record = generation.to_bytes().map_err(|error| Failure::release(Phase::Build, error.to_string()))?;
     nodes.insert(Generation::FILE.to_owned(), Node::File { bytes: record, mode: 0o600, owner: owners.root });
     Ok(nodes)
 }

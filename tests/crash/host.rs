@@ -146,8 +146,11 @@ impl Users for Rest {
     fn user(&self, _: &UserName) -> Result<Option<Identity>> {
         Ok(Some(APP))
     }
-    fn web_group(&self) -> Result<u32> {
-        Ok(WEB)
+    fn group_name(&self, _: u32) -> Result<String> {
+        Ok("foouser".to_owned())
+    }
+    fn group(&self, _: &str) -> Result<Option<u32>> {
+        Ok(Some(WEB))
     }
     fn apply_sysusers(&self, _: &Path) -> Result<()> {
         Ok(())

@@ -162,6 +162,7 @@ impl Trees for MemoryTrees {
 pub fn facts() -> Facts {
     Facts {
         manager: Manager::Systemd,
+        web_user: "www-data".to_owned(),
         web_group: "www-data".to_owned(),
         http_port: 80,
         launcher: vec!["/usr/bin/portreeve".to_owned()],

@@ -39,6 +39,7 @@ mod kernel;
 mod ledger;
 mod life;
 mod load;
+mod names;
 mod notify;
 mod oracle;
 mod ports;

@@ -108,6 +108,7 @@ impl World {
         let machine = Machine::new(&layout);
         let facts = Facts {
             manager: Manager::Supervisor,
+            web_user: "www-data".to_owned(),
             web_group: "www-data".to_owned(),
             http_port: 80,
             launcher: vec!["/usr/bin/portreeve".to_owned()],

@@ -43,7 +43,8 @@ pub fn inputs(app: &App, cx: &Context<'_>) -> Result<Digest> {
 fn said(app: &App, cx: &Context<'_>) -> Vec<u8> {
     let facts = cx.facts;
     let installer = facts.installer.key();
-    let facts = (facts.manager, cx.host.capabilities(), &facts.web_group, facts.http_port, &facts.launcher);
+    let web = (&facts.web_user, &facts.web_group, facts.http_port);
+    let facts = (facts.manager, cx.host.capabilities(), web, &facts.launcher);
     format!("{} {} {:?} {facts:?} {installer}", env!("CARGO_PKG_VERSION"), app.name, app.settings).into_bytes()
 }
 
