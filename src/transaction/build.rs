@@ -14,6 +14,7 @@ use crate::host::{Exit, HostError, Lock, Run};
 use crate::manifest::{Django, Policy};
 use crate::model::{EnvLayout, Found, Identity, Node};
 use crate::observed::Owners;
+use crate::policy::FailureClass;
 
 /// A builder of one release.
 pub struct Build<'a> {
@@ -86,6 +87,12 @@ impl<'a> Build<'a> {
         let requirements = self.requirements()?;
         let report = |what: &str| self.cx.report.event(&Event::Working { phase: Phase::Build, what });
         let installer = &self.cx.facts.installer;
+        if let Some(name) = installer.unheeded() {
+            let cause =
+                format!("{name} says where packages come from, and uv, which installs them here, does not read it");
+            let help = "say it in /etc/pip.conf: then pip installs them";
+            return Err(Failure::new(FailureClass::Host, Phase::Build, cause).with_help(help));
+        }
         report("making the virtual environment");
         self.check(installer.make(&self.wanted.python.program, venv), "the virtual environment can't be made")?;
         report("installing the requirements");

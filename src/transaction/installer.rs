@@ -24,6 +24,9 @@ pub struct Installer {
     pub env: BTreeMap<String, String>,
 }
 
+/// Variables by which pip is told where packages come from; `uv` reads none of them, and would ask the public index.
+const PLACES: [&str; 5] = ["PIP_CONFIG_FILE", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_INDEX_URL", "PIP_NO_INDEX"];
+
 /// A program and its arguments.
 pub type Command = (PathBuf, Vec<String>);
 
@@ -36,6 +39,12 @@ impl Installer {
         };
         let wheels = self.wheelhouse.as_ref().map(|path| path.display().to_string());
         format!("{name} {}", wheels.unwrap_or_default())
+    }
+
+    /// A variable that says in vain where packages come from.
+    pub fn unheeded(&self) -> Option<&'static str> {
+        let asks_its_own_index = matches!(self.tool, Tool::Uv(_)) && self.wheelhouse.is_none();
+        PLACES.into_iter().find(|&name| asks_its_own_index && self.env.contains_key(name))
     }
 
     /// Makes the virtual environment in an empty directory.
@@ -96,5 +105,18 @@ mod tests {
         ];
         assert_eq!(keys, ["pip ", "uv ", "pip /w", "uv /w"]);
         assert_eq!(installer(Tool::Uv("/usr/bin/uv".into()), None).key(), "uv ", "wherever it is");
+    }
+
+    #[test]
+    fn a_variable_for_pip_is_heeded_by_pip_alone() {
+        let uv = || Tool::Uv("/usr/bin/uv".into());
+        let unheeded = |tool, wheels: Option<&str>, name: &str| {
+            let env = BTreeMap::from([(name.to_owned(), "x".to_owned())]);
+            Installer { tool, wheelhouse: wheels.map(PathBuf::from), env }.unheeded()
+        };
+        assert_eq!(unheeded(uv(), None, "PIP_INDEX_URL"), Some("PIP_INDEX_URL"));
+        assert_eq!(unheeded(Tool::Pip, None, "PIP_INDEX_URL"), None);
+        assert_eq!(unheeded(uv(), Some("/w"), "PIP_INDEX_URL"), None, "no index is asked");
+        assert_eq!(unheeded(uv(), None, "PIP_CERT"), None);
     }
 }

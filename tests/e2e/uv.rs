@@ -1,6 +1,6 @@
 //! The other installer: used where it is, unless the host tells pip where packages come from.
 
-use crate::edits::NO_SUCH_PACKAGE;
+use crate::edits::{NO_SUCH_PACKAGE, OTHER_REQUIREMENTS};
 use crate::world::World;
 
 const VENVS: &str = "/home/foouser/bakery/pro/venvs";
@@ -31,7 +31,23 @@ fn uv_installs_where_it_is_and_pip_where_it_was_told_how() {
     let cause = "the requirements can't be installed: Because no-such-package was not found";
     assert!(refused.stderr.contains(cause), "{refused}");
     assert_eq!(with_pip(&world), [false, true], "nothing is left of it");
+    not_from_elsewhere(&world);
     assert!(world.uids().iter().all(|line| !line.ends_with("-0")), "{:?}", world.uids());
+}
+
+/// Where packages come from is said in a variable for pip: the public index must not be asked in its place.
+#[track_caller]
+fn not_from_elsewhere(world: &World) {
+    world.host.sh("mv /etc/pip.conf /srv; sed -i '/^.python./,$d' /etc/portreeve/agent.toml");
+    world.push_app("v4", OTHER_REQUIREMENTS, "v4");
+    world.set_rev("v4");
+    let unread = world.exec(&["env", "PIP_INDEX_URL=http://127.0.0.1:9/simple", "portreeve", "reconcile"]).exits(4);
+    assert!(unread.stderr.contains("PIP_INDEX_URL says where packages come from, and uv"), "{unread}");
+    assert!(unread.stderr.contains("help: say it in /etc/pip.conf"), "{unread}");
+    assert_eq!(world.serving(), "v2");
+    world.host.sh("mv /srv/pip.conf /etc");
+    world.reconcile().ok();
+    assert_eq!(world.serving(), "v4");
 }
 
 /// Whether pip is in each virtual environment; `uv venv` puts none there.
