@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::setup::SetupArgs;
 use crate::model::{CommitId, EnvName, Slot};
 
 /// Keeps Django sites running on plain Linux servers.
@@ -87,7 +88,9 @@ pub enum Command {
     #[command(hide = true)]
     Launch(LaunchArgs),
     /// First install on a host: checks what is missing, writes agent.toml, shows the plan, applies nothing
-    #[command(after_help = "Example:\n  portreeve setup ssh://git@git.example.org/deploy.git --host web1")]
+    #[command(
+        after_help = "Examples:\n  portreeve setup ssh://git@git.example.org/deploy.git --host web1\n  portreeve setup --trust apps.example.org"
+    )]
     Setup(SetupArgs),
     /// Everything that can be known of a deploy repository without a host
     #[command(after_help = "Examples:\n  portreeve check\n  portreeve check deploy --json")]
@@ -219,18 +222,6 @@ pub struct LaunchArgs {
     pub env: EnvName,
     /// `a` or `b`
     pub slot: Slot,
-}
-
-#[derive(Debug, Args)]
-pub struct SetupArgs {
-    /// The deploy repository
-    pub repo: String,
-    /// The name of this host's file in hosts/; unless said, the hostname
-    #[arg(long, value_name = "NAME")]
-    pub host: Option<String>,
-    /// The git server's host key, as its keepers publish it; asked for on a terminal unless said
-    #[arg(long, value_name = "SHA256:…")]
-    pub fingerprint: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -26,25 +26,44 @@ pub fn deploy_key(parts: &Parts, path: &Path, host: &str) -> Result<String, Faul
 }
 
 /// Writes the server's host key into `known_hosts`, once a person has confirmed its fingerprint. A key that is there counts
-/// as confirmed.
+/// as confirmed, as long as the server shows it; a server that is away shows none.
 pub fn pin(
     parts: &Parts,
     known_hosts: &Path,
-    host: &str,
-    port: Option<u16>,
+    (host, port): (&str, Option<u16>),
     expected: Option<&str>,
 ) -> Result<(), Fault> {
     let before = read(parts, known_hosts)?.unwrap_or_default();
-    if !before.is_empty() && is_known(parts, known_hosts, host, port)? {
+    let known = if before.is_empty() { Vec::new() } else { known(parts, known_hosts, host, port)? };
+    let shown = match scan(parts, known_hosts, host, port) {
+        Err(_) if !known.is_empty() => Vec::new(),
+        shown => shown?,
+    };
+    if !known.is_empty() && !has_changed(&known, &shown) {
         printer::line(format!("the host key of {host} is in {}", known_hosts.display()));
         return Ok(());
     }
-    let keys = scan(parts, known_hosts, host, port)?;
-    let confirmed = confirm(&keys, host, expected)?;
-    let lines: String = confirmed.iter().flat_map(|key| [key.line.as_str(), "\n"]).collect();
-    write(parts, known_hosts, format!("{before}{lines}").into_bytes())?;
+    if !known.is_empty() {
+        printer::line(format!("{host} shows another host key than the one in {}", known_hosts.display()));
+    }
+    let confirmed = confirm(&shown, host, expected)?;
+    let kept = before.lines().filter(|line| !known.iter().any(|old| old == line.trim()));
+    let lines: String =
+        kept.chain(confirmed.iter().map(|key| key.line.as_str())).flat_map(|line| [line, "\n"]).collect();
+    write(parts, known_hosts, lines.into_bytes())?;
     printer::line(format!("wrote {}", known_hosts.display()));
     Ok(())
+}
+
+/// Whether the server shows another key of a kind that is known, or none of the kinds. An authority's signature stands for any.
+fn has_changed(known: &[String], shown: &[HostKey]) -> bool {
+    let words = |line: &str| line.split_whitespace().skip(1).take(2).map(str::to_owned).collect::<Vec<_>>();
+    let known_keys: Vec<_> = known.iter().map(|line| words(line)).collect();
+    let others = shown.iter().map(|key| words(&key.line)).filter(|key| !known_keys.contains(key));
+    let others: Vec<_> = others.collect();
+    let replaced = others.iter().any(|key| known_keys.iter().any(|old| old.first() == key.first()));
+    let none_left = !shown.is_empty() && others.len() == shown.len();
+    !known.iter().any(|line| line.starts_with('@')) && (replaced || none_left)
 }
 
 /// A host key that a server showed.
@@ -58,10 +77,13 @@ struct HostKey {
     kind: String,
 }
 
-fn is_known(parts: &Parts, known_hosts: &Path, host: &str, port: Option<u16>) -> Result<bool, Fault> {
+/// The server's lines in the file.
+fn known(parts: &Parts, known_hosts: &Path, host: &str, port: Option<u16>) -> Result<Vec<String>, Fault> {
     let name = port.filter(|&port| port != 22).map_or_else(|| host.to_owned(), |port| format!("[{host}]:{port}"));
     let file = known_hosts.display().to_string();
-    Ok(ssh_tool(parts, "ssh-keygen", &["-F", &name, "-f", &file])?.ok())
+    let found = ssh_tool(parts, "ssh-keygen", &["-F", &name, "-f", &file])?;
+    let text = String::from_utf8_lossy(&found.stdout).into_owned();
+    Ok(text.lines().filter(|line| !line.starts_with('#')).map(|line| line.trim().to_owned()).collect())
 }
 
 /// What the server shows now; anybody on the way could show it.
@@ -159,6 +181,23 @@ mod tests {
             fingerprint: fingerprint.to_owned(),
             kind: "RSA".into(),
         }
+    }
+
+    #[test]
+    fn another_key_of_a_known_kind_is_a_change_and_one_more_kind_is_none() {
+        let shown = |lines: &[&str]| -> Vec<HostKey> {
+            lines.iter().map(|line| HostKey { line: (*line).to_owned(), ..key("") }).collect()
+        };
+        let both = shown(&["h ssh-ed25519 AAAA", "h ssh-rsa BBBB"]);
+        let changed = |known: &[&str], shown: &[HostKey]| {
+            has_changed(&known.iter().map(|&line| line.to_owned()).collect::<Vec<_>>(), shown)
+        };
+        assert!(!changed(&["h ssh-ed25519 AAAA"], &both));
+        assert!(!changed(&["h,10.0.0.1 ssh-ed25519 AAAA ours"], &both));
+        assert!(changed(&["h ssh-ed25519 XXXX", "h ssh-rsa BBBB"], &both), "ssh asks for the first kind that it knows");
+        assert!(changed(&["h ecdsa-sha2-nistp256 CCCC"], &both));
+        assert!(!changed(&["h ssh-ed25519 XXXX"], &[]), "nobody answers");
+        assert!(!changed(&["@cert-authority h ssh-ed25519 XXXX"], &both));
     }
 
     #[test]

@@ -53,9 +53,15 @@ pub enum SourceError {
         /// The last words of git.
         stderr: String,
     },
-    /// The server is not the one that this host knows.
+    /// The ssh server is not the one that this host knows.
     #[error("the host key of {address} is not the one in known_hosts, or not there at all")]
     HostKey {
+        /// Where.
+        address: Address,
+    },
+    /// Nobody whom this host trusts vouches for the https server.
+    #[error("the certificate of {address} is not trusted here: {}", last_line(.stderr))]
+    Certificate {
         /// Where.
         address: Address,
         /// The last words of git.
@@ -194,9 +200,12 @@ impl SourceError {
             Self::Unreachable { .. } | Self::TimedOut { .. } => {
                 "nothing for users: what runs goes on; it is tried again by itself".into()
             }
-            Self::HostKey { .. } => {
-                "compare the server's fingerprint with what its keepers publish, then run `portreeve setup` again"
-                    .into()
+            Self::HostKey { address } => format!(
+                "portreeve setup --trust {} asks for it, with its fingerprint to compare with what its keepers publish",
+                server(address)
+            ),
+            Self::Certificate { .. } => {
+                "see that it is valid, and that who signed it is in /etc/ssl/certs (update-ca-certificates)".into()
             }
             Self::Denied { .. } => "give this host's deploy key read access there".into(),
             Self::Redirected { .. } => {
@@ -214,31 +223,44 @@ impl SourceError {
         }
     }
 
-    /// What a failed `git` meant, by its English words (`LC_ALL=C`).
+    /// What a failed `git` meant, by its English words (`LC_ALL=C`), of which the telling line is kept.
     pub(super) fn from_stderr(address: &Address, stderr: &[u8], bound: u64) -> Self {
         let stderr = clean(stderr);
         let address = address.clone();
-        let kind = KINDS.iter().find(|(_, words)| words.iter().any(|word| stderr.contains(word)));
-        match kind.map(|(kind, _)| kind) {
-            Some(Kind::TooLarge) => Self::TooLarge { what: format!("what {address} sent"), limit: bound },
-            Some(Kind::HostKey) => Self::HostKey { address, stderr },
-            Some(Kind::Redirected) => Self::Redirected { address },
-            Some(Kind::Denied) => Self::Denied { address, stderr },
-            Some(Kind::Format) => {
-                Self::UnsupportedFormat { address, why: "only SHA-1 repositories can be read".into() }
-            }
-            Some(Kind::NoSuchRev) => Self::NoSuchRev { address, rev: missing(&stderr) },
-            Some(Kind::Corrupt) => Self::Corrupt { address, stderr },
-            Some(Kind::Unreachable) => Self::Unreachable { address, stderr },
-            Some(Kind::NotARepository) => Self::NotARepository { address, stderr },
-            None => Self::Git { address, stderr },
+        let found = KINDS.iter().find_map(|(kind, words)| Some((kind, telling(&stderr, words)?)));
+        let Some((kind, line)) = found else { return Self::Git { address, stderr } };
+        let stderr = line.to_owned();
+        match kind {
+            Kind::TooLarge => Self::TooLarge { what: format!("what {address} sent"), limit: bound },
+            Kind::HostKey => Self::HostKey { address },
+            Kind::Certificate => Self::Certificate { address, stderr },
+            Kind::Redirected => Self::Redirected { address },
+            Kind::Denied => Self::Denied { address, stderr },
+            Kind::Format => Self::UnsupportedFormat { address, why: "only SHA-1 repositories can be read".into() },
+            Kind::NoSuchRev => Self::NoSuchRev { address, rev: missing(&stderr) },
+            Kind::Corrupt => Self::Corrupt { address, stderr },
+            Kind::Unreachable => Self::Unreachable { address, stderr },
+            Kind::NotARepository => Self::NotARepository { address, stderr },
         }
     }
+}
+
+/// The first line with the first of these words that there is.
+fn telling<'a>(stderr: &'a str, words: &[&str]) -> Option<&'a str> {
+    words.iter().find_map(|word| stderr.lines().find(|line| line.contains(word)))
+}
+
+/// The address's `host:port`, as `setup --trust` takes it.
+fn server(address: &Address) -> String {
+    let Some((host, port)) = address.ssh_server() else { return address.to_string() };
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    port.filter(|&port| port != 22).map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
 }
 
 enum Kind {
     TooLarge,
     HostKey,
+    Certificate,
     Redirected,
     Denied,
     Format,
@@ -251,15 +273,8 @@ enum Kind {
 /// Words of git and ssh, the telling ones first: git ends most failures with the same advice on access rights.
 const KINDS: &[(Kind, &[&str])] = &[
     (Kind::TooLarge, &["signal 25", "File too large", "Out of memory", "out of memory"]),
-    (
-        Kind::HostKey,
-        &[
-            "Host key verification failed",
-            "REMOTE HOST IDENTIFICATION HAS CHANGED",
-            "SSL certificate problem",
-            "server certificate verification failed",
-        ],
-    ),
+    (Kind::HostKey, &["Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED"]),
+    (Kind::Certificate, &["SSL certificate problem", "server certificate verification failed"]),
     (Kind::Redirected, &["returned error: 301", "returned error: 302", "returned error: 307", "returned error: 308"]),
     (
         Kind::Denied,
@@ -363,6 +378,19 @@ mod tests {
         let missing = error("fatal: remote error: upload-pack: not our ref 1234");
         assert!(matches!(missing, SourceError::NoSuchRev { rev, .. } if rev == "1234"));
         assert!(matches!(error("a riddle"), SourceError::Git { .. }));
+    }
+
+    #[test]
+    fn who_is_not_known_is_told_with_the_cure_for_him() {
+        let failed = |address: &str, said: &str| {
+            let address = Address::parse(address, LocalPaths::Refused).unwrap();
+            SourceError::from_stderr(&address, said.as_bytes(), 7).cure()
+        };
+        let changed = "Host key verification failed.\nfatal: Could not read from remote repository.";
+        assert!(failed("git@git.example.org:x", changed).starts_with("portreeve setup --trust git.example.org asks"));
+        assert!(failed("ssh://git@[::1]:2222/x", changed).starts_with("portreeve setup --trust [::1]:2222 asks"));
+        let expired = "fatal: unable to access 'https://h/x/': server certificate verification failed. CAfile: none";
+        assert!(failed("https://h/x", expired).contains("/etc/ssl/certs"));
     }
 
     #[test]

@@ -61,6 +61,36 @@ fn setup_makes_a_key_trusts_no_stranger_and_applies_nothing() {
     world.set_rev("v1");
     world.reconcile().ok();
     assert_eq!(world.serving(), "v1");
+    servers_are_trusted_by_the_printed_cure(&world);
+}
+
+/// The deploy repository's server has a new host key, and then the application's repository moves to a server of its own.
+#[track_caller]
+fn servers_are_trusted_by_the_printed_cure(world: &World) {
+    world.host.sh("rm /etc/ssh/ssh_host_*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
+        printf '%s\\n' 'Port 22' 'Port 2222' >>/etc/ssh/sshd_config.d/git.conf; systemctl restart ssh
+        echo '127.0.0.1 apps.example.org' >>/etc/hosts");
+    let other_key = world.reconcile().exits(4);
+    carry_out(world, &other_key, "portreeve setup --trust git.example.org");
+    world.reconcile().ok();
+    let project = world.deploy.read("projects/bakery/project.toml");
+    let moved = project.replace("git.example.org", "apps.example.org:2222");
+    world.push_deploy(&[("projects/bakery/project.toml", Some(&moved))]);
+    let other_server = world.reconcile().exits(4);
+    carry_out(world, &other_server, "portreeve setup --trust apps.example.org:2222");
+    world.reconcile().ok();
+    let known = world.host.read_file("/etc/portreeve/known_hosts");
+    assert_eq!(known.lines().count(), 2, "the old key is gone: {known}");
+}
+
+/// Types what is printed, as somebody does who knows the server's fingerprint.
+#[track_caller]
+fn carry_out(world: &World, told: &CmdResult, cure: &str) {
+    assert!(told.stderr.contains(&format!("{cure} ")), "{told}");
+    let real = world.host.sh("ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub");
+    let real = real.split(' ').nth(1).expect("a fingerprint");
+    let words: Vec<&str> = cure.split(' ').chain(["--fingerprint", real]).collect();
+    world.exec(&words).ok();
 }
 
 /// Each with the package that has it. Nothing is written until all are there.
