@@ -67,6 +67,14 @@ pub enum SourceError {
         /// The last words of git.
         stderr: String,
     },
+    /// Our own disk takes no more.
+    #[error("what {address} sends can't be written here: {}", last_line(.stderr))]
+    Disk {
+        /// Where.
+        address: Address,
+        /// The last words of git.
+        stderr: String,
+    },
     /// The server knows neither key nor credentials.
     #[error("{address} doesn't let this host in")]
     Denied {
@@ -207,6 +215,9 @@ impl SourceError {
             Self::Certificate { .. } => {
                 "see that it is valid, and that who signed it is in /etc/ssl/certs (update-ca-certificates)".into()
             }
+            Self::Disk { .. } => {
+                "df -h /var/lib/portreeve says whether there is room, dmesg what is wrong with the disk".into()
+            }
             Self::Denied { .. } => "give this host's deploy key read access there".into(),
             Self::Redirected { .. } => {
                 "write the address that it redirects to, mostly the same with `.git` at its end".into()
@@ -227,11 +238,12 @@ impl SourceError {
     pub(super) fn from_stderr(address: &Address, stderr: &[u8], bound: u64) -> Self {
         let stderr = clean(stderr);
         let address = address.clone();
-        let found = KINDS.iter().find_map(|(kind, words)| Some((kind, telling(&stderr, words)?)));
+        let found = KINDS.iter().find_map(|(kind, words)| Some((kind, telling(&stderr, kind, words)?)));
         let Some((kind, line)) = found else { return Self::Git { address, stderr } };
         let stderr = line.to_owned();
         match kind {
             Kind::TooLarge => Self::TooLarge { what: format!("what {address} sent"), limit: bound },
+            Kind::Disk => Self::Disk { address, stderr },
             Kind::HostKey => Self::HostKey { address },
             Kind::Certificate => Self::Certificate { address, stderr },
             Kind::Redirected => Self::Redirected { address },
@@ -245,9 +257,10 @@ impl SourceError {
     }
 }
 
-/// The first line with the first of these words that there is.
-fn telling<'a>(stderr: &'a str, words: &[&str]) -> Option<&'a str> {
-    words.iter().find_map(|word| stderr.lines().find(|line| line.contains(word)))
+/// The first line with the first of these words that there is. The server may say of its own disk what git says of ours.
+fn telling<'a>(stderr: &'a str, kind: &Kind, words: &[&str]) -> Option<&'a str> {
+    let counts = |line: &&str| !(matches!(kind, Kind::Disk) && line.starts_with("remote: "));
+    words.iter().find_map(|word| stderr.lines().filter(counts).find(|line| line.contains(word)))
 }
 
 /// The address's `host:port`, as `setup --trust` takes it.
@@ -259,6 +272,7 @@ fn server(address: &Address) -> String {
 
 enum Kind {
     TooLarge,
+    Disk,
     HostKey,
     Certificate,
     Redirected,
@@ -273,6 +287,7 @@ enum Kind {
 /// Words of git and ssh, the telling ones first: git ends most failures with the same advice on access rights.
 const KINDS: &[(Kind, &[&str])] = &[
     (Kind::TooLarge, &["signal 25", "File too large", "Out of memory", "out of memory"]),
+    (Kind::Disk, &["No space left on device", "Disk quota exceeded", "Input/output error", "Read-only file system"]),
     (Kind::HostKey, &["Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED"]),
     (Kind::Certificate, &["SSL certificate problem", "server certificate verification failed"]),
     (Kind::Redirected, &["returned error: 301", "returned error: 302", "returned error: 307", "returned error: 308"]),
@@ -378,6 +393,26 @@ mod tests {
         let missing = error("fatal: remote error: upload-pack: not our ref 1234");
         assert!(matches!(missing, SourceError::NoSuchRev { rev, .. } if rev == "1234"));
         assert!(matches!(error("a riddle"), SourceError::Git { .. }));
+    }
+
+    /// Word for word what git 2.39 says.
+    #[test]
+    fn a_disk_of_ours_that_takes_no_more_is_not_the_servers_fault() {
+        for words in [
+            "write error: No space left on device",
+            "write error: Input/output error",
+            "Unable to create temporary file '/var/lib/x/objects/pack/tmp_pack_XXXXXX': Read-only file system",
+        ] {
+            let full = error(&format!("fatal: {words}\nfatal: fetch-pack: invalid index-pack output"));
+            assert!(matches!(full, SourceError::Disk { .. }) && !full.is_transient(), "{full:?}");
+            assert_eq!(
+                full.to_string(),
+                format!("what https://git.example.org/x sends can't be written here: {words}")
+            );
+            assert!(full.cure().contains("df -h"), "{}", full.cure());
+        }
+        let theirs = error("remote: fatal: write error: No space left on device\nfatal: early EOF");
+        assert!(matches!(theirs, SourceError::Unreachable { .. }), "{theirs:?}");
     }
 
     #[test]
