@@ -309,6 +309,9 @@ const KINDS: &[(Kind, &[&str])] = &[
     (
         Kind::Unreachable,
         &[
+            // A server that has too many connections ends this one before it says who it is.
+            "kex_exchange_identification",
+            "ssh_exchange_identification",
             "Could not resolve host",
             "Connection refused",
             "Connection timed out",
@@ -413,6 +416,19 @@ mod tests {
         }
         let theirs = error("remote: fatal: write error: No space left on device\nfatal: early EOF");
         assert!(matches!(theirs, SourceError::Unreachable { .. }), "{theirs:?}");
+    }
+
+    /// Word for word what OpenSSH 9.2 says where `MaxStartups` is reached.
+    #[test]
+    fn a_server_that_has_no_time_is_tried_again() {
+        let busy = error(
+            "kex_exchange_identification: Connection closed by remote host\nConnection closed by 127.0.0.1 port 22\n\
+             fatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\nand the \
+             repository exists.",
+        );
+        assert!(busy.is_transient(), "{busy:?}");
+        let words = "can't be reached: kex_exchange_identification: Connection closed by remote host";
+        assert!(busy.to_string().ends_with(words), "{busy}");
     }
 
     #[test]
