@@ -111,7 +111,8 @@ fn turn(
     err: &mut Stream<ChildStderr>,
     capture: &mut Capture,
 ) -> io::Result<bool> {
-    let [ended, out_ready, err_ready] = ready([handle, fd(out.pipe.as_ref()), fd(err.pipe.as_ref())], wait)?;
+    let asked = [handle, fd(out.pipe.as_ref()), fd(err.pipe.as_ref())];
+    let [ended, out_ready, err_ready] = ready(asked.map(|asked| Some((asked?, PollFlags::IN))), wait)?;
     if out_ready {
         read(out, capture, Capture::keep_stdout)?;
     }
@@ -125,17 +126,21 @@ fn fd<F: AsFd>(pipe: Option<&F>) -> Option<BorrowedFd<'_>> {
     pipe.map(AsFd::as_fd)
 }
 
-fn ready(handles: [Option<BorrowedFd<'_>>; 3], wait: Duration) -> io::Result<[bool; 3]> {
+/// Waits until one of these can be read from, or written to; and which can.
+pub(super) fn ready<const N: usize>(
+    asked: [Option<(BorrowedFd<'_>, PollFlags)>; N],
+    wait: Duration,
+) -> io::Result<[bool; N]> {
     let mut fds: Vec<_> =
-        handles.iter().flatten().map(|handle| PollFd::from_borrowed_fd(*handle, PollFlags::IN)).collect();
+        asked.iter().flatten().map(|(handle, what)| PollFd::from_borrowed_fd(*handle, *what)).collect();
     let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
     match poll(&mut fds, Some(&wait)) {
         Ok(_) => {}
-        Err(rustix::io::Errno::INTR) => return Ok([false; 3]),
+        Err(rustix::io::Errno::INTR) => return Ok([false; N]),
         Err(errno) => return Err(errno.into()),
     }
     let mut fired = fds.iter().map(|fd| !fd.revents().is_empty());
-    Ok(handles.map(|handle| handle.is_some() && fired.next().unwrap_or(false)))
+    Ok(asked.map(|asked| asked.is_some() && fired.next().unwrap_or(false)))
 }
 
 fn read<R: Read>(stream: &mut Stream<R>, capture: &mut Capture, keep: impl Fn(&mut Capture, &[u8])) -> io::Result<()> {

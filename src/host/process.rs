@@ -3,14 +3,16 @@
 //! `setsid(1)` and `setpriv(1)` (util-linux, on every Debian) stand before the program and become it by exec: a session of its
 //! own, so that nothing can ask on our terminal and all of it can be killed at once; the identity, without further groups,
 //! capabilities, or ways to regain them; and death with us. Doing that between fork and exec ourselves would take `unsafe`.
-//! What a program leaves running behind it, in its session, is killed when it ends.
+//! What a program leaves running behind it, in its session, is killed when it ends, unless a person talked with it.
 #![expect(clippy::disallowed_methods, reason = "this is where programs are started")]
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,8 +20,10 @@ use rustix::fs::Mode;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::capture::{Capture, Ended, Limits};
+use super::conversation::hold;
 use super::ground::Ground;
 use super::handle::sys;
+use super::terminal::{Streams, Terminal, connect};
 use super::{Authority, HostError, Result, umask};
 use crate::model::Identity;
 
@@ -46,7 +50,8 @@ pub struct Run {
     pub deadline: Duration,
     /// Both output streams are also appended to this file.
     pub log: Option<PathBuf>,
-    /// Connects the three streams to our own instead of capturing them (`portreeve run`).
+    /// Connects the three streams to our own instead of capturing them (`portreeve run`). In the place of a terminal it has one of
+    /// its own.
     pub interactive: bool,
 }
 
@@ -101,14 +106,12 @@ impl RealProcesses {
         Self { ground }
     }
 
-    fn command(&self, run: &Run) -> Result<Command> {
+    /// With `terminal`, what it reads from is its session's controlling terminal.
+    fn command(&self, run: &Run, terminal: bool) -> Result<Command> {
         check(run)?;
-        let mut words = Vec::new();
-        if !run.interactive {
-            words.push(self.needed("setsid")?);
-            words.push("--".to_owned());
-        }
-        words.push(self.needed("setpriv")?);
+        let mut words = vec![self.needed("setsid")?];
+        words.extend(terminal.then(|| "--ctty".to_owned()));
+        words.extend(["--".to_owned(), self.needed("setpriv")?]);
         words.extend(privileges(self.ground.authority(), run.identity));
         words.push("--".to_owned());
         let mut words = words.into_iter();
@@ -116,6 +119,23 @@ impl RealProcesses {
         command.args(words).arg(&run.program).args(&run.args);
         command.env_clear().envs(&run.env).current_dir(&run.directory);
         Ok(command)
+    }
+
+    /// Runs a program that a person talks with.
+    fn converse(&self, run: &Run, streams: &Streams<'_>) -> Result<Exit> {
+        let fail = |source: io::Error| failed(run, &source);
+        let owner = self.ground.authority().give(run.identity);
+        let (terminal, inner) = Terminal::like(streams, owner).map_err(fail)?.unzip();
+        let mut command = self.command(run, terminal.as_ref().is_some_and(|terminal| terminal.typed.is_some()))?;
+        connect(&mut command, streams, inner.as_ref()).map_err(fail)?;
+        let mut started = Started::start(&mut command, run)?;
+        // What the program has not open is nobody's: the end of its terminal is the end of what it says.
+        drop((command, inner));
+        let ended = hold(started.handle.as_fd(), started.pid, terminal.as_ref(), run.deadline).map_err(fail)?;
+        if ended != Ended::ByItself {
+            kill(started.pid);
+        }
+        Ok(exit(started.wait(run)?, ended, Capture::default()))
     }
 
     fn needed(&self, name: &str) -> Result<String> {
@@ -143,22 +163,18 @@ impl Processes for RealProcesses {
     }
 
     fn run_until(&self, run: &Run, stop: &dyn Fn() -> bool) -> Result<Exit> {
-        let mut command = self.command(run)?;
-        let log = run.log.as_deref().filter(|_| !run.interactive).map(|path| self.open_log(path)).transpose()?;
-        if !run.interactive {
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if run.interactive {
+            return self.converse(run, &Streams::ours());
         }
-        let begun = Instant::now();
-        let child = umask::for_programs(|| command.spawn()).map_err(|source| failed(run, &source))?;
-        let mut started = Started::new(child, run)?;
+        let mut command = self.command(run, false)?;
+        let log = run.log.as_deref().map(|path| self.open_log(path)).transpose()?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut started = Started::start(&mut command, run)?;
         let end = Limits { deadline: run.deadline, stop };
-        let (ended, capture) = super::capture::follow(&mut started.child, &started.handle, &end, log, || {
-            kill(started.pid, run.interactive);
-        })
-        .map_err(|source| failed(run, &source))?;
-        let status = started.child.wait().map_err(|source| failed(run, &source))?;
-        started.reaped = true;
-        tracing::debug!("ran {}, {}ms, {status}", line(run), begun.elapsed().as_millis());
+        let (ended, capture) =
+            super::capture::follow(&mut started.child, &started.handle, &end, log, || kill(started.pid))
+                .map_err(|source| failed(run, &source))?;
+        let status = started.wait(run)?;
         Ok(exit(status, ended, capture))
     }
 
@@ -174,39 +190,46 @@ impl Processes for RealProcesses {
 struct Started {
     child: Child,
     pid: Pid,
-    handle: std::os::fd::OwnedFd,
-    interactive: bool,
+    handle: OwnedFd,
+    begun: Instant,
     reaped: bool,
 }
 
 impl Started {
-    fn new(mut child: Child, run: &Run) -> Result<Self> {
+    fn start(command: &mut Command, run: &Run) -> Result<Self> {
+        let begun = Instant::now();
+        let mut child = umask::for_programs(|| command.spawn()).map_err(|source| failed(run, &source))?;
         let pid = Pid::from_child(&child);
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(handle) => Ok(Self { child, pid, handle, interactive: run.interactive, reaped: false }),
+            Ok(handle) => Ok(Self { child, pid, handle, begun, reaped: false }),
             Err(errno) => {
-                kill(pid, run.interactive);
+                kill(pid);
                 let _already_failing = child.wait();
                 Err(failed(run, &errno.into()))
             }
         }
+    }
+
+    fn wait(&mut self, run: &Run) -> Result<ExitStatus> {
+        let status = self.child.wait().map_err(|source| failed(run, &source))?;
+        self.reaped = true;
+        tracing::debug!("ran {}, {}ms, {status}", line(run), self.begun.elapsed().as_millis());
+        Ok(status)
     }
 }
 
 impl Drop for Started {
     fn drop(&mut self) {
         if !self.reaped {
-            kill(self.pid, self.interactive);
+            kill(self.pid);
             let _already_failing = self.child.wait();
         }
     }
 }
 
-/// Kills the session, or the one process that shares ours. Only before the child is waited for: until then its number is its own.
-fn kill(pid: Pid, interactive: bool) {
-    if !interactive {
-        let _none_left = rustix::process::kill_process_group(pid, Signal::KILL);
-    }
+/// Kills the session's processes. Only before the child is waited for: until then its number is its own.
+fn kill(pid: Pid) {
+    let _none_left = rustix::process::kill_process_group(pid, Signal::KILL);
     // Before `setsid` has run there is no such group yet.
     let _gone = rustix::process::kill_process(pid, Signal::KILL);
 }
@@ -255,7 +278,7 @@ fn failed(run: &Run, source: &std::io::Error) -> HostError {
     HostError::Program { program: run.program.display().to_string(), why: source.to_string() }
 }
 
-fn exit(status: std::process::ExitStatus, ended: Ended, capture: Capture) -> Exit {
+fn exit(status: ExitStatus, ended: Ended, capture: Capture) -> Exit {
     let timed_out = ended == Ended::AtDeadline;
     let code = status.code().filter(|_| ended == Ended::ByItself && status.signal().is_none());
     let (stdout, tail) = capture.into_parts();

@@ -4,7 +4,7 @@ use crate::edits::NO_SUCH_PACKAGE;
 use crate::world::World;
 
 /// root reaches this host by ssh, as from another one.
-const SSH: &str = r#"
+pub const SSH: &str = r#"
 echo '127.0.0.1 localhost' >>/etc/hosts
 ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519
 cat /root/.ssh/id_ed25519.pub >/root/.ssh/authorized_keys

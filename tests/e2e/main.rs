@@ -61,6 +61,7 @@ mod supervisor;
 mod takeover;
 #[path = "../lives/tally.rs"]
 mod tally;
+mod terminal;
 #[path = "../lives/told.rs"]
 mod told;
 mod traces;

@@ -197,3 +197,83 @@ fn programs_are_found_in_the_systems_own_directories() {
     assert!(processes.find(&["no-such-program", "setpriv"]).is_some_and(|path| path.is_absolute()));
     assert_eq!(processes.find(&["no-such-program"]), None);
 }
+
+/// A person's terminal, and what is said there.
+struct Person {
+    hand: std::fs::File,
+    terminal: std::os::fd::OwnedFd,
+}
+
+impl Person {
+    fn new() -> Self {
+        use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let hand = openpt(flags).unwrap();
+        unlockpt(&hand).unwrap();
+        let terminal = ioctl_tiocgptpeer(&hand, flags).unwrap();
+        Self { hand: hand.into(), terminal }
+    }
+
+    fn streams(&self) -> Streams<'_> {
+        Streams { input: self.terminal.as_fd(), output: self.terminal.as_fd(), errors: self.terminal.as_fd() }
+    }
+
+    fn modes(&self) -> String {
+        format!("{:?}", rustix::termios::tcgetattr(&self.terminal).unwrap())
+    }
+
+    /// All that is said until `end`.
+    fn hear(&self, end: &str) -> String {
+        let mut said = Vec::new();
+        while !String::from_utf8_lossy(&said).contains(end) {
+            let mut buffer = [0; 4096];
+            let count = std::io::Read::read(&mut &self.hand, &mut buffer).unwrap();
+            said.extend_from_slice(&buffer[..count]);
+        }
+        String::from_utf8(said).unwrap()
+    }
+}
+
+/// The program on a person's terminal; `talk` is the person.
+fn conversation(script: &str, talk: impl Fn(&Person) + Sync) -> Exit {
+    let (person, place) = (Person::new(), place());
+    let before = person.modes();
+    let exit = std::thread::scope(|scope| {
+        scope.spawn(|| talk(&person));
+        place.processes.converse(&shell(script), &person.streams()).unwrap()
+    });
+    assert_eq!(person.modes(), before);
+    exit
+}
+
+#[test]
+fn keys_that_nobody_takes_hold_up_nothing_that_is_said() {
+    let script = "stty raw -echo; echo ready; sleep 0.2; seq 1 20000; head -c 100000 | wc -c";
+    let exit = conversation(script, |person| {
+        person.hear("ready");
+        std::thread::scope(|scope| {
+            // More than a terminal's queue has room for.
+            scope.spawn(|| std::io::Write::write_all(&mut &person.hand, &vec![b'x'; 100_000]).unwrap());
+            assert!(person.hear("100000").contains("19999"));
+        });
+    });
+    assert_eq!(exit.code, Some(0));
+}
+
+#[test]
+fn the_last_words_are_heard_and_what_stays_on_the_terminal_is_not_waited_for() {
+    let begun = Instant::now();
+    let exit = conversation("trap '' HUP; sleep 30 & seq 1 5000; exit 9", |person| {
+        assert!(person.hear("5000").contains("4999"));
+    });
+    assert_eq!(exit.code, Some(9));
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_conversation_has_a_deadline_too() {
+    let (person, place) = (Person::new(), place());
+    let run = Run { deadline: Duration::from_millis(300), ..shell("exec sleep 1000") };
+    let exit = place.processes.converse(&run, &person.streams()).unwrap();
+    assert_eq!((exit.code, exit.timed_out), (None, true));
+}
