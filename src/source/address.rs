@@ -94,16 +94,23 @@ impl Address {
         &self.text
     }
 
+    /// Its server, with the port if one is named; nothing where it is a directory of this machine.
+    pub fn server(&self) -> &str {
+        let authority = match (self.transport, self.text.split_once("://")) {
+            (Transport::Local, _) => None,
+            (_, Some((_, rest))) => rest.split_once('/'),
+            (_, None) => self.text.split_once(':'),
+        };
+        authority.map_or("", |(authority, _)| split_user(authority).1)
+    }
+
     /// Host and port of the ssh server; `None` for other transports. An IPv6 address comes without its brackets.
     pub fn ssh_server(&self) -> Option<(&str, Option<u16>)> {
         if self.transport != Transport::Ssh {
             return None;
         }
-        let (authority, port) = match self.text.strip_prefix("ssh://") {
-            Some(rest) => split_port(split_user(rest.split_once('/')?.0).1),
-            None => (split_user(self.text.split_once(':')?.0).1, None),
-        };
-        Some((authority.trim_matches(['[', ']']), port.and_then(|port| port.parse().ok())))
+        let (host, port) = split_port(self.server());
+        Some((host.trim_matches(['[', ']']), port.and_then(|port| port.parse().ok())))
     }
 
     /// How it is reached.
@@ -253,6 +260,16 @@ mod tests {
         assert_eq!(server("git@git.example.org:team/a.git"), Some(("git.example.org".to_owned(), None)));
         assert_eq!(server("ssh://git@[::1]:22/a.git"), Some(("::1".to_owned(), Some(22))));
         assert_eq!(server("https://git.example.org/a.git"), None);
+    }
+
+    #[test]
+    fn repositories_of_one_server_have_one_name() {
+        let server = |text: &str| Address::parse(text, LocalPaths::Allowed).unwrap().server().to_owned();
+        for text in ["ssh://git@git.example.org/a.git", "git@git.example.org:b.git", "https://git.example.org/c.git"] {
+            assert_eq!(server(text), "git.example.org");
+        }
+        assert_eq!(server("ssh://git@[::1]:2222/srv/a.git"), "[::1]:2222");
+        assert_eq!(server("file:///srv/a.git"), "");
     }
 
     #[test]

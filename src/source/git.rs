@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::child::{self, Bounds, Cut};
+use super::turns::{Rank, Turns};
 use super::{Address, Result, SourceError};
 
 /// How `ssh` proves who we are and whom it talks to.
@@ -21,7 +23,7 @@ pub struct Ssh {
 /// What one run of git may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GitLimits {
-    /// For a look at the refs.
+    /// For a look at the refs; its wait for those before it included, as for a fetch.
     pub look: Duration,
     /// For a fetch.
     pub fetch: Duration,
@@ -37,12 +39,14 @@ impl Default for GitLimits {
     }
 }
 
-/// A git program and the conditions under which it runs.
+/// A git program and the conditions under which it runs: at most four at once with one server, and eight in all.
 #[derive(Debug, Clone)]
 pub struct Git {
     program: PathBuf,
     environment: BTreeMap<String, String>,
     limits: GitLimits,
+    turns: Arc<Turns>,
+    rank: Rank,
 }
 
 /// Bytes of `ls-remote` output: some 150,000 refs.
@@ -100,7 +104,8 @@ impl Git {
             ("GIT_SSH_VARIANT", "ssh"),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Self { program, environment, limits: GitLimits::default() }.with_ssh(&Ssh::default())
+        let (limits, turns, rank) = (GitLimits::default(), Arc::default(), Rank::InTurn);
+        Self { program, environment, limits, turns, rank }.with_ssh(&Ssh::default())
     }
 
     /// With this home directory and its git configuration (credential helpers, proxies). It must be the home of the user we
@@ -122,6 +127,12 @@ impl Git {
     #[must_use]
     pub fn with_ssh(self, ssh: &Ssh) -> Self {
         self.with_variable("GIT_SSH_COMMAND", ssh_command(ssh))
+    }
+
+    /// For the deploy repository, which waits for no application's.
+    #[must_use]
+    pub fn first(&self) -> Self {
+        Self { rank: Rank::First, ..self.clone() }
     }
 
     /// With these limits.
@@ -161,13 +172,15 @@ impl Git {
 
     fn run(&self, verb: &str, mut command: Command, address: &Address, deadline: Duration) -> Result<Vec<u8>> {
         let GitLimits { pack, memory, .. } = self.limits;
-        let bounds = Bounds { deadline, output: LOOK_OUTPUT, file: pack, memory };
+        let late = || SourceError::TimedOut { address: address.clone(), after: deadline };
+        let turn = self.turns.take(address.server(), self.rank, deadline).ok_or_else(late)?;
+        let bounds = Bounds { deadline: turn.left, output: LOOK_OUTPUT, file: pack, memory };
         let (ended, took) = child::timed(&mut command, &bounds);
         tracing::debug!("ran git {verb} {address}, {}ms", took.as_millis());
         match ended {
             Ok(ended) if ended.status.success() => Ok(ended.stdout),
             Ok(ended) => Err(SourceError::from_stderr(address, &ended.stderr, pack)),
-            Err(Cut::TimedOut) => Err(SourceError::TimedOut { address: address.clone(), after: deadline }),
+            Err(Cut::TimedOut) => Err(late()),
             Err(Cut::TooMuch) => {
                 Err(SourceError::TooLarge { what: format!("the list of refs of {address}"), limit: LOOK_OUTPUT as u64 })
             }

@@ -21,6 +21,7 @@ pub mod objects;
 pub mod refs;
 pub mod repository;
 pub mod select;
+mod turns;
 
 #[cfg(test)]
 mod testing;

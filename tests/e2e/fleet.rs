@@ -188,3 +188,26 @@ fn each_runs_as_its_own_user(world: &World) {
     world.host.exec_ok(&["runuser", "-u", "foouser", "--", "ls", data]);
     assert_ne!(world.host.exec(&["runuser", "-u", "foouser-stage", "--", "ls", data]).code, 0);
 }
+
+/// Each application has a repository of its own, on a server that refuses whoever comes while four have not said who they are.
+#[test]
+fn a_server_is_not_asked_for_more_than_it_answers_at_once() {
+    let world = World::new("startups");
+    world.host.sh("echo 'MaxStartups 4:100:4' >>/etc/ssh/sshd_config.d/git.conf; systemctl restart ssh
+        git config --global --add safe.directory '*'; cd /srv/git
+        for n in $(seq 12); do git clone --quiet --bare bakery.git \"cafe$n.git\"; done; chown -R git .");
+    let names: Vec<String> = (1..=12).map(|n| format!("cafe{n}")).collect();
+    for (n, name) in names.iter().enumerate() {
+        let ports = format!("{}-{}", 50_000 + 50 * n, 50_049 + 50 * n);
+        let project = CAFE_TOML.replace("60050-60099", &ports).replace("bakery.git", &format!("{name}.git"));
+        world.deploy.write(&format!("projects/{name}/project.toml"), project);
+        let domain = CAFE_PRO_TOML.replace("cafe.example", &format!("{name}.example"));
+        world.deploy.write(&format!("projects/{name}/pro.toml"), domain);
+    }
+    let listed: Vec<String> = names.iter().map(|name| format!("\"{name}/pro\"")).collect();
+    world.push_deploy(&[("hosts/web1.toml", Some(&format!("environments = [{}]\n", listed.join(", "))))]);
+    let plan = world.portreeve(&["plan"]).ok();
+    for name in names {
+        assert!(plan.stdout.contains(&format!("{name}/pro: release nothing -> v1")), "{plan}");
+    }
+}

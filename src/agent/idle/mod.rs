@@ -132,7 +132,7 @@ impl<'a> Remote<'a> {
     }
 
     fn tip(&self) -> source::Result<CommitId> {
-        source::tip(self.git, &Address::parse(self.repo, self.local)?, self.branch)
+        source::tip(&self.git.first(), &Address::parse(self.repo, self.local)?, self.branch)
     }
 
     fn is_same(&self, look: &Look) -> bool {

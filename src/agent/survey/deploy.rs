@@ -59,11 +59,12 @@ pub(super) struct Deploy {
 pub(super) fn read(app: &App, seen: Option<source::Result<CommitId>>) -> Result<Deploy, SourceError> {
     let address = Address::parse(&app.settings.repo, app.local)?;
     let mirror = Mirror::new(app.layout.deploy_clone(), address.clone());
-    let tip = seen.unwrap_or_else(|| source::tip(&app.git, &address, &app.settings.branch))?;
+    let git = app.git.first();
+    let tip = seen.unwrap_or_else(|| source::tip(&git, &address, &app.settings.branch))?;
     let here = mirror.objects().is_ok_and(|objects| objects.contains(&tip));
     let wanted =
         if here { source::Wanted::Commit(tip.clone()) } else { source::Wanted::Branch(app.settings.branch.clone()) };
-    let tip = mirror.fetch(&app.git, &[wanted])?.into_iter().next().unwrap_or(tip);
+    let tip = mirror.fetch(&git, &[wanted])?.into_iter().next().unwrap_or(tip);
     let objects = mirror.objects()?;
     let tree = deploy_tree(&objects, &tip)?;
     let (repository, diagnostics) = manifest::parse(&tree);
