@@ -43,7 +43,10 @@ fn defaults(file: &mut EnvFile, subject: &Subject<'_>) -> Result<(), EmitError> 
     file.set("LANG", "C.UTF-8")?;
     file.set("PATH", &format!("{}:/usr/local/bin:/usr/bin:/bin", member("PATH", &bin)?))?;
     file.set("PYTHONDONTWRITEBYTECODE", "1")?;
-    file.set("PYTHONUNBUFFERED", "1")
+    file.set("PYTHONUNBUFFERED", "1")?;
+    // gunicorn's control socket: in the home, which both slots have, the second would take the first one's.
+    let runtime = subject.layout.host().slot_runtime(&subject.env.name, subject.slot);
+    file.set("XDG_RUNTIME_DIR", path("XDG_RUNTIME_DIR", &runtime)?)
 }
 
 fn ours(file: &mut EnvFile, subject: &Subject<'_>) -> Result<(), EmitError> {
@@ -55,7 +58,7 @@ fn ours(file: &mut EnvFile, subject: &Subject<'_>) -> Result<(), EmitError> {
     }
     file.set("BASE_PORT", &env.ports.first.to_string())?;
     file.set("DATABASE_URL", &database_url(&layout.data().join("db.sqlite3"))?)?;
-    file.set("HOME", path("HOME", &layout.host().slot_runtime(&env.name, subject.slot))?)?;
+    file.set("HOME", path("HOME", &layout.data())?)?;
     file.set("PORTREEVE_ENV", &env.name.to_string())?;
     file.set("PORTREEVE_RELEASE", &subject.release.file_name().unwrap_or_default().to_string_lossy())?;
     file.set("PROJECT_PATH", path("PROJECT_PATH", &layout.home())?)?;

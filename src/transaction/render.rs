@@ -78,7 +78,6 @@ pub fn command_env(cx: &Context<'_>, generation: &Generation) -> Result<BTreeMap
     for value in env.values_mut() {
         *value = value.replace(&slot, &directory);
     }
-    env.insert("HOME".to_owned(), materials.paths.data().to_string_lossy().into_owned());
     Ok(env)
 }
 

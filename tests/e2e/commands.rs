@@ -99,6 +99,11 @@ fn commands_run_as_the_application(world: &World) {
     assert!(check.said().contains("no issues"), "{check}");
     assert_eq!(run(&["sh", "-c", "id -un; exit 7"]).exits(7).stdout, "foouser\n");
     assert_eq!(run(&["sh", "-c", "test -n \"$SECRET_KEY\" && echo set"]).ok().stdout, "set\n");
+    let homes = run(&["sh", "-c", "touch \"$HOME/cache\"; echo \"$HOME $XDG_RUNTIME_DIR\""]).ok().stdout;
+    let slot = world.host.sh("dirname \"$(readlink /run/portreeve/bakery_pro/web.sock)\"");
+    assert_eq!(homes, format!("/home/foouser/bakery/pro/data /run/portreeve/bakery_pro/{slot}"));
+    let control = world.host.sh("find /run/portreeve/bakery_pro /home/foouser -name gunicorn.ctl");
+    assert_eq!(control, format!("/run/portreeve/bakery_pro/{}/gunicorn.ctl\n", slot.trim()));
     run(&["manage.py", "no-such-command"]).exits(1);
     run(&["no-such-program"]).exits(2);
     world.portreeve(&["run", "nobody/pro", "true"]).exits(4);
