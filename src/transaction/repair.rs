@@ -17,7 +17,12 @@ pub fn repair(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Res
     let intent = Intent::to_repair(generation);
     let noted = intent.open(cx).is_ok();
     let mut parts = BTreeSet::new();
-    let right = drift.iter().try_for_each(|drift| {
+    // What a boot takes away is made by what the others say.
+    let (runtime, lasting): (Vec<&Drift>, _) = drift.iter().partition(|drift| is_runtime(cx, drift));
+    let right = lasting.into_iter().chain(runtime).try_for_each(|drift| {
+        if is_runtime(cx, drift) {
+            slot::make_runtime(cx, generation).map_err(Failure::on_host(Phase::Recover))?;
+        }
         put_right(cx, generation, &nodes, drift)?;
         parts.insert(drift.expected.part);
         cx.report.event(&Event::Repaired { env: &generation.name, what: &drift.to_string() });
@@ -76,6 +81,11 @@ fn put_right(
         }
     };
     cx.host.files().put(&expected.path, &node).map_err(Failure::on_host(Phase::Recover))
+}
+
+/// Where systemd is not PID 1 nobody reads tmpfiles.d at a boot.
+fn is_runtime(cx: &Context<'_>, drift: &Drift) -> bool {
+    drift.expected.path.starts_with(cx.layout.runtime())
 }
 
 /// The bytes with this digest among what the renderers make. A newer program may render other bytes: then it must be released.

@@ -89,8 +89,7 @@ pub fn put_back(cx: &Context<'_>, name: &EnvName, slot: Slot, before: Option<Gen
 pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> {
     let fail = Failure::on_host(Phase::Start);
     let (name, slot) = (&generation.name, generation.slot);
-    let tmpfiles = cx.directory(generation).join("tmpfiles.conf");
-    cx.host.users().apply_tmpfiles(&tmpfiles).map_err(&fail)?;
+    make_runtime(cx, generation).map_err(&fail)?;
     cx.host.files().raise_flag(&cx.layout.run_flag(name, slot)).map_err(&fail)?;
     let wait = Duration::from_secs(90).min(generation.wanted.env.health.deadline.duration());
     let service = cx.host.services().start(&id(name, slot), wait).map_err(&fail)?;
@@ -99,6 +98,11 @@ pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> 
         return Err(blame::by_words(Phase::Start, cause.to_owned(), log(cx, name, slot)));
     }
     Ok(service.pid)
+}
+
+/// Makes the sockets' directories, and whatever else a boot takes away.
+pub fn make_runtime(cx: &Context<'_>, generation: &Generation) -> Result<(), HostError> {
+    cx.host.users().apply_tmpfiles(&cx.directory(generation).join("tmpfiles.conf"))
 }
 
 /// Ends all that runs, and keeps it from running again, over reboots too. Once more changes nothing.

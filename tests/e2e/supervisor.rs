@@ -101,3 +101,18 @@ fn supervisor_releases_refuses_and_goes_back_with_no_failed_request() {
     crate::traces::until("the site is back", || world.get("/").status == 200);
     assert_eq!(world.serving(), "v1");
 }
+
+/// Nobody reads tmpfiles.d at a boot where systemd is not PID 1.
+#[test]
+fn what_a_boot_takes_away_is_made_again() {
+    let mut world = serving_v1("sup-reboot");
+    world.host.sh("systemctl mask systemd-tmpfiles-setup.service; systemctl enable nginx supervisor");
+    world.host.reboot();
+    assert!(!world.host.has("/run/portreeve/bakery_pro"), "nobody has made it");
+    let pass = world.reconcile().ok();
+    assert!(pass.said().contains("/run/portreeve/bakery_pro/web.sock was deleted"), "{pass}");
+    // Supervisor never gives up, and gunicorn tries once a second.
+    crate::traces::until("the site is back", || world.get("/").status == 200);
+    assert_eq!(world.serving(), "v1");
+    unchanged(&world);
+}
