@@ -32,7 +32,7 @@ pub fn settle(cx: &Context<'_>, plan: &EnvPlan) -> Result<(), Failure> {
 /// The content that the plan makes an environment serve; to be gone is another one than any that was gone back from.
 fn goes_to(plan: &EnvPlan) -> Option<Digest> {
     match (&plan.action, &plan.wants) {
-        (Action::Remove | Action::Delete, _) => Some(Digest::of(b"")),
+        (Action::Remove | Action::Delete, _) => Some(Digest::nothing()),
         (_, Some(wanted)) if plan.follows() => Some(wanted.digest),
         _ => None,
     }

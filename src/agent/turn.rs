@@ -157,8 +157,8 @@ fn before(cx: &Context<'_>, plan: &EnvPlan) -> Result<Option<Installed>, Failure
     let now = cx.host.clock().now();
     let stays = match (&plan.action, &plan.wants) {
         (Action::Release, Some(wanted)) => !matches!(standing.decide(wanted.digest, now), Ruling::Proceed),
-        (Action::Stopped(_), _) => !matches!(standing.decide(Digest::of(b""), now), Ruling::Stopped(_)),
-        _ => matches!(standing.decide(Digest::of(b""), now), Ruling::Stopped(_) | Ruling::Suspended { .. }),
+        (Action::Stopped(_), _) => !matches!(standing.decide(Digest::nothing(), now), Ruling::Stopped(_)),
+        _ => matches!(standing.decide(Digest::nothing(), now), Ruling::Stopped(_) | Ruling::Suspended { .. }),
     };
     Ok((!moved && !stays).then_some(installed))
 }

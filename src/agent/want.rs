@@ -10,7 +10,7 @@ use crate::host::Run;
 use crate::manifest::{Environment, Policy, Python, Rev};
 use crate::model::{CommitId, EnvName, Identity};
 use crate::plan::Want;
-use crate::source::{self, Address, Git, LocalPaths, Objects, Refs, Refusal, Resolved, SourceError, Via};
+use crate::source::{self, Address, Git, LocalPaths, Objects, Refs, Refusal, Resolved, RevError, SourceError, Via};
 use crate::transaction::{
     self, Context, Failure, LARGEST_REQUIREMENTS, Requirements, Unread, chain, secret_fingerprint,
 };
@@ -28,6 +28,7 @@ pub struct Resolver<'a> {
     cx: &'a Context<'a>,
     deploy_commit: CommitId,
     refs: BTreeMap<String, Result<Refs, Want>>,
+    known: BTreeMap<EnvName, Known>,
     /// Tags that are not where they were when they were released, in words.
     moved: BTreeMap<EnvName, String>,
     mirrors: Mirrors<'a>,
@@ -49,6 +50,7 @@ impl<'a> Resolver<'a> {
             cx,
             deploy_commit,
             refs,
+            known: BTreeMap::new(),
             moved: BTreeMap::new(),
             mirrors: Mirrors::new(app, cx),
             pythons: BTreeMap::new(),
@@ -72,12 +74,9 @@ impl<'a> Resolver<'a> {
     }
 
     fn lacks(&mut self, env: &Environment) -> Option<source::Wanted> {
-        let known = Known::of(self.cx, env).ok()?;
-        let found = match self.refs(env) {
-            Ok(refs) => Ok(source::resolve(&env.rev, env.policy, &refs).ok()?),
-            Err(want) => Err(want),
-        };
-        let resolved = self.settled(env, &known, found).ok()?;
+        let known = self.known(env).ok()?;
+        let found = self.found(env).map(Result::ok);
+        let resolved = self.settled(env, &known, found.transpose()?).ok()?;
         self.mirrors.lacks(&env.source, &resolved)
     }
 
@@ -115,7 +114,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn commit(&mut self, env: &Environment, address: &Address) -> Result<(CommitId, Rc<Objects>), Want> {
-        let known = Known::of(self.cx, env).map_err(|failure| Want::Unusable(failure.cause))?;
+        let known = self.known(env).map_err(|failure| Want::Unusable(failure.cause))?;
         let found = self.resolve(env, address);
         let resolved = self.settled(env, &known, found)?;
         let (commit, objects) = self.mirrors.get(&env.source, &resolved)?;
@@ -136,13 +135,27 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// What was found where it was looked.
-    fn refs(&self, env: &Environment) -> Result<Refs, Want> {
-        self.refs.get(&env.source).cloned().unwrap_or_else(|| Ok(Refs::default()))
+    fn known(&mut self, env: &Environment) -> Result<Known, Failure> {
+        if let Some(known) = self.known.get(&env.name) {
+            return Ok(known.clone());
+        }
+        let known = Known::of(self.cx, env)?;
+        self.known.insert(env.name.clone(), known.clone());
+        Ok(known)
+    }
+
+    /// What its revision is where it was looked.
+    fn found(&self, env: &Environment) -> Result<Result<Resolved, RevError>, Want> {
+        let resolve = |refs: &Refs| source::resolve(&env.rev, env.policy, refs);
+        match self.refs.get(&env.source) {
+            Some(Ok(refs)) => Ok(resolve(refs)),
+            Some(Err(want)) => Err(want.clone()),
+            None => Ok(resolve(&Refs::default())),
+        }
     }
 
     fn resolve(&self, env: &Environment, address: &Address) -> Result<Resolved, Want> {
-        source::resolve(&env.rev, env.policy, &self.refs(env)?).or_else(|_| {
+        self.found(env)?.or_else(|_| {
             // Everything is looked at before an error is shown, for its near names.
             let all = source::look(&self.app.git, address, &[]).map_err(|error| unreachable(&error))?;
             if all.is_empty() {
@@ -180,7 +193,7 @@ impl<'a> Resolver<'a> {
 }
 
 /// What is known of an environment's revision from its time on this host.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Known {
     /// What was released when the manifest named this very revision of this repository.
     released: Option<CommitId>,

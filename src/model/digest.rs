@@ -16,6 +16,11 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// That of no bytes: what is wanted where nothing is.
+    pub fn nothing() -> Self {
+        Self::of(b"")
+    }
+
     /// The digest of several parts, each with its length before it, so that their borders count.
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hash = Sha256::new();

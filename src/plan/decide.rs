@@ -162,7 +162,7 @@ fn cooled(installed: &Installed, standing: &Standing, now: Timestamp) -> Option<
 
 /// The two holds that need no wish to be judged.
 fn stopped_or_suspended(standing: &Standing, now: Timestamp) -> Option<Action> {
-    match standing.decide(Digest::of(b""), now) {
+    match standing.decide(Digest::nothing(), now) {
         Ruling::Stopped(hold) => Some(Action::Stopped(by(hold))),
         Ruling::Suspended { hold, until } => {
             let until = until.map(|until| format!("until {}, ", moment(until, now))).unwrap_or_default();
@@ -209,7 +209,7 @@ fn waiting(backoff: &Backoff, name: &EnvName) -> Action {
 /// Whoever went back until he says otherwise has not said so by taking it out of the repository.
 fn kept(want: &Want, installed: &Installed, standing: &Standing, now: Timestamp) -> Option<Action> {
     let would_go = matches!(want, Want::Absent { .. }) && installed.active.is_some_and(|active| active > 0);
-    match standing.decide(Digest::of(b""), now) {
+    match standing.decide(Digest::nothing(), now) {
         Ruling::Held { hold, .. } if would_go => Some(Action::Held(by(hold))),
         _ => None,
     }

@@ -66,7 +66,7 @@ fn left<'a>(facts: &Facts<'a>) -> Option<&'a Left> {
 
 /// The holds that need no wish to be judged.
 fn ordered<'a>(facts: &Facts<'_>, standing: &'a Standing) -> Option<Rule<'a>> {
-    match standing.decide(Digest::of(b""), facts.now) {
+    match standing.decide(Digest::nothing(), facts.now) {
         Ruling::Stopped(hold) => Some(Rule::Stopped(hold)),
         Ruling::Suspended { hold, .. } => Some(Rule::Suspended(hold)),
         _ => None,

@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     fn head() -> Head {
-        let nothing = Digest::of(b"");
+        let nothing = Digest::nothing();
         Head {
             format: FORMAT,
             inputs: nothing,

@@ -227,7 +227,8 @@ fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>
     checks.sort_unstable();
     let due = survey.plan.environments.iter().filter_map(due).min();
     let (branches, tags) = looks(&wanted);
-    let tags = remembered(tags, survey);
+    // Of a repository that could not be asked whatever it answers next is news.
+    let tags: Vec<Look> = tags.into_iter().filter_map(|look| seen(look, survey, Some(Digest::nothing()))).collect();
     if !tags.is_empty() {
         looked_at_tags(cx, cx.host.clock().now());
     }
@@ -235,7 +236,7 @@ fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>
         format: cache::FORMAT,
         inputs,
         tip,
-        looks: branches.into_iter().map(|look| look.seen(survey)).collect::<Option<_>>()?,
+        looks: branches.into_iter().map(|look| seen(look, survey, None)).collect::<Option<_>>()?,
         tags,
         due,
         boot: due.map(|_| cx.host.clock().boot()),
@@ -288,25 +289,13 @@ fn due(plan: &EnvPlan) -> Option<Timestamp> {
     }
 }
 
-/// Refs of one repository that are to be looked at.
-struct ToLook {
-    address: String,
-    names: Vec<String>,
-}
+/// A repository, and the refs in it that are to be looked at.
+type ToLook = (String, Vec<String>);
 
-impl ToLook {
-    /// With what the pass saw of them.
-    fn seen(self, survey: &Survey) -> Option<Look> {
-        let refs = digest(survey.refs.get(&self.address)?, &self.names);
-        Some(Look { address: self.address, refs, names: self.names })
-    }
-}
-
-/// What the pass saw of tags. Of a repository that could not be asked whatever it answers next is news.
-fn remembered(tags: Vec<ToLook>, survey: &Survey) -> Vec<Look> {
-    let refs = |look: &ToLook| Some(digest(survey.refs.get(&look.address)?, &look.names));
-    let looks = tags.into_iter().map(|look| (refs(&look).unwrap_or(Digest::of(b"")), look));
-    looks.map(|(refs, ToLook { address, names })| Look { address, names, refs }).collect()
+/// With what the pass saw of them, or what stands for it where the repository could not be asked.
+fn seen((address, names): ToLook, survey: &Survey, unseen: Option<Digest>) -> Option<Look> {
+    let refs = survey.refs.get(&address).map(|refs| digest(refs, &names)).or(unseen)?;
+    Some(Look { address, names, refs })
 }
 
 /// One look for each repository: at the branches that are followed, at every tick, and at the tags that were released, now and
@@ -325,8 +314,7 @@ fn by_repository(wanted: &[&Environment]) -> Vec<ToLook> {
             names.entry(&env.source).or_default().extend(refs);
         }
     }
-    let looks = names.into_iter();
-    looks.map(|(address, names)| ToLook { address: address.to_owned(), names: names.into_iter().collect() }).collect()
+    names.into_iter().map(|(address, names)| (address.to_owned(), names.into_iter().collect())).collect()
 }
 
 /// Where an environment is.
