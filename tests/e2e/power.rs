@@ -31,10 +31,7 @@ fn cut_at(world: &mut World, point: Point) -> u64 {
 /// Wants `version` with a vhost of its own, so that nginx must be reloaded, and releases nothing.
 fn want(world: &World, version: &str) {
     world.push_app(version, &[], version);
-    let text = world.deploy.read("projects/bakery/pro.toml");
-    let text = text.split("\n[nginx]").next().expect("a text").trim_end();
-    let vhost = format!("{text}\n\n[nginx]\nheaders = {{ X-Vhost = \"{version}\" }}\n");
-    world.deploy.write("projects/bakery/pro.toml", vhost);
+    world.set_vhost(version);
     world.set_rev(version);
 }
 

@@ -77,7 +77,7 @@ pub const ALL: [Scene; 7] = [
         name: "renewal of the configuration",
         before: |world| {
             released(world, &["v1"]);
-            world.edit_pro(|text| format!("{text}\n[nginx]\nheaders = {{ X-Vhost = \"renewed\" }}\n"));
+            world.set_vhost("renewed");
         },
         booted: |_| (),
         work: RECONCILE,

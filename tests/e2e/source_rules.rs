@@ -156,7 +156,7 @@ fn a_moved_tag_and_a_rewritten_branch_of_an_application_are_told_of_and_not_foll
     assert!(status.stdout.contains("diverged") && status.stdout.contains("tag v1 moved from"), "{status}");
 
     // Other changes of its environment go on, from the commit that was released.
-    world.edit_pro(|pro| format!("{pro}\n[nginx]\nheaders = {{ X-Vhost = \"new\" }}\n"));
+    world.set_vhost("new");
     world.reconcile();
     assert_eq!((world.serving(), world.get("/").header("x-vhost")), ("v1".to_owned(), Some("new")));
     let released =

@@ -173,9 +173,8 @@ fn a_release_whose_reload_is_dropped_comes_and_goes_three_times_at_most() {
     intrude(&world, "8099");
     world.host.put_file("/etc/nginx/conf.d/other.conf", "server { listen 8099; }\n");
     world.push_app("v2", &[], "v2");
-    world.edit_pro(|text| {
-        format!("{}\n\n[nginx]\nheaders = {{ X-Vhost = \"v2\" }}\n", text.replace("\"v1\"", "\"v2\"").trim_end())
-    });
+    world.set_vhost("v2");
+    world.set_rev("v2");
     for times in ["once", "2 times", "3 times"] {
         world.reconcile().exits(4);
         let dropped = is(&world, "blocked");

@@ -146,6 +146,15 @@ impl World {
         was
     }
 
+    /// Gives `bakery/pro` a vhost that answers with the header `X-Vhost`, so that nginx must be reloaded, and pushes.
+    #[track_caller]
+    pub fn set_vhost(&self, value: &str) {
+        self.edit_pro(|text| {
+            let others = text.split("\n[nginx]").next().unwrap_or(text).trim_end();
+            format!("{others}\n\n[nginx]\nheaders = {{ X-Vhost = \"{value}\" }}\n")
+        });
+    }
+
     /// One pass.
     #[track_caller]
     pub fn reconcile(&self) -> CmdResult {
