@@ -76,12 +76,15 @@ impl Outcome {
             }
             Self::NotReleased { failure, .. } => match failure.kind {
                 FailureKind::Class(FailureClass::Release) => 3,
-                FailureKind::Class(FailureClass::Host) => 4,
+                FailureKind::Class(FailureClass::Host) | FailureKind::CutOff => 4,
                 FailureKind::Class(FailureClass::Transient) | FailureKind::Cancelled => 1,
             },
-            // A newer portreeve's journal, a port that is taken: a person must act first.
-            Self::Failed(failure) if failure.kind == FailureKind::Class(FailureClass::Host) => 4,
-            Self::Failed(_) | Self::Left(Left::Waiting(_) | Left::Stale(_)) => 1,
+            Self::Failed(failure) => match failure.kind {
+                // A newer portreeve's journal, a port that is taken: a person must act first.
+                FailureKind::Class(FailureClass::Host) | FailureKind::CutOff => 4,
+                FailureKind::Class(FailureClass::Release | FailureClass::Transient) | FailureKind::Cancelled => 1,
+            },
+            Self::Left(Left::Waiting(_) | Left::Stale(_)) => 1,
             Self::Left(
                 Left::Quarantined(_) | Left::Blocked(_) | Left::Diverged(_) | Left::Busy(_) | Left::Overtaken,
             ) => 4,

@@ -183,7 +183,7 @@ fn failed(failure: &Failure, saw: &str) -> Option<Sight> {
     let (state, passing) = match failure.kind {
         FailureKind::Cancelled => return None,
         FailureKind::Class(FailureClass::Release) => (State::Quarantined, false),
-        FailureKind::Class(FailureClass::Host) => (State::Blocked, false),
+        FailureKind::Class(FailureClass::Host) | FailureKind::CutOff => (State::Blocked, false),
         FailureKind::Class(FailureClass::Transient) => (State::Blocked, true),
     };
     let cause = format!("{saw}{}: {}", failure.phase, failure.cause);

@@ -46,7 +46,7 @@ fn overtaken(report: &PassReport) -> BTreeSet<EnvName> {
 pub fn fault(failure: &Failure) -> Fault {
     let code = match failure.kind {
         FailureKind::Class(FailureClass::Release) => 3,
-        FailureKind::Class(FailureClass::Host) => 4,
+        FailureKind::Class(FailureClass::Host) | FailureKind::CutOff => 4,
         FailureKind::Class(FailureClass::Transient) | FailureKind::Cancelled => 1,
     };
     Fault { code, message: failure.cause.clone(), help: failure.help.clone() }

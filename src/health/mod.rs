@@ -8,4 +8,4 @@ mod watch;
 pub use probe::HttpProbe;
 pub use verdict::{Step, Streak};
 pub use visitors::{Habits, Seen, Span, Visitors};
-pub use watch::{Check, Outcome, Verdict, Watcher};
+pub use watch::{Check, Outcome, Through, Verdict, Watcher};

@@ -34,11 +34,24 @@ pub struct Check<'a> {
     pub health: &'a Health,
 }
 
+/// The web server that visitors come through, and the way round it: what tells its absence from a release's illness.
+#[derive(Debug, Clone, Copy)]
+pub struct Through<'a> {
+    /// What the web server answers by itself, whatever runs behind it.
+    pub itself: &'a Request,
+    /// The same as is asked through it, of the slot.
+    pub behind: &'a Request,
+    /// How long it may be away.
+    pub patience: Duration,
+}
+
 /// What came of one try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// An answer, the wrong one when it is a verdict's last.
     Answered(Answer),
+    /// None, and why, of the web server itself, while the slot's own is good.
+    CutOff(String),
     /// An answer, but the slot's socket is not its own.
     Usurped {
         /// The process that made it listen; 0: one of another container.
@@ -78,7 +91,7 @@ impl fmt::Display for Outcome {
         match self {
             Self::Answered(answer) => write!(f, "{}", answer.status),
             Self::Usurped { by } => write!(f, "an answer of process {by}, another one"),
-            Self::Silent(why) => f.write_str(why),
+            Self::Silent(why) | Self::CutOff(why) => f.write_str(why),
             Self::Exited(Service { restarts: 0, .. }) => f.write_str("exited"),
             Self::Exited(_) => f.write_str("exited and was restarted"),
         }
@@ -118,17 +131,25 @@ impl Watcher<'_> {
     }
 
     /// Asks at once, and then once a second for as long as `health` says to bake; fails at the second bad answer in a row or the
-    /// first exit.
-    pub fn bake(&self, check: Check<'_>) -> Result<Verdict> {
+    /// first exit. A web server that is away is waited for.
+    pub fn bake(&self, check: Check<'_>, through: Through<'_>) -> Result<Verdict> {
         let begin = self.clock.monotonic();
-        let (mut tries, mut blips) = (0, 0);
+        let (mut tries, mut blips, mut cut_off) = (0, 0, None);
         loop {
             if self.clock.cancelled() {
                 return Ok(Verdict::Cancelled);
             }
             tries += 1;
-            let outcome = self.look(check, check.health.timeout.duration())?;
+            let outcome = self.look_through(check, through)?;
             let took = self.since(begin);
+            if let Outcome::CutOff(_) = outcome {
+                if took.saturating_sub(*cut_off.get_or_insert(took)) >= through.patience {
+                    return Ok(Verdict::Unhealthy { last: outcome, tries, took });
+                }
+                self.clock.sleep(BLIP);
+                continue;
+            }
+            cut_off = None;
             blips = if outcome.passes(check.health.expect) { 0 } else { blips + 1 };
             if blips > 1 || matches!(outcome, Outcome::Exited(_)) {
                 return Ok(Verdict::Unhealthy { last: outcome, tries, took });
@@ -138,6 +159,18 @@ impl Watcher<'_> {
             }
             self.clock.sleep(if blips > 0 { BLIP } else { BAKE_PAUSE });
         }
+    }
+
+    /// Where nobody answers: whether that is the web server's doing, or what the slot itself does wrong.
+    fn look_through(&self, check: Check<'_>, through: Through<'_>) -> Result<Outcome> {
+        let patience = check.health.timeout.duration();
+        let outcome = self.look(check, patience)?;
+        let Outcome::Silent(why) = outcome else { return Ok(outcome) };
+        if self.probe.get(through.itself)?.is_ok() {
+            return Ok(Outcome::Silent(why));
+        }
+        let own = self.look(Check { request: through.behind, ..check }, patience)?;
+        Ok(if own.passes(check.health.expect) { Outcome::CutOff(why) } else { own })
     }
 
     fn since(&self, begin: Duration) -> Duration {
@@ -191,10 +224,15 @@ mod tests {
     use crate::host::{Manager, Target};
     use crate::model::{EnvName, Slot, Span};
 
+    type Said = std::result::Result<u16, &'static str>;
+
     /// A machine on which each question takes 10 ms; its answers and states come from scripts, whose last line goes on for ever.
     struct Stage {
         now: Cell<Duration>,
-        answers: RefCell<Vec<std::result::Result<u16, &'static str>>>,
+        answers: RefCell<Vec<Said>>,
+        /// What the web server says by itself, and the slot without it.
+        itself: RefCell<Vec<Said>>,
+        behind: RefCell<Vec<Said>>,
         states: RefCell<Vec<(Activity, u32)>>,
         cancel_at: Duration,
         listener: Cell<u32>,
@@ -213,7 +251,12 @@ mod tests {
             self.patiences.borrow_mut().push(request.timeout);
             let listener = Some(self.listener.get());
             let answer = |status| Answer { status, headers: vec![], body: vec![], listener, took };
-            Ok(next(&self.answers).map(answer).map_err(str::to_owned))
+            let script = match &request.target {
+                Target::Port(1) => &self.answers,
+                Target::Port(_) => &self.itself,
+                Target::Socket(_) => &self.behind,
+            };
+            Ok(next(script).map(answer).map_err(str::to_owned))
         }
     }
 
@@ -263,10 +306,12 @@ mod tests {
         }
     }
 
-    fn stage(answers: &[std::result::Result<u16, &'static str>]) -> Stage {
+    fn stage(answers: &[Said]) -> Stage {
         Stage {
             now: Cell::default(),
             answers: RefCell::new(answers.to_vec()),
+            itself: RefCell::new(vec![Ok(204)]),
+            behind: RefCell::new(vec![Ok(200)]),
             states: RefCell::new(vec![(Activity::Active, 0)]),
             cancel_at: Duration::MAX,
             listener: Cell::new(7),
@@ -285,19 +330,18 @@ mod tests {
         }
     }
 
+    fn asked(target: Target) -> Request {
+        let (host, path) = ("bakery.example".into(), "/".into());
+        Request { target, host, path, forwarded_https: false, timeout: Duration::from_secs(99) }
+    }
+
     fn watched<'a>(
         stage: &'a Stage,
         health: &Health,
         how: impl Fn(&Watcher<'a>, Check<'_>) -> Result<Verdict>,
     ) -> Verdict {
         let slot = SlotId { env: EnvName::parse("bakery/pro").unwrap(), slot: Slot::B };
-        let request = Request {
-            target: Target::Port(1),
-            host: "bakery.example".into(),
-            path: "/".into(),
-            forwarded_https: false,
-            timeout: Duration::from_secs(99),
-        };
+        let request = asked(Target::Port(1));
         let watcher = Watcher { probe: stage, services: stage, clock: stage };
         how(&watcher, Check { slot: Some(&slot), request: &request, health }).unwrap()
     }
@@ -307,7 +351,21 @@ mod tests {
     }
 
     fn bake(stage: &Stage) -> Verdict {
-        watched(stage, &health(), Watcher::bake)
+        watched(stage, &health(), baked)
+    }
+
+    fn baked(watcher: &Watcher<'_>, check: Check<'_>) -> Result<Verdict> {
+        let (itself, behind) = (asked(Target::Port(2)), asked(Target::Socket("/s".into())));
+        watcher.bake(check, Through { itself: &itself, behind: &behind, patience: Duration::from_secs(30) })
+    }
+
+    /// Nobody answers for a while, but who comes round the web server.
+    fn cut_off(answers: usize) -> Stage {
+        let mut script = vec![Err("connection refused"); answers];
+        script.push(Ok(200));
+        let stage = stage(&script);
+        *stage.itself.borrow_mut() = vec![Err("connection refused")];
+        stage
     }
 
     #[test]
@@ -379,9 +437,37 @@ mod tests {
     #[test]
     fn without_time_to_bake_it_is_asked_once() {
         let health = Health { bake: Span::secs(0), ..health() };
-        let baked = |answers| watched(&stage(answers), &health, Watcher::bake);
+        let baked = |answers| watched(&stage(answers), &health, baked);
         assert!(matches!(baked(&[Ok(200), Ok(500)]), Verdict::Healthy { tries: 1, .. }));
         assert!(matches!(baked(&[Ok(500)]), Verdict::Unhealthy { tries: 2, .. }));
+    }
+
+    #[test]
+    fn a_web_server_that_comes_back_was_not_the_releases_fault() {
+        let verdict = bake(&cut_off(20));
+        assert!(matches!(verdict, Verdict::Healthy { tries: 26.., .. }), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_web_server_that_stays_away_is_waited_for_and_no_longer() {
+        let Verdict::Unhealthy { last: Outcome::CutOff(why), took, .. } = bake(&cut_off(1_000)) else { panic!() };
+        assert_eq!(why, "connection refused");
+        assert!(took >= Duration::from_secs(30) && took < Duration::from_secs(31), "{took:?}");
+    }
+
+    #[test]
+    fn who_is_ill_behind_a_web_server_that_is_away_is_ill() {
+        let stage = cut_off(1_000);
+        *stage.behind.borrow_mut() = vec![Ok(200), Ok(500)];
+        let Verdict::Unhealthy { last, took, .. } = bake(&stage) else { panic!("healthy") };
+        assert!(last.to_string() == "500" && took < Duration::from_secs(1), "{last:?} {took:?}");
+    }
+
+    #[test]
+    fn who_keeps_a_web_server_waiting_that_answers_is_ill() {
+        let stage = stage(&[Ok(200), Err("no answer within 5s")]);
+        let Verdict::Unhealthy { last, .. } = bake(&stage) else { panic!("healthy") };
+        assert!(matches!(last, Outcome::Silent(_)), "{last:?}");
     }
 
     #[test]

@@ -31,6 +31,9 @@ const INDEX: [&str; 10] = [
 /// What to do about a host that lacks room.
 pub const MAKE_ROOM: &str = "make room: du -xh --max-depth=2 / | sort -h | tail says what is largest";
 
+/// What to do about a web server that is away.
+pub const START_NGINX: &str = "systemctl start nginx; if it does not start, nginx -t says why";
+
 /// Turns a program's bad end into the failure of a phase, with the tail of what it said.
 pub fn succeed(exit: Exit, phase: Phase, cause: &str) -> Result<(), Failure> {
     if exit.ok() {

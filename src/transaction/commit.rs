@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::lock::{self, Place};
 use super::{Context, Failure, Intent, Phase, slot};
 use crate::desired::Generation;
-use crate::health::Check;
+use crate::health::{Check, Through};
 use crate::host::{Request, Target};
 use crate::model::{EnvName, Found, GenerationNumber, Node, Slot};
 use crate::policy::FailureClass;
@@ -90,6 +90,10 @@ fn believed(cx: &Context<'_>, served: impl Fn() -> Result<bool, Failure>) -> Res
     let until = clock.monotonic() + RELOAD;
     let mut streak = 0;
     while clock.monotonic() < until {
+        // It reads what is there when it starts again.
+        if !cx.host.front().running().map_err(&fail)? {
+            return Ok(());
+        }
         streak = if served()? { streak + 1 } else { 0 };
         if streak == IN_A_ROW {
             return Ok(());
@@ -107,21 +111,28 @@ pub fn reload(cx: &Context<'_>) -> Result<(), Failure> {
 }
 
 fn serves_token(cx: &Context<'_>, generation: &Generation, token: &str, port: u16) -> Result<bool, Failure> {
-    let target = Target::Port(port);
-    let request = Request {
-        path: vhost::token_path(token),
-        timeout: Duration::from_secs(2),
-        ..slot::request(generation, target, false)
-    };
+    let request = about(generation, token, port);
     let answer = cx.host.probe().get(&request).map_err(Failure::on_host(Phase::Switch))?;
     Ok(answer.is_ok_and(|answer| answer.status == 204))
 }
 
-/// Asks through nginx, once and then for as long as the bake lasts.
-pub fn verify(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+/// What nginx answers by itself.
+fn about(generation: &Generation, token: &str, port: u16) -> Request {
+    Request {
+        path: vhost::token_path(token),
+        timeout: Duration::from_secs(2),
+        ..slot::request(generation, Target::Port(port), false)
+    }
+}
+
+/// Asks through nginx, once and then for as long as the bake lasts; an nginx that is away is waited for with so much patience.
+pub fn verify(cx: &Context<'_>, generation: &Generation, patience: Duration) -> Result<(), Failure> {
     let id = slot::id(&generation.name, generation.slot);
     let request = slot::request(generation, Target::Port(cx.facts.http_port), false);
+    let itself = token(cx, generation, generation.number)?
+        .map_or_else(|| request.clone(), |(token, port)| about(generation, &token, port));
     let check = Check { slot: Some(&id), request: &request, health: &generation.wanted.env.health };
-    let verdict = slot::watcher(cx).bake(check).map_err(Failure::on_host(Phase::Verify))?;
+    let through = Through { itself: &itself, behind: &slot::direct(cx, generation), patience };
+    let verdict = slot::watcher(cx).bake(check, through).map_err(Failure::on_host(Phase::Verify))?;
     slot::judge(cx, generation, verdict, Phase::Verify).map(|_| ())
 }

@@ -16,6 +16,8 @@ pub enum FailureKind {
     Class(FailureClass),
     /// Somebody asked us to stop; nothing failed.
     Cancelled,
+    /// The web server is away, by no fault of the release, which serves again as soon as it is back: nothing is undone.
+    CutOff,
 }
 
 /// Why a transaction did not reach its end: a sentence, and what a person needs to see of the evidence.

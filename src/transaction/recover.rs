@@ -1,6 +1,7 @@
 //! Ends what a killed program left: forward when it had committed, back when it had not.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::back::{back, by_links};
 use super::verdict::{self, End};
@@ -102,7 +103,10 @@ fn finish(
     installed: &Installed,
 ) -> Result<Recovered, Failure> {
     super::repair::files(cx, generation, &installed.drift)?;
-    match resume(cx, generation).and_then(|()| commit::verify(cx, generation)) {
+    let verified = led_to(cx, generation)
+        .and_then(|()| resume(cx, generation))
+        .and_then(|()| commit::verify(cx, generation, Duration::ZERO));
+    match verified {
         Ok(()) => {
             retire::after_release(cx, generation, installed);
             sweep_trees(cx, generation);
@@ -110,9 +114,19 @@ fn finish(
             Ok(Recovered::Finished(intent.to))
         }
         // Nothing is wrong with it: the next pass goes on here.
-        Err(failure) if failure.kind == FailureKind::Cancelled => Err(failure),
+        Err(failure) if matches!(failure.kind, FailureKind::Cancelled | FailureKind::CutOff) => Err(failure),
         Err(failure) => undo(cx, &noted(cx, intent, &generation.wanted, &failure).0),
     }
+}
+
+/// What runs waits for an nginx that does not, and nothing is issued again meanwhile: it serves as soon as that starts.
+fn led_to(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    let runs = cx.host.front().running().map_err(Failure::on_host(Phase::Recover))?;
+    if runs || !slot::runs(cx, generation)? {
+        return Ok(());
+    }
+    commit::move_socket(cx, &generation.name, generation.slot)?;
+    Err(slot::cut_off(generation, "it is not running"))
 }
 
 /// The intent with its failure, and whether that outlives us; where the disk does not take it, it counts for as long as we live.

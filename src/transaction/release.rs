@@ -14,6 +14,8 @@ use crate::model::{GenerationNumber, Identity, Node, Slot};
 use crate::observed::Installed;
 use crate::policy::{FailureClass, Standing};
 
+/// So long nginx may be away, as when its package is upgraded, before the rest is left to the next pass.
+const AWAY: Duration = Duration::from_secs(30);
 /// Longest log of a build that is kept whole.
 const LOG_LIMIT: u64 = 16 * 1024 * 1024;
 
@@ -51,6 +53,8 @@ pub enum Released {
         /// Whether it had been switched to.
         seen: bool,
     },
+    /// The candidate serves as soon as the web server is back; the next pass has the verdict.
+    CutOff(Box<Failure>),
 }
 
 /// Moves one environment. Its lock is held and nothing is left of an earlier transaction.
@@ -104,6 +108,8 @@ fn travel(cx: &Context<'_>, installed: &Installed, going: &Going, order: Option<
         Err(failure) if failure.kind == FailureKind::Cancelled && failure.phase == Phase::Verify => {
             cx.report.event(&Event::Note { text: "stopped on request after the switch; the next pass finishes this" });
         }
+        // What served before would be cut off as well.
+        Err(failure) if failure.kind == FailureKind::CutOff => return Released::CutOff(Box::new(failure)),
         Err(failure) => {
             let seen = failure.kind != FailureKind::Cancelled;
             return refused(undo(cx, intent, &generation, failure), seen);
@@ -270,7 +276,7 @@ fn accept(cx: &Context<'_>, build: &Build<'_>, generation: &Generation) -> Resul
 fn commit_and_verify(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     phase(cx, Phase::Switch, || commit::switch(cx, generation), |()| "one rename".to_owned())?;
     commit::front(cx, generation)?;
-    phase(cx, Phase::Verify, || commit::verify(cx, generation), |()| "answers through nginx".to_owned())
+    phase(cx, Phase::Verify, || commit::verify(cx, generation, AWAY), |()| "answers through nginx".to_owned())
 }
 
 /// Goes back to where the transaction began; what went wrong on the way back is added to the failure.
@@ -317,7 +323,7 @@ fn with_schema(cx: &Context<'_>, intent: &Intent, failure: Failure) -> Failure {
 fn tidy(cx: &Context<'_>, generation: &Generation, failure: &Failure) {
     match failure.kind {
         // Somebody waits for the environment.
-        FailureKind::Cancelled => {}
+        FailureKind::Cancelled | FailureKind::CutOff => {}
         FailureKind::Class(class) => {
             prune::after(cx, &generation.wanted, class != FailureClass::Release);
             recover::sweep_trees(cx, generation);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Context, Event, Failure, Phase, blame, ground};
+use super::{Context, Event, Failure, FailureKind, Phase, blame, ground};
 use crate::desired::Generation;
 use crate::health::{Check, Outcome, Verdict, Watcher};
 use crate::host::{HostError, Request, SlotId, Target};
@@ -135,8 +135,7 @@ pub fn still_healthy(cx: &Context<'_>, generation: &Generation) -> Result<String
 
 fn healthy_by(cx: &Context<'_>, generation: &Generation, health: &Health) -> Result<String, Failure> {
     let slot = id(&generation.name, generation.slot);
-    let target = Target::Socket(cx.layout.slot_socket(&generation.name, generation.slot));
-    let check = Check { slot: Some(&slot), request: &request(generation, target, true), health };
+    let check = Check { slot: Some(&slot), request: &direct(cx, generation), health };
     let verdict = watcher(cx).until_healthy(check).map_err(Failure::on_host(Phase::Health))?;
     judge(cx, generation, verdict, Phase::Health)
 }
@@ -147,6 +146,12 @@ pub fn request(generation: &Generation, target: Target, forwarded_https: bool) -
     let host = env.domains.first().map_or_else(|| "localhost".to_owned(), ToString::to_string);
     let timeout = env.health.timeout.duration();
     Request { target, host: host.replace("*.", "www."), path: env.health.path.clone(), forwarded_https, timeout }
+}
+
+/// The same of the slot itself.
+pub fn direct(cx: &Context<'_>, generation: &Generation) -> Request {
+    let socket = Target::Socket(cx.layout.slot_socket(&generation.name, generation.slot));
+    request(generation, socket, true)
 }
 
 /// The watcher of this host.
@@ -176,6 +181,15 @@ fn usurped(generation: &Generation, by: u32, phase: Phase) -> Failure {
     Failure::new(FailureClass::Host, phase, cause).with_help(help)
 }
 
+/// Nothing in front of the slot answers, and nothing is wrong with it.
+pub fn cut_off(generation: &Generation, why: &str) -> Failure {
+    let (title, slot) = (generation.wanted.title(), generation.slot);
+    let cause = format!("visitors get nothing: nginx does not answer ({why}); {title} itself does, in slot {slot}");
+    let help = format!("{}; the next pass goes on from here", blame::START_NGINX);
+    let failure = Failure::new(FailureClass::Host, Phase::Verify, cause).with_help(help);
+    Failure { kind: FailureKind::CutOff, ..failure }
+}
+
 fn unhealthy(generation: &Generation, last: &Outcome, phase: Phase, log: Vec<String>) -> Failure {
     let cause = match (last, generation.wanted.env.health.expect) {
         (Outcome::Answered(answer), expect) if expect.accepts(answer.status) => {
@@ -186,6 +200,7 @@ fn unhealthy(generation: &Generation, last: &Outcome, phase: Phase, log: Vec<Str
         }
         (Outcome::Answered(answer), Expect::Answer) => format!("health answered {}", answer.status),
         (Outcome::Usurped { by }, _) => return usurped(generation, *by, phase).with_log(log),
+        (Outcome::CutOff(why), _) => return cut_off(generation, why),
         (Outcome::Silent(why), _) => format!("health got no answer: {why}"),
         (Outcome::Exited(_), _) => {
             let why = exception(&log).map(|line| format!(": {line}")).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::blame::succeed;
+use super::blame::{START_NGINX, succeed};
 use super::build::Build;
 use super::{Context, Event, Failure, Phase, ground, render};
 use crate::desired::Generation;
@@ -93,8 +93,7 @@ pub fn front(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     let fail = Failure::on_host(Phase::Validate);
     let front = cx.host.front();
     if !front.running().map_err(&fail)? {
-        return Err(Failure::new(FailureClass::Host, Phase::Validate, "nginx is not running")
-            .with_help("systemctl start nginx; if it does not start, nginx -t says why"));
+        return Err(Failure::new(FailureClass::Host, Phase::Validate, "nginx is not running").with_help(START_NGINX));
     }
     if let Err(words) = front.test_live().map_err(&fail)? {
         return Err(Failure::new(

@@ -5,6 +5,7 @@
 
 #![expect(clippy::similar_names, reason = "a stage has a state")]
 
+mod away;
 mod cell;
 mod damaged;
 mod disk;

@@ -28,6 +28,7 @@ mod edits;
 mod first;
 mod fleet;
 mod formats;
+mod front;
 mod git;
 mod health;
 mod holds;

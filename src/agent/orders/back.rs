@@ -43,6 +43,7 @@ impl Ordered<'_> {
         };
         match transaction::go_by_order(self.cx, &self.installed, &going, &order) {
             Released::Kept { .. } => Ok(format!("{} serves again; later passes leave it there", target.wanted.title())),
+            Released::CutOff(failure) => Err(OrderError::Failed(*failure)),
             Released::Refused { mut failure, .. } => {
                 failure.cause = format!("{}; {} serves on", failure.cause, self.serving()?.wanted.title());
                 Err(OrderError::Failed(*failure))

@@ -30,7 +30,7 @@ impl Ordered<'_> {
         let going = Going::Forward { wanted: Box::new(self.serving()?.wanted.clone()), why: Why::Restart };
         match transaction::go(self.cx, &self.installed, &going) {
             Released::Kept { generation, .. } => Ok(format!("new processes in slot {}", generation.slot)),
-            Released::Refused { failure, .. } => Err(OrderError::Failed(*failure)),
+            Released::Refused { failure, .. } | Released::CutOff(failure) => Err(OrderError::Failed(*failure)),
         }
     }
 }

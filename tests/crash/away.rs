@@ -1,0 +1,42 @@
+//! nginx is away when a killed release is to be ended.
+
+use portreeve::agent::Outcome;
+use portreeve::policy::Standing;
+
+use crate::machine::State;
+use crate::oracle::{active_number, at_rest};
+use crate::program::{Wish, pass};
+use crate::scenarios::{after, standing};
+use crate::site::{Release, Stage, layout};
+
+/// Switched to, and not judged yet.
+fn is_open(state: &State) -> bool {
+    active_number(state) == Some(2) && !state.storage.names(&layout().journal()).is_empty()
+}
+
+#[test]
+fn what_was_switched_to_waits_for_its_verdict_without_a_blame_or_a_write() {
+    let wish = Wish::Release(Release::good("v2"));
+    let stage = Stage::new(after(&[Release::good("v1")]));
+    stage.host.machine.watch();
+    pass(&stage, &wish);
+    let open: Vec<_> = stage.host.machine.points().into_iter().filter(|point| is_open(&point.state)).collect();
+    assert!(open.len() > 5, "{} points", open.len());
+    for point in open {
+        let stage = Stage::new(point.state);
+        let runs = |running| stage.host.machine.state.borrow_mut().front.running = running;
+        runs(false);
+        // A repair that is left over from the kill may be due.
+        pass(&stage, &wish);
+        stage.host.machine.watch();
+        let Outcome::Failed(failure) = pass(&stage, &wish) else { panic!("killed {}", point.what) };
+        assert!(failure.cause.starts_with("visitors get nothing: nginx does not answer"), "{}: {failure}", point.what);
+        let writes = stage.host.machine.log.borrow().iter().filter(|call| !call.contains("sync")).count();
+        assert_eq!((writes, is_open(&stage.state())), (0, true), "killed {}", point.what);
+        runs(true);
+        pass(&stage, &wish);
+        let state = stage.state();
+        assert_eq!(at_rest(&state), Ok(Some("v2".to_owned())), "killed {}", point.what);
+        assert_eq!(standing(&state), Standing::default(), "killed {}", point.what);
+    }
+}
