@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "this is where it is asked who we are")]
 
+use std::path::Path;
+
 use crate::model::{Capabilities, Capability, Identity, NotHere, Root};
 
 /// Whether files and processes can be given to others.
@@ -20,12 +22,12 @@ impl Authority {
         if own.uid == 0 && root.is_system() { Self::Machine } else { Self::Own(own) }
     }
 
-    /// What a host over `root` can do with it. It is all or nothing yet; nobody but this function knows.
+    /// What a host over `root` can do with it; nobody but this function knows.
     pub fn capabilities(self, root: &Root) -> Capabilities {
         match self {
-            Self::Machine => Capabilities::default(),
-            Self::Own(_) if root.is_system() => Capabilities::without(Capability::ALL, NotHere::NotRoot),
-            Self::Own(_) => Capabilities::without(Capability::ALL, NotHere::Directory),
+            Self::Machine => of_kernel(Path::new("/proc/net")),
+            Self::Own(_) if root.is_system() => Capabilities::without(Capability::OF_ROOT, NotHere::NotRoot),
+            Self::Own(_) => Capabilities::without(Capability::OF_ROOT, NotHere::Directory),
         }
     }
 
@@ -43,5 +45,29 @@ impl Authority {
             Self::Machine => Some(wanted),
             Self::Own(_) => None,
         }
+    }
+}
+
+/// Of root, with this kernel. By the tables that it has, not by a socket: what one may open is another question for an agent that
+/// is confined than for a person's shell, and the two would render a vhost in turns.
+fn of_kernel(tables: &Path) -> Capabilities {
+    let has = |table: &str| tables.join(table).try_exists().unwrap_or(true);
+    let all = Capabilities::default();
+    if has("tcp") && !has("if_inet6") { all.and_without(Capability::Ipv6, NotHere::Kernel) } else { all }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_lacks_what_it_has_no_table_of() {
+        let tables = tempfile::tempdir().unwrap();
+        let has = || of_kernel(tables.path()).has(Capability::Ipv6);
+        assert!(has(), "without any table nothing is known");
+        std::fs::write(tables.path().join("tcp"), "").unwrap();
+        assert!(!has());
+        std::fs::write(tables.path().join("if_inet6"), "").unwrap();
+        assert!(has());
     }
 }

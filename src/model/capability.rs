@@ -15,11 +15,13 @@ pub enum Capability {
     Ports,
     /// A service manager that starts what serves when the host boots.
     Boot,
+    /// IPv6.
+    Ipv6,
 }
 
 impl Capability {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Identities, Self::Kernel, Self::Ports, Self::Boot];
+    /// All that take root.
+    pub const OF_ROOT: [Self; 4] = [Self::Identities, Self::Kernel, Self::Ports, Self::Boot];
 }
 
 /// Why a host lacks something.
@@ -29,6 +31,8 @@ pub enum NotHere {
     NotRoot,
     /// The host is a directory (`--root`): what is around it belongs to others.
     Directory,
+    /// Its kernel has none.
+    Kernel,
 }
 
 impl fmt::Display for NotHere {
@@ -36,6 +40,7 @@ impl fmt::Display for NotHere {
         f.write_str(match self {
             Self::NotRoot => "it takes root",
             Self::Directory => "this host is a directory",
+            Self::Kernel => "the kernel has none",
         })
     }
 }
@@ -50,6 +55,13 @@ impl Capabilities {
     /// A host that lacks these.
     pub fn without(lacks: impl IntoIterator<Item = Capability>, why: NotHere) -> Self {
         Self { absent: lacks.into_iter().map(|capability| (capability, why)).collect() }
+    }
+
+    /// The same without this too.
+    #[must_use]
+    pub fn and_without(mut self, capability: Capability, why: NotHere) -> Self {
+        self.absent.insert(capability, why);
+        self
     }
 
     /// Whether it can.

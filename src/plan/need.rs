@@ -151,8 +151,8 @@ pub(super) mod tests {
         let (plan, whole) = (plan(), Capabilities::default());
         let root = plan.needs(&whole);
         assert!(root.iter().all(|row| matches!(row, Row::Here(_))), "{root:?}");
-        for lacks in 0..1 << Capability::ALL.len() {
-            let lacks: Vec<_> = (0..).zip(Capability::ALL).filter(|(bit, _)| lacks & (1 << bit) != 0).collect();
+        for lacks in 0..1 << Capability::OF_ROOT.len() {
+            let lacks: Vec<_> = (0..).zip(Capability::OF_ROOT).filter(|(bit, _)| lacks & (1 << bit) != 0).collect();
             let lacks: Vec<_> = lacks.into_iter().map(|(_, capability)| capability).collect();
             let (not_here, rest): (Vec<_>, Vec<_>) = plan
                 .needs(&Capabilities::without(lacks.clone(), NotHere::Directory))
@@ -167,7 +167,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_row_that_is_not_here_says_what_is_so_instead() {
-        let rootless = plan().needs(&Capabilities::without(Capability::ALL, NotHere::NotRoot));
+        let rootless = plan().needs(&Capabilities::without(Capability::OF_ROOT, NotHere::NotRoot));
         let said: Vec<_> = rootless.iter().map(|row| format!("{}: {row}", row.need().label())).collect();
         assert_eq!(said[0], "user: not here: it takes root; files and processes are yours");
         assert_eq!(said[2], "listen: not here: it takes root; on 127.0.0.1 only");

@@ -98,7 +98,7 @@ fn whole() -> &'static Capabilities {
 
 fn nothing() -> &'static Capabilities {
     static NOTHING: LazyLock<Capabilities> =
-        LazyLock::new(|| Capabilities::without(Capability::ALL, NotHere::Directory));
+        LazyLock::new(|| Capabilities::without(Capability::OF_ROOT, NotHere::Directory));
     &NOTHING
 }
 
@@ -230,6 +230,23 @@ fn host() -> (tempfile::TempDir, Root) {
         std::fs::create_dir_all(layout.host().env_runtime(&subject.env.name)).unwrap();
     });
     (dir, root)
+}
+
+/// nginx refuses an address of a family that the kernel does not have.
+#[test]
+fn a_host_without_ipv6_is_listened_on_by_the_other_alone() {
+    static OLD: LazyLock<Capabilities> =
+        LazyLock::new(|| Capabilities::default().and_without(Capability::Ipv6, NotHere::Kernel));
+    let listens = |capabilities| {
+        with_subject(Root::system(), |mut subject| {
+            subject.capabilities = capabilities;
+            let text = text_of(&subject, "nginx.conf");
+            assert_eq!(vhost::port(text.as_bytes()), Some(80));
+            text.lines().filter(|line| line.contains("listen ")).map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(listens(whole()), ["listen 80;", "listen \"[::]:80\";"]);
+    assert_eq!(listens(&OLD), ["listen 80;"]);
 }
 
 #[test]

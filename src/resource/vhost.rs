@@ -73,10 +73,11 @@ fn server(subject: &Subject<'_>, token: &str) -> Result<Vec<Directive>, EmitErro
 
 fn listen(subject: &Subject<'_>) -> Result<Vec<Directive>, EmitError> {
     let port = subject.http_port;
-    let addresses = if subject.capabilities.has(Capability::Ports) {
-        vec![format!("{port}"), format!("[::]:{port}")]
-    } else {
-        vec![format!("127.0.0.1:{port}")]
+    let has = |capability| subject.capabilities.has(capability);
+    let addresses = match (has(Capability::Ports), has(Capability::Ipv6)) {
+        (true, true) => vec![format!("{port}"), format!("[::]:{port}")],
+        (true, false) => vec![format!("{port}")],
+        (false, _) => vec![format!("127.0.0.1:{port}")],
     };
     let one = |address: &String| Ok(Directive::simple("listen", [Arg::literal("an address", address)?]));
     addresses.iter().map(one).collect()
