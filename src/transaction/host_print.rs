@@ -16,7 +16,7 @@ pub fn host_print(cx: &Context<'_>, wanted: &Wanted) -> Digest {
         Err(error) => chain(&error),
     });
     let mut stamped = vec![PathBuf::from("/etc/passwd"), PathBuf::from("/etc/group"), layout.nginx_conf()];
-    for directory in [layout.nginx_sites(), layout.nginx_conf_d()] {
+    for directory in [layout.nginx_sites(), layout.nginx_conf_d(), layout.local_nginx(&wanted.env.name)] {
         let names = files.list(&directory).unwrap_or_default().into_iter();
         // What is ours leads elsewhere while the release that fails is active.
         let others = names.filter(|name| !name.starts_with("portreeve-"));

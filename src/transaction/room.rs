@@ -55,7 +55,7 @@ const FULL: u64 = MB;
 /// all of them say so: Python's `venv` keeps the words of its own children to itself.
 pub fn blamed(cx: &Context<'_>, wanted: &Wanted, failure: Failure) -> Failure {
     let paths = cx.paths(wanted);
-    let places = [paths.home(), paths.venvs(), paths.releases(), paths.data(), paths.backup_dir()];
+    let places = [paths.home(), paths.venvs(), paths.releases(), paths.data(), paths.backup_dir(), paths.log_dir()];
     let full = |place: &PathBuf| {
         let free = cx.host.files().free_space(place);
         free.is_ok_and(|free| free.bytes < FULL || free.inodes == Some(0))

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::blame::{START_NGINX, succeed};
+use super::blame::{START_NGINX, by_words, succeed};
 use super::build::Build;
 use super::{Context, Event, Failure, Phase, ground, render};
 use crate::desired::Generation;
@@ -106,8 +106,26 @@ pub fn front(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     let active = cx.layout.active_link(&generation.name);
     match front.test(&active, &cx.directory(generation)).map_err(&fail)? {
         Ok(()) => Ok(()),
-        Err(words) => Err(Failure::release(Phase::Validate, format!("nginx refuses the new vhost: {words}"))),
+        Err(words) => Err(refused(&words, &[cx.layout.nginx_link(&generation.name), active, cx.directory(generation)])),
     }
+}
+
+/// Without the new vhost nginx takes all that there is: what it names in another file than `ours` is read because of it, and is
+/// the host's own.
+fn refused(words: &str, ours: &[PathBuf]) -> Failure {
+    let elsewhere = place(words).filter(|(_, file, _)| !ours.iter().any(|own| Path::new(file).starts_with(own)));
+    let Some((what, file, line)) = elsewhere else {
+        return by_words(Phase::Validate, format!("nginx refuses the new vhost: {words}"), vec![words.to_owned()]);
+    };
+    Failure::new(FailureClass::Host, Phase::Validate, format!("nginx refuses {file}:{line}: {what}"))
+        .with_help("that file is this host's own, and no release changes it: correct that line")
+}
+
+/// `unexpected "}"`, `/etc/nginx/conf.d/own.conf` and `3`, where nginx says them so: `unexpected "}" in /etc/nginx/conf.d/own.conf:3`.
+fn place(words: &str) -> Option<(&str, &str, &str)> {
+    let (what, place) = words.lines().next()?.rsplit_once(" in ")?;
+    let (file, line) = place.rsplit_once(':')?;
+    (file.starts_with('/') && line.bytes().all(|b| b.is_ascii_digit())).then_some((what, file, line))
 }
 
 /// logrotate; it ends with 0 for a file that it ignores, so what it says counts.
@@ -128,5 +146,36 @@ pub fn logrotate(cx: &Context<'_>, generation: &Generation) -> Result<(), Failur
     match exit.tail.iter().find(|line| line.starts_with("error:")) {
         Some(line) => Err(Failure::release(Phase::Validate, format!("logrotate refuses its file: {line}"))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transaction::FailureKind;
+
+    fn judged(words: &str) -> (FailureKind, String) {
+        let ours = ["/etc/nginx/sites-enabled/portreeve-bakery_pro.conf", "/etc/portreeve/active/bakery_pro"];
+        let failure = refused(words, &ours.map(PathBuf::from));
+        (failure.kind, failure.cause)
+    }
+
+    #[test]
+    fn a_file_of_the_hosts_own_is_not_the_releases_fault() {
+        let (host, release) = (FailureKind::Class(FailureClass::Host), FailureKind::Class(FailureClass::Release));
+        let local = judged("unknown directive \"frob\" in /etc/portreeve/local/bakery_pro/nginx.d/own.conf:3");
+        let cause = "nginx refuses /etc/portreeve/local/bakery_pro/nginx.d/own.conf:3: unknown directive \"frob\"";
+        assert_eq!(local, (host, cause.to_owned()));
+        let word = "unknown directive \"x in y:z\" in /etc/nginx/sites-enabled/portreeve-bakery_pro.conf:12";
+        for ours in [word, "a duplicate in /etc/portreeve/active/bakery_pro/nginx.conf:1", "no port in upstream \"x\""]
+        {
+            assert_eq!(judged(ours), (release, format!("nginx refuses the new vhost: {ours}")));
+        }
+    }
+
+    #[test]
+    fn a_disk_of_logs_that_is_full_is_not_the_releases_fault() {
+        let words = "open() \"/var/log/foouser/bakery/pro/nginx-error.log\" failed (28: No space left on device)";
+        assert_eq!(judged(words).0, FailureKind::Class(FailureClass::Host));
     }
 }

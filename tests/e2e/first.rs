@@ -23,6 +23,20 @@ fn where_nothing_serves_yet_a_rewritten_branch_is_accepted_too() {
     assert_eq!(world.serving(), "v1");
 }
 
+/// What is the host's own and wrong: it is named, and the release comes as soon as that is put right.
+#[test]
+fn what_is_wrong_with_the_host_is_not_the_first_release_s_fault() {
+    let world = World::new("first-host");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    let own = "/etc/portreeve/local/bakery_pro/nginx.d/own.conf";
+    world.host.put_file(own, "frobnicate on;\n");
+    let pass = world.reconcile().exits(4);
+    assert!(pass.stderr.contains(&format!("nginx refuses {own}:1: unknown directive \"frobnicate\"")), "{pass}");
+    world.host.exec_ok(&["rm", own]);
+    world.reconcile().ok();
+    assert_eq!(world.serving(), "v1");
+}
+
 /// nginx can't be reloaded because of what others wrote, and has nothing of ours to forget.
 #[test]
 fn somebody_else_s_broken_vhost_keeps_no_first_release_from_being_given_up() {
