@@ -134,7 +134,8 @@ pub fn logrotate(cx: &Context<'_>, generation: &Generation) -> Result<(), Failur
     let file = cx.directory(generation).join("logrotate");
     let run = Run {
         program,
-        args: vec!["-d".to_owned(), file.to_string_lossy().into_owned()],
+        // What it remembers of other runs may be damaged, which says nothing of this file.
+        args: ["-d", "-s", "/dev/null", &file.to_string_lossy()].map(str::to_owned).to_vec(),
         env: std::iter::once(("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())).collect(),
         directory: PathBuf::from("/"),
         identity: Identity::ROOT,

@@ -28,6 +28,7 @@ fn where_nothing_serves_yet_a_rewritten_branch_is_accepted_too() {
 fn what_is_wrong_with_the_host_is_not_the_first_release_s_fault() {
     let world = World::new("first-host");
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.host.put_file("/var/lib/logrotate/status", "what a full disk left\n");
     let own = "/etc/portreeve/local/bakery_pro/nginx.d/own.conf";
     world.host.put_file(own, "frobnicate on;\n");
     let pass = world.reconcile().exits(4);
