@@ -120,8 +120,8 @@ impl Front for Stand {
     fn reload(&self) -> Result<()> {
         Ok(())
     }
-    fn running(&self) -> Result<bool> {
-        Ok(true)
+    fn process(&self) -> Result<Option<u32>> {
+        Ok(Some(1))
     }
 }
 

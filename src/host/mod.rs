@@ -245,8 +245,12 @@ pub trait Front {
     fn test_live(&self) -> Result<std::result::Result<(), String>>;
     /// Asks it to read its configuration again; an exit code of 0 says nothing, so verify what is served. Not running is fine.
     fn reload(&self) -> Result<()>;
+    /// Its main process; `None`: it does not run.
+    fn process(&self) -> Result<Option<u32>>;
     /// Whether it runs.
-    fn running(&self) -> Result<bool>;
+    fn running(&self) -> Result<bool> {
+        Ok(self.process()?.is_some())
+    }
 }
 
 /// A listening TCP socket.

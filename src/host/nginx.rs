@@ -203,8 +203,8 @@ impl Front for Nginx {
         Ok(())
     }
 
-    fn running(&self) -> Result<bool> {
-        Ok(self.master()?.is_some())
+    fn process(&self) -> Result<Option<u32>> {
+        Ok(self.master()?.map(|master| master.pid.as_raw_nonzero().get().unsigned_abs()))
     }
 }
 

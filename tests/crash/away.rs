@@ -40,3 +40,16 @@ fn what_was_switched_to_waits_for_its_verdict_without_a_blame_or_a_write() {
         assert_eq!(standing(&state), Standing::default(), "killed {}", point.what);
     }
 }
+
+/// What failed by the host's fault is tried again on another one.
+#[test]
+fn an_nginx_that_was_started_anew_is_another_host() {
+    let stage = Stage::new(after(&[Release::good("v1")]));
+    let print = || portreeve::transaction::host_print(&stage.cx(), &Release::good("v1").wanted());
+    let before = print();
+    assert_eq!(print(), before);
+    let mut state = stage.state();
+    state.front.boot(&state.storage, &layout());
+    *stage.host.machine.state.borrow_mut() = state;
+    assert_ne!(print(), before);
+}

@@ -17,6 +17,8 @@ use crate::storage::Storage;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Nginx {
     pub running: bool,
+    /// Another one after each start.
+    pub pid: u32,
     /// The vhosts that it serves, as it read them.
     pub vhosts: Vec<Arc<Vec<u8>>>,
 }
@@ -33,7 +35,8 @@ impl Nginx {
 
     pub fn boot(&mut self, storage: &Storage, layout: &Layout) {
         let configuration = Self::configuration(storage, layout);
-        *self = Self { running: configuration.is_ok(), vhosts: configuration.unwrap_or_default() };
+        let (running, pid) = (configuration.is_ok(), self.pid + 1);
+        *self = Self { running, pid, vhosts: configuration.unwrap_or_default() };
     }
 
     /// A configuration that can't be read changes nothing.
@@ -115,8 +118,8 @@ impl Front for MemoryFront {
         Ok(())
     }
 
-    fn running(&self) -> Result<bool> {
-        Ok(self.machine.look(|state| state.front.running))
+    fn process(&self) -> Result<Option<u32>> {
+        Ok(self.machine.look(|state| state.front.running.then_some(state.front.pid)))
     }
 }
 

@@ -204,7 +204,7 @@ pub fn bare() -> State {
     storage.mount_run(&layout.root().join("/run"));
     storage.write(&layout.nginx_sites().join("neighbour.conf"), b"server_name neighbour.example;\n");
     storage.sync_all();
-    let front = Front { running: false, vhosts: Vec::new() };
+    let front = Front { running: false, pid: 0, vhosts: Vec::new() };
     let mut state =
         State { storage, services: Services::default(), front, clock: Duration::ZERO, set: 0, offline: false };
     crate::host::boot(&mut state, &layout);

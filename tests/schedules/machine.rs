@@ -230,8 +230,8 @@ impl Front for Machine {
         self.turns.step();
         Ok(())
     }
-    fn running(&self) -> Result<bool> {
-        Ok(true)
+    fn process(&self) -> Result<Option<u32>> {
+        Ok(Some(1))
     }
 }
 

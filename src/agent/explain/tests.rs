@@ -362,7 +362,7 @@ fn what_visitors_saw_often_enough_waits_for_the_host() {
         changed rev v1.4.2 -> v1.5.0
         rule blocked: nginx was reloaded, but goes on with its old configuration
         rule at switch; the host's fault, so the release is not quarantined
-        next tried again when users, disks or files of nginx have changed (failed 3 times; visitors may see each try)
+        next tried again when users, disks, nginx or its files, or who holds a port have changed (failed 3 times; visitors may see each try)
         you portreeve retry bakery/pro, which does not wait",
     );
     assert_eq!(night.explained().retry_at, None);

@@ -245,7 +245,7 @@ fn waiting(facts: &Facts<'_>, backoff: &Backoff) -> Said {
     let tried = format!("failed {times}; waits double up to {}", ago(LONGEST_WAIT));
     let next = match (&at, backoff.class) {
         (None, _) => format!(
-            "tried again when users, disks or files of nginx have changed (failed {times}; visitors may see each try)"
+            "tried again when users, disks, nginx or its files, or who holds a port have changed (failed {times}; visitors may see each try)"
         ),
         (Some(at), FailureClass::Host) => {
             format!("tried again when the host has changed, or by the first pass after {at} ({tried})")
