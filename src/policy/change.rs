@@ -187,10 +187,11 @@ impl Standing {
 
     fn waiting(&self, failure: Failure, now: Timestamp) -> Self {
         let before = self.retry.as_ref().filter(|backoff| backoff.digest == failure.digest);
-        let failures = before.map_or(0, |backoff| backoff.failures).saturating_add(1);
+        let (failures, seen) = before.map_or((0, 0), |backoff| (backoff.failures, backoff.seen));
+        let (failures, seen) = (failures.saturating_add(1), seen.saturating_add(failure.phase.is_in_front().into()));
         let Failure { digest, class, phase, cause, help, host, .. } = failure;
         let next = now.checked_add(backoff(failures)).unwrap_or(Timestamp::MAX);
-        let retry = Backoff { digest, failures, next, class, phase, cause: one_line(&cause), help, host };
+        let retry = Backoff { digest, failures, seen, next, class, phase, cause: one_line(&cause), help, host };
         Self { retry: Some(retry), ..self.clone() }
     }
 }

@@ -6,7 +6,7 @@ use super::change::LONGEST_WAIT;
 use super::{Backoff, FailureClass, Hold, HoldKind, Quarantined, Standing, Until};
 use crate::model::{Digest, GenerationNumber};
 
-/// After so many failures in a row, the last of them in front of visitors, time alone is no reason to try again.
+/// After so many failures in front of visitors, the last in a row among them, time alone is no reason to try again.
 const OFTEN_SEEN: u32 = 3;
 
 /// What the pass may do. All but [`Proceed`](Self::Proceed) leave in place the release that serves.
@@ -104,7 +104,7 @@ impl Backoff {
     /// Before this it is not tried again by itself; `None`: not at all, until the host has changed or a person says so, because
     /// visitors have seen it come and go often enough.
     pub fn due(&self) -> Option<Timestamp> {
-        let seen = self.class == FailureClass::Host && self.phase.is_in_front() && self.failures >= OFTEN_SEEN;
+        let seen = self.class == FailureClass::Host && self.phase.is_in_front() && self.seen >= OFTEN_SEEN;
         (!seen).then_some(self.next)
     }
 

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Boot, CommitId, Digest, GenerationNumber};
 
 /// The format that this program writes; it reads those before it too. 2: evidence, cures, the host's state, what a rollback left.
-/// 3: in place of what a rewritten history was agreed to, and by which clock. 4: what was gone back from.
-const FORMAT: u32 = 4;
+/// 3: in place of what a rewritten history was agreed to, and by which clock. 4: what was gone back from. 5: how many failures
+/// visitors may have seen.
+const FORMAT: u32 = 5;
 /// The first that says what was left; before it, only the holds did.
 const FORMAT_WITH_LEFT: u32 = 4;
 
@@ -122,6 +123,9 @@ pub struct Backoff {
     pub digest: Digest,
     /// Failures in a row, from 1.
     pub failures: u32,
+    /// Those of them that visitors may have seen.
+    #[serde(default)]
+    pub seen: u32,
     /// Not before; see [`Backoff::due`].
     pub next: Timestamp,
     /// [`FailureClass::Transient`] or [`FailureClass::Host`].
@@ -329,8 +333,8 @@ mod tests {
 
     #[test]
     fn a_newer_record_is_refused_and_a_broken_one_is_not_taken_for_none() {
-        let newer = br#"{"format": 5, "standing": {"shape": "unknown here"}}"#;
-        assert!(matches!(Standing::parse(newer, &boot()), Err(StandingError::Newer { found: 5 })));
+        let newer = br#"{"format": 6, "standing": {"shape": "unknown here"}}"#;
+        assert!(matches!(Standing::parse(newer, &boot()), Err(StandingError::Newer { found: 6 })));
         let whole = Standing::default().to_bytes(&boot());
         for len in 0..whole.len() - 2 {
             assert!(matches!(Standing::parse(&whole[..len], &boot()), Err(StandingError::Corrupt(_))), "{len}");
@@ -357,7 +361,7 @@ mod tests {
     #[test]
     fn the_record_on_disk_keeps_its_shape() {
         let text = r#"{
-  "format": 4,
+  "format": 5,
   "boot": {
     "id": "one",
     "began": "2026-11-20T18:00:00Z"
@@ -390,6 +394,7 @@ mod tests {
     "retry": {
       "digest": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
       "failures": 3,
+      "seen": 1,
       "next": "2026-11-21T02:41:27Z",
       "class": "host",
       "phase": "build",

@@ -116,6 +116,20 @@ fn waits_double_up_to_three_minutes() {
     assert_eq!(backoff(u32::MAX), LONGEST_WAIT);
 }
 
+/// A disk that was full for a night is no reason to give up after the first failure that somebody may have seen.
+#[test]
+fn only_what_visitors_may_have_seen_counts_towards_the_last_try() {
+    let at = |phase| Failure { phase, ..failure(FailureClass::Host, 2) };
+    let due = |phases: &[Phase]| {
+        let tried = |standing: Standing, phase: &Phase| standing.after_failure(at(*phase), NOON);
+        phases.iter().fold(Standing::default(), tried).retry.unwrap().due()
+    };
+    let (hidden, seen) = (Phase::Build, Phase::Switch);
+    assert!(due(&[hidden, hidden, hidden, seen, seen]).is_some());
+    assert_eq!(due(&[seen, hidden, seen, hidden, hidden, seen]), None);
+    assert!(due(&[seen, seen, seen, hidden]).is_some(), "it shows nothing to anybody");
+}
+
 #[test]
 fn new_content_does_not_wait_for_old() {
     let once = Standing::default().after_failure(failure(FailureClass::Transient, 2), NOON);

@@ -107,7 +107,7 @@ fn listings_and_launchers_of_generations_are_read() {
 
 #[test]
 fn holds_and_quarantine_are_read() {
-    for format in 1..=4 {
+    for format in 1..=5 {
         let name = format!("v{format}/standing.json");
         let bytes = fixture(&format!("../{name}"), || values::standing(format).to_bytes(&values::boot()));
         let standing = Standing::parse(&bytes, &values::boot()).unwrap();

@@ -173,6 +173,7 @@ pub fn standing(format: u32) -> Standing {
         retry: Some(Backoff {
             digest: digest("three"),
             failures: 3,
+            seen: if format >= 5 { 2 } else { 0 },
             next: at("2026-11-21T02:42:07Z"),
             class: FailureClass::Transient,
             phase: Phase::Build,
