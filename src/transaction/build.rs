@@ -170,6 +170,11 @@ impl<'a> Build<'a> {
         Ok(!found.stdout.is_empty())
     }
 
+    /// As whom it runs.
+    pub fn app(&self) -> Identity {
+        self.owners.app
+    }
+
     /// Runs manage.py with these arguments.
     pub fn manage(&self, env: &BTreeMap<String, String>, args: &[&str], cause: &str) -> Result<(), Failure> {
         let exit = self.manage_exit(env, args)?;

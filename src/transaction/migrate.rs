@@ -11,22 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use super::blame::succeed;
 use super::build::Build;
-use super::{Context, Event, Failure, Phase, as_app, render};
+use super::{Context, Event, Failure, Phase, as_app, dump, render};
 use crate::desired::Generation;
 use crate::host::Heeding;
 use crate::manifest::{Migrations, Policy};
-use crate::model::{EnvName, Found, GenerationNumber, Identity, Node};
+use crate::model::{Digest, EnvName, GenerationNumber, Identity, Node};
 use crate::observed::Installed;
 use crate::policy::FailureClass;
-
-/// Copies a live SQLite database by its online backup, as the application's user, and proves the copy readable.
-const DUMP: &str = "import os, sqlite3, sys
-os.umask(0o077)
-source = sqlite3.connect('file:%s?mode=ro' % sys.argv[1], uri=True)
-target = sqlite3.connect(sys.argv[2])
-source.backup(target)
-assert target.execute('pragma integrity_check').fetchone() == ('ok',), 'the copy is damaged'
-";
 
 /// What a SQLite database says that was applied to it. Read only, by the host's own Python: no code of the application runs.
 const RECORDED: &str = "import json, sqlite3, sys
@@ -72,6 +63,9 @@ pub struct Applied {
     pub migrations: Vec<Migration>,
     /// The database from before; `None` where there was none.
     pub dump: Option<String>,
+    /// The content that was tried; `None` in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Digest>,
 }
 
 /// What the release says of its database, before anything is changed.
@@ -113,8 +107,10 @@ pub fn migrate(
         return Ok("nothing pending".to_owned());
     }
     permit(installed, generation, &migrations)?;
-    let applied = Applied { dump: dump(cx, build, generation)?, migrations };
+    let content = Some(generation.wanted.digest);
+    let applied = Applied { dump: dump::take(cx, build, generation)?, migrations, content };
     remember(cx, generation, &applied)?;
+    dump::replaced(cx, build, generation, installed.active.unwrap_or(0))?;
     cx.report.event(&Event::Working { phase: Phase::Migrate, what: "applying migrations" });
     let exit = build.manage_exit(&env, &["migrate", "--noinput"])?;
     if let Err(failure) = succeed(exit, Phase::Migrate, "a migration failed") {
@@ -202,23 +198,6 @@ pub fn recorded(cx: &Context<'_>, serving: &Generation) -> Option<BTreeSet<(Stri
     serde_json::from_slice(&exit.stdout).ok().filter(|_| exit.ok())
 }
 
-/// The dump's path; `None` while there is no database yet.
-fn dump(cx: &Context<'_>, build: &Build<'_>, generation: &Generation) -> Result<Option<String>, Failure> {
-    let paths = cx.paths(&generation.wanted);
-    let database = paths.data().join("db.sqlite3");
-    let found = cx.host.files().look(&database).map_err(Failure::on_host(Phase::Migrate))?;
-    if !matches!(found, Found::File { size, .. } if size > 0) {
-        return Ok(None);
-    }
-    cx.report.event(&Event::Working { phase: Phase::Migrate, what: "dumping the database" });
-    let dump = paths.backup_dir().join(format!("before-{}.sqlite3", generation.number));
-    let (source, target) = (database.to_string_lossy().into_owned(), dump.to_string_lossy().into_owned());
-    let exit = build.python(&BTreeMap::new(), &["-c", DUMP, &source, &target])?;
-    succeed(exit, Phase::Migrate, "the database could not be dumped")?;
-    cx.host.files().sync_all(&paths.backup_dir()).map_err(Failure::on_host(Phase::Migrate))?;
-    Ok(Some(target))
-}
-
 /// Durable before the schema changes.
 fn remember(cx: &Context<'_>, generation: &Generation, applied: &Applied) -> Result<(), Failure> {
     let path = cx.layout.migrated_note(&generation.name, generation.number);
@@ -234,7 +213,7 @@ mod tests {
     #[test]
     fn a_damaged_record_of_migrations_is_not_taken_for_none() {
         let path = Path::new("/etc/portreeve/generations/bakery_pro/43.migrated");
-        let whole = serde_json::to_vec(&Applied { migrations: Vec::new(), dump: None }).unwrap();
+        let whole = serde_json::to_vec(&Applied { migrations: Vec::new(), dump: None, content: None }).unwrap();
         assert_eq!(parse(path, &whole).unwrap().dump, None);
         for length in 0..whole.len() {
             let refused = parse(path, &whole[..length]).unwrap_err();

@@ -10,6 +10,7 @@ mod blame;
 mod build;
 mod commit;
 mod context;
+mod dump;
 mod failure;
 mod foresee;
 mod ground;

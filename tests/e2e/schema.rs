@@ -139,3 +139,40 @@ fn has(world: &World, column: &str) {
     let schema = world.host.sh("sqlite3 /home/foouser/bakery/pro/data/db.sqlite3 .schema");
     assert!(schema.contains(&format!("\"{column}\"")), "{schema}");
 }
+
+/// A migration that asks somebody over a network that is away.
+const ASKS: (&str, Option<&str>) = (
+    "shop/migrations/0002_asks.py",
+    Some(
+        "from django.db import migrations
+
+
+def ask(apps, editor):
+    raise OSError('[Errno -3] Temporary failure in name resolution')
+
+
+class Migration(migrations.Migration):
+    dependencies = [('shop', '0001_initial')]
+    operations = [migrations.RunPython(ask)]
+",
+    ),
+);
+
+/// One database a try would fill the disk in a night.
+#[test]
+fn a_migration_that_is_tried_again_and_again_keeps_its_first_dump_and_its_last() {
+    let world = World::new("dumps");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.edit_pro(|pro| format!("{pro}[django]\nmigrate = \"any\"\n"));
+    world.reconcile().ok();
+    world.host.sh("touch /var/backups/foouser/bakery/pro/before-4.sqlite3.own");
+    world.release("v2", &[ASKS]).exits(1);
+    for _ in 0..3 {
+        world.next_try_in(0);
+        world.reconcile().exits(1);
+    }
+    let dumps = world.host.sh("ls /var/backups/foouser/bakery/pro");
+    let dumps: Vec<&str> = dumps.split_whitespace().collect();
+    assert_eq!(dumps, ["before-2.sqlite3", "before-4.sqlite3.own", "before-5.sqlite3"]);
+    assert_eq!(world.serving(), "v1");
+}

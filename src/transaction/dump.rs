@@ -1,0 +1,111 @@
+//! The database from before a migration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::blame::succeed;
+use super::build::Build;
+use super::migrate::{Applied, applied};
+use super::{Context, Event, Failure, Phase, as_app};
+use crate::desired::Generation;
+use crate::model::{Digest, Found, GenerationNumber};
+
+/// Copies a live SQLite database by its online backup, as the application's user, and proves the copy readable.
+const DUMP: &str = "import os, sqlite3, sys
+os.umask(0o077)
+source = sqlite3.connect('file:%s?mode=ro' % sys.argv[1], uri=True)
+target = sqlite3.connect(sys.argv[2])
+source.backup(target)
+assert target.execute('pragma integrity_check').fetchone() == ('ok',), 'the copy is damaged'
+";
+
+/// The dump's path; `None` while there is no database yet. One that does not come to its end leaves nothing.
+pub fn take(cx: &Context<'_>, build: &Build<'_>, generation: &Generation) -> Result<Option<String>, Failure> {
+    let paths = cx.paths(&generation.wanted);
+    let database = paths.data().join("db.sqlite3");
+    let found = cx.host.files().look(&database).map_err(Failure::on_host(Phase::Migrate))?;
+    if !matches!(found, Found::File { size, .. } if size > 0) {
+        return Ok(None);
+    }
+    cx.report.event(&Event::Working { phase: Phase::Migrate, what: "dumping the database" });
+    let dump = path(cx, generation, generation.number);
+    let (source, target) = (database.to_string_lossy().into_owned(), dump.to_string_lossy().into_owned());
+    let exit = build.python(&BTreeMap::new(), &["-c", DUMP, &source, &target])?;
+    if let Err(failure) = succeed(exit, Phase::Migrate, "the database could not be dumped") {
+        discard(cx, build, &[target])?;
+        return Err(failure);
+    }
+    cx.host.files().sync_all(&paths.backup_dir()).map_err(Failure::on_host(Phase::Migrate))?;
+    Ok(Some(target))
+}
+
+fn path(cx: &Context<'_>, generation: &Generation, number: GenerationNumber) -> PathBuf {
+    cx.paths(&generation.wanted).backup_dir().join(format!("before-{number}.sqlite3"))
+}
+
+/// Takes away what earlier tries of the same content dumped that changed nothing since `serving`, or each further one would cost the
+/// disk a database. Two stay: the first, from before any of them, and the present one.
+pub fn replaced(
+    cx: &Context<'_>,
+    build: &Build<'_>,
+    generation: &Generation,
+    serving: GenerationNumber,
+) -> Result<(), Failure> {
+    let mut tries = BTreeMap::new();
+    for number in serving + 1..generation.number {
+        // One that can't be read says nothing of its dump, which stays.
+        tries.extend(applied(cx, &generation.name, number).ok().flatten().map(|tried| (number, tried)));
+    }
+    let made: BTreeSet<String> = superseded(&tries, generation.wanted.digest)
+        .map(|number| path(cx, generation, number).to_string_lossy().into_owned())
+        .filter(|made| tries.values().any(|tried| tried.dump.as_ref() == Some(made)))
+        .collect();
+    if made.is_empty() { Ok(()) } else { discard(cx, build, &made.into_iter().collect::<Vec<_>>()) }
+}
+
+/// All but the first of those tries of `content` that applied nothing.
+fn superseded(tries: &BTreeMap<GenerationNumber, Applied>, content: Digest) -> impl Iterator<Item = GenerationNumber> {
+    let same = tries.iter().filter(move |(_, tried)| tried.content == Some(content) && tried.dump.is_some());
+    same.filter(|(_, tried)| tried.migrations.is_empty()).skip(1).map(|(number, _)| *number)
+}
+
+/// As the application: the directory is its own.
+fn discard(cx: &Context<'_>, build: &Build<'_>, dumps: &[String]) -> Result<(), Failure> {
+    let dumps: Vec<&str> = dumps.iter().map(String::as_str).collect();
+    as_app::run(cx, build.app(), "rm", &[&["-f", "--"], &dumps[..]].concat()).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transaction::Migration;
+
+    #[test]
+    fn the_first_dump_of_a_content_that_is_tried_again_stays_and_so_does_every_one_that_somebody_may_need() {
+        let content = Digest::of(b"v2");
+        let note = |applied: &[&str], content, dump: Option<&str>| Applied {
+            migrations: applied
+                .iter()
+                .map(|name| Migration {
+                    app: "shop".to_owned(),
+                    name: (*name).to_owned(),
+                    before: None,
+                    harmful: Vec::new(),
+                })
+                .collect(),
+            dump: dump.map(str::to_owned),
+            content,
+        };
+        let unapplied = |number| (number, note(&[], Some(content), Some("dump")));
+        let tries = BTreeMap::from([
+            (2, note(&[], None, Some("of an older version"))),
+            (3, note(&[], Some(Digest::of(b"other")), Some("dump"))),
+            unapplied(4),
+            (5, note(&["0002_size"], Some(content), Some("dump"))),
+            unapplied(6),
+            (7, note(&[], Some(content), None)),
+            unapplied(8),
+        ]);
+        assert_eq!(superseded(&tries, content).collect::<Vec<_>>(), [6, 8]);
+    }
+}
