@@ -219,6 +219,12 @@ impl<D: Disk> Ground<D> {
         self.walk(path, Missing::Report, 0)
     }
 
+    /// The directory to which the link at `path` leads, without links; `None` when nothing is there. It is judged, and the link with
+    /// it, as on the way to any name.
+    pub fn behind(&self, path: &Path) -> Result<Option<PathBuf>> {
+        Ok(self.find(&path.join("name"))?.map(|spot| spot.parent().to_owned()))
+    }
+
     /// The spot of `path`, whose parent must be there.
     pub fn spot(&self, path: &Path) -> Result<Spot<D>> {
         self.find(path)?.ok_or_else(|| HostError::at("write", path)(Errno::NOENT.into()))

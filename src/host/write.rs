@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::disk::{About, Disk, Onto, Open};
+use super::disk::{About, Disk, Kind, Onto, Open};
 use super::ground::{Ground, foreign};
 use super::handle::{first_mode, give, make_directory_in, open_directory, sys};
 use super::later::Gathering;
@@ -46,6 +46,7 @@ impl<D: Disk> Writer<D> {
         match open_directory(spot.disk(), spot.directory(), spot.name()) {
             Ok(handle) => sweep(spot.disk(), &handle, &spot.path(), Sweep::All),
             Err(Errno::NOENT) => Ok(()),
+            Err(Errno::LOOP) => self.ground.behind(directory)?.map_or(Ok(()), |real| self.sweep(&real)),
             Err(errno) => Err(HostError::at("open", directory)(errno.into())),
         }
     }
@@ -57,7 +58,14 @@ impl<D: Disk> Writer<D> {
             return Ok(());
         }
         let (disk, spot) = (self.ground.disk(), self.ground.make_parents(path)?);
-        let there = spot.about()?.filter(About::is_directory);
+        let there = spot.about()?;
+        if owner == Identity::ROOT
+            && there.is_some_and(|about| about.kind == Kind::Link)
+            && let Some(real) = self.ground.behind(path)?
+        {
+            return self.make_directory(&real, mode, owner);
+        }
+        let there = there.filter(About::is_directory);
         if there.is_some() && spot.is_shared() {
             // Its group could have put another of root's directories here: what is there is not changed.
             return Ok(());
@@ -132,6 +140,7 @@ impl<D: Disk> Writer<D> {
         match rustix::io::retry_on_intr(|| spot.disk().open(spot.directory(), Path::new(spot.name()), Open::Any)) {
             Ok(handle) => self.ground.sync_all(&handle, path),
             Err(Errno::NOENT) => Ok(()),
+            Err(Errno::LOOP) => self.ground.behind(path)?.map_or(Ok(()), |real| self.sync_all(&real)),
             Err(errno) => Err(HostError::at("open", path)(errno.into())),
         }
     }

@@ -1,5 +1,6 @@
 //! First releases that fail: nothing serves yet, and nobody may be shut in by that.
 
+use crate::crash::{Point, pass_dies_at};
 use crate::edits::HEALTH_500;
 use crate::world::World;
 
@@ -36,6 +37,21 @@ fn what_is_wrong_with_the_host_is_not_the_first_release_s_fault() {
     world.host.exec_ok(&["rm", own]);
     world.reconcile().ok();
     assert_eq!(world.serving(), "v1");
+}
+
+/// On many a host `/var` is small, and what grows in it is a link.
+#[test]
+fn a_state_directory_that_is_a_link_is_as_good() {
+    let world = World::new("first-linked");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world
+        .host
+        .sh("install -d -m 700 /srv/portreeve; rm -rf /var/lib/portreeve; ln -s /srv/portreeve /var/lib/portreeve");
+    pass_dies_at(&world, Point::first("active is about to move", "renameat", "/etc/portreeve/active"));
+    let pass = world.reconcile().ok();
+    assert!(!pass.said().contains("symbolic links"), "{pass}");
+    assert_eq!((world.serving().as_str(), world.host.sh("ls -A /srv/portreeve/journal").as_str()), ("v1", ""));
+    assert!(world.portreeve(&["history"]).ok().stdout.contains("released v1"));
 }
 
 /// nginx can't be reloaded because of what others wrote, and has nothing of ours to forget.

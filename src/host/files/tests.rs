@@ -212,6 +212,32 @@ fn a_link_on_the_way_is_followed_only_where_root_alone_made_it() {
     place.put("loop/x", b"").unwrap_err();
 }
 
+/// `/var/lib/portreeve -> /srv/portreeve`, and nobody else's.
+#[test]
+fn a_directory_that_is_a_link_is_swept_and_synced_where_root_alone_made_it() {
+    let place = place();
+    place.directory("srv/state", 0o700, Identity::ROOT);
+    symlink("../srv/state", place.at("srv/linked")).unwrap();
+    let left = place.at("srv/state/.x.new-1-0");
+    fs::write(&left, "").unwrap();
+    old_enough(&left);
+    let linked = place.at("srv/linked");
+    place.files.sync_all(&linked).unwrap();
+    place.files.sweep(&linked).unwrap();
+    place.files.make_directory(&linked, 0o750, Identity::ROOT).unwrap();
+    assert_eq!(fs::metadata(place.at("srv/state")).unwrap().mode() & 0o7777, 0o750);
+    assert_eq!(place.names("srv/state"), [""; 0]);
+
+    symlink("nowhere", place.at("srv/dangling")).unwrap();
+    place.files.sync_all(&place.at("srv/dangling")).unwrap();
+    place.directory("app", 0o755, OTHER);
+    for (link, target) in [("app/planted", "../srv/state"), ("srv/foreign", "../app"), ("srv/out", "/etc")] {
+        symlink(target, place.at(link)).unwrap();
+        why(place.files.sync_all(&place.at(link)));
+        why(place.files.sweep(&place.at(link)));
+    }
+}
+
 #[test]
 fn nothing_is_written_outside_the_root_or_through_dots() {
     let place = place();
