@@ -68,10 +68,7 @@ pub fn front(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
 /// The same for the vhost of generation `number` of the same environment, of which nothing else may be known.
 pub fn front_of(cx: &Context<'_>, generation: &Generation, number: GenerationNumber) -> Result<(), Failure> {
     let fail = Failure::on_host(Phase::Switch);
-    let path = cx.layout.generation(&generation.name, number).join("nginx.conf");
-    let vhost = cx.host.files().read(&path, 1024 * 1024).map_err(&fail)?.unwrap_or_default();
-    let Some(token) = vhost::token(&vhost) else { return Ok(()) };
-    let port = vhost::port(&vhost).unwrap_or(cx.facts.http_port);
+    let Some((token, port)) = token(cx, generation, number)? else { return Ok(()) };
     let served = || serves_token(cx, generation, &token, port);
     if !cx.host.front().running().map_err(&fail)? || served()? {
         return Ok(());
@@ -91,7 +88,7 @@ fn believed(cx: &Context<'_>, served: impl Fn() -> Result<bool, Failure>) -> Res
     let mut streak = 0;
     while clock.monotonic() < until {
         // It reads what is there when it starts again.
-        if !cx.host.front().running().map_err(&fail)? {
+        if !cx.host.front().running().map_err(Failure::on_host(Phase::Switch))? {
             return Ok(());
         }
         streak = if served()? { streak + 1 } else { 0 };
@@ -102,6 +99,17 @@ fn believed(cx: &Context<'_>, served: impl Fn() -> Result<bool, Failure>) -> Res
     }
     Err(Failure::new(FailureClass::Host, Phase::Switch, "nginx was reloaded, but goes on with its old configuration")
         .with_help("nginx -t and journalctl -u nginx say why; a port that another program holds is the usual cause"))
+}
+
+/// What the vhost of generation `number` of the same environment is known by, and where it listens.
+fn token(
+    cx: &Context<'_>,
+    generation: &Generation,
+    number: GenerationNumber,
+) -> Result<Option<(String, u16)>, Failure> {
+    let path = cx.layout.generation(&generation.name, number).join("nginx.conf");
+    let bytes = cx.host.files().read(&path, 1024 * 1024).map_err(Failure::on_host(Phase::Switch))?.unwrap_or_default();
+    Ok(vhost::token(&bytes).map(|token| (token, vhost::port(&bytes).unwrap_or(cx.facts.http_port))))
 }
 
 /// Makes nginx read its configuration again, whatever it serves now.

@@ -37,6 +37,7 @@ mod statics;
 mod sweep;
 mod validate;
 mod verdict;
+mod waits;
 
 pub use context::{Context, Entry, Facts, Trees};
 pub use failure::{Failure, FailureKind, Phase, chain};

@@ -265,6 +265,7 @@ impl Deletion<'_> {
         }
         files.remove(&layout.moving(name))?;
         files.remove(&layout.web_socket(name))?;
+        files.remove(&super::waits::path(self.cx, name))?;
         files.remove(&layout.active_link(name))?;
         files.remove(&layout.removed_note(name))
     }

@@ -2,32 +2,50 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::waits::Waits;
 use super::{Context, Event, Failure, Intent, Phase, commit, ground, read, render, slot};
 use crate::desired::{Generation, Listed, Listing};
 use crate::model::{Digest, Node};
 use crate::observed::{Drift, Part};
 use crate::policy::FailureClass;
 
-/// Repairs the drift of one environment. The generation itself does not change.
+/// Repairs the drift of one environment. The generation itself does not change. What can't be put right keeps nothing else from
+/// it, and is not tried at each pass.
 pub fn repair(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Result<(), Failure> {
-    let owners = ground::owners(cx, &generation.wanted)?;
-    let nodes = render::nodes(cx, generation, owners)?;
+    let waits = Waits::of(cx, generation, drift);
+    waits.are_over()?;
+    let repaired = put_all_right(cx, generation, drift);
+    waits.remember(&repaired);
+    repaired
+}
+
+fn put_all_right(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Result<(), Failure> {
+    let rendered = render::nodes(cx, generation, ground::owners(cx, &generation.wanted)?)?;
+    let (able, unable): (Vec<_>, Vec<_>) =
+        drift.iter().map(|drift| (drift, node(cx, generation, &rendered, drift))).partition(|(_, node)| node.is_ok());
+    let unable = unable.into_iter().find_map(|(_, node)| node.err()).map_or(Ok(()), Err);
+    if able.is_empty() {
+        return unable;
+    }
     // Once a file is right, nothing about it shows that who reads it has not been told: a successor has to know. Where there is
     // no room to write that down, the repair is worth more.
     let intent = Intent::to_repair(generation);
     let noted = intent.open(cx).is_ok();
     let mut parts = BTreeSet::new();
+    let mut right = unable;
     // What a boot takes away is made by what the others say.
-    let (runtime, lasting): (Vec<&Drift>, _) = drift.iter().partition(|drift| is_runtime(cx, drift));
-    let right = lasting.into_iter().chain(runtime).try_for_each(|drift| {
-        if is_runtime(cx, drift) {
-            slot::make_runtime(cx, generation).map_err(Failure::on_host(Phase::Recover))?;
+    let (runtime, lasting): (Vec<_>, Vec<_>) = able.into_iter().partition(|(drift, _)| is_runtime(cx, drift));
+    for (drift, node) in lasting.into_iter().chain(runtime) {
+        let made = if is_runtime(cx, drift) { slot::make_runtime(cx, generation) } else { Ok(()) };
+        let made = made.map_err(Failure::on_host(Phase::Recover));
+        match made.and(node).and_then(|node| put(cx, drift, &node)) {
+            Ok(()) => {
+                parts.insert(drift.expected.part);
+                cx.report.event(&Event::Repaired { env: &generation.name, what: &drift.to_string() });
+            }
+            Err(failure) => right = right.and(Err(failure)),
         }
-        put_right(cx, generation, &nodes, drift)?;
-        parts.insert(drift.expected.part);
-        cx.report.event(&Event::Repaired { env: &generation.name, what: &drift.to_string() });
-        Ok(())
-    });
+    }
     effects(cx, generation, &parts)?;
     if noted {
         intent.close(cx).map_err(Failure::on_host(Phase::Recover))?;
@@ -54,17 +72,22 @@ pub fn files(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Resu
         return Ok(());
     }
     let nodes = render::nodes(cx, generation, ground::owners(cx, &generation.wanted)?)?;
-    drift.into_iter().try_for_each(|drift| put_right(cx, generation, &nodes, drift))
+    drift.into_iter().try_for_each(|drift| put(cx, drift, &node(cx, generation, &nodes, drift)?))
 }
 
-fn put_right(
+fn put(cx: &Context<'_>, drift: &Drift, node: &Node) -> Result<(), Failure> {
+    cx.host.files().put(&drift.expected.path, node).map_err(Failure::on_host(Phase::Recover))
+}
+
+/// What must be there.
+fn node(
     cx: &Context<'_>,
     generation: &Generation,
     nodes: &BTreeMap<String, Node>,
     drift: &Drift,
-) -> Result<(), Failure> {
+) -> Result<Node, Failure> {
     let expected = &drift.expected;
-    let node = match &expected.state {
+    Ok(match &expected.state {
         Listed::Link(target) => Node::Link(target.clone()),
         Listed::File { sha256, mode, owner } => {
             let bytes = match original(nodes, expected, *sha256) {
@@ -79,8 +102,7 @@ fn put_right(
             let bytes = bytes.ok_or_else(|| unknown(generation, drift))?;
             Node::File { bytes, mode: *mode, owner: *owner }
         }
-    };
-    cx.host.files().put(&expected.path, &node).map_err(Failure::on_host(Phase::Recover))
+    })
 }
 
 /// Where systemd is not PID 1 nobody reads tmpfiles.d at a boot.

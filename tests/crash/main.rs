@@ -17,6 +17,7 @@ mod ledger;
 mod machine;
 mod oracle;
 mod program;
+mod repairs;
 mod returns;
 mod scenarios;
 mod sequences;

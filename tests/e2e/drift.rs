@@ -68,6 +68,31 @@ fn drift_is_repaired_and_told_and_an_idle_pass_writes_nothing() {
     writes_nothing(&world);
 }
 
+/// Somebody put a directory where our link was: each try would be written down first.
+#[test]
+fn a_repair_that_fails_waits_like_any_failure_of_the_host() {
+    let world = World::new("irreparable");
+    world.reconcile().ok();
+    let link = format!("/etc/logrotate.d/{NAME}");
+    world.host.sh(&format!("rm {link}; mkdir {link}"));
+    let fails = |(pass, writes): (CmdResult, Vec<String>)| {
+        assert!(pass.exits(4).stderr.contains(&link));
+        writes
+    };
+    let reconcile = || fails(writes(&world, &["portreeve", "reconcile"]));
+    assert!(!reconcile().is_empty(), "it is tried");
+    world.host.sh("python3 -c \"import datetime, json
+path = '/run/portreeve/bakery_pro/repair.json'
+record = json.load(open(path))
+due = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=2)
+record['standing']['retry']['next'] = due.strftime('%Y-%m-%dT%H:%M:%SZ')
+json.dump(record, open(path, 'w'))\"");
+    assert_eq!(reconcile(), [""; 0]);
+    world.host.sh(&format!("rmdir {link}"));
+    repairs(&world, &format!("{link} was deleted"));
+    assert!(!world.host.has("/run/portreeve/bakery_pro/repair.json"));
+}
+
 /// An idle pass leaves nothing on a disk.
 #[track_caller]
 fn writes_nothing(world: &World) {
