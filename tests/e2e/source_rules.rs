@@ -216,6 +216,23 @@ const FAILURES: &[Failure] = &[
         code: 1,
     },
     Failure {
+        name: "it has too many connections",
+        begin: "echo MaxStartups 1:100:1 >/etc/ssh/sshd_config.d/busy.conf; systemctl restart ssh
+            systemd-run --quiet --unit=idler bash -c 'exec 3<>/dev/tcp/git.example.org/22; read -r <&3; sleep infinity'
+            until ss -Htn state established '( dport = :22 )' | grep -q .; do :; done",
+        end: "systemctl stop idler; rm /etc/ssh/sshd_config.d/busy.conf; systemctl restart ssh",
+        says: "ssh://git@git.example.org/srv/git/deploy.git can't be reached: kex_exchange_identification: ",
+        code: 1,
+    },
+    Failure {
+        name: "what it sends finds no room here",
+        begin: "cp -a /var/lib/portreeve/deploy.git /srv/clone; cd /var/lib/portreeve/deploy.git
+            mount -t tmpfs -o size=$(($(du -sk . | cut -f1) + 64))k tmpfs .; cp -a /srv/clone/. /var/lib/portreeve/deploy.git",
+        end: "umount /var/lib/portreeve/deploy.git; rm -r /srv/clone",
+        says: "can't be written here: write error: No space left on device; df -h",
+        code: 4,
+    },
+    Failure {
         name: "its host key is another",
         begin: "mv /etc/portreeve/known_hosts /run/known_hosts; ssh-keygen -q -t ed25519 -N '' -f /run/other
             printf 'git.example.org %s\\n' \"$(cut -d' ' -f1,2 /run/other.pub)\" >/etc/portreeve/known_hosts",
