@@ -1,13 +1,18 @@
 //! nginx is away when a killed release is to be ended.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use portreeve::agent::Outcome;
-use portreeve::policy::Standing;
+use portreeve::desired::Why;
+use portreeve::policy::{Phase, Standing};
+use portreeve::transaction::{self, Context, Event, Going, Released, Report};
 
 use crate::machine::State;
 use crate::oracle::{active_number, at_rest};
 use crate::program::{Wish, pass};
 use crate::scenarios::{after, standing};
-use crate::site::{Release, Stage, layout};
+use crate::site::{Release, Stage, layout, name};
 
 /// Switched to, and not judged yet.
 fn is_open(state: &State) -> bool {
@@ -41,11 +46,42 @@ fn what_was_switched_to_waits_for_its_verdict_without_a_blame_or_a_write() {
     }
 }
 
+/// Stops nginx when the release is about to be judged through it.
+struct Stops<'a>(&'a Stage);
+
+impl Report for Stops<'_> {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::Working { phase: Phase::Verify, .. } = event {
+            self.0.host.machine.state.borrow_mut().front.running = false;
+        }
+    }
+}
+
+#[test]
+fn a_release_stays_whose_nginx_does_not_come_back_in_time() {
+    let release = Release::good("v2");
+    let stage = Stage::new(after(&[Release::good("v1")]));
+    let stops = Stops(&stage);
+    let cx = Context { report: &stops, ..stage.cx() };
+    let installed = transaction::installed(&cx, &name(), &BTreeMap::new()).expect("v1");
+    let going = Going::Forward { wanted: Box::new(release.wanted()), why: Why::Push };
+    let begun = stage.state().clock;
+    let Released::CutOff(failure) = transaction::go(&cx, &installed, &going) else { panic!("it is judged") };
+    assert!(failure.cause.ends_with("v2 itself does, in slot b"), "{failure}");
+    let state = stage.state();
+    assert!(is_open(&state) && state.clock.saturating_sub(begun) >= Duration::from_secs(30));
+    assert_eq!(state.services.running().count(), 2, "what served before is there for a rollback");
+    stage.host.machine.state.borrow_mut().front.running = true;
+    pass(&stage, &Wish::Release(release));
+    let state = stage.state();
+    assert_eq!((at_rest(&state), standing(&state)), (Ok(Some("v2".to_owned())), Standing::default()));
+}
+
 /// What failed by the host's fault is tried again on another one.
 #[test]
 fn an_nginx_that_was_started_anew_is_another_host() {
     let stage = Stage::new(after(&[Release::good("v1")]));
-    let print = || portreeve::transaction::host_print(&stage.cx(), &Release::good("v1").wanted());
+    let print = || transaction::host_print(&stage.cx(), &Release::good("v1").wanted());
     let before = print();
     assert_eq!(print(), before);
     let mut state = stage.state();
