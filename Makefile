@@ -12,7 +12,7 @@ test:
 	cargo build
 	tests/run
 
-# A long life on a booted host, drawn by lot. PORTREEVE_SOAK=SEED repeats one, PORTREEVE_STEPS=N is another length.
+# Ten thousand schedules in memory, and a long life on a booted host, drawn by lot. PORTREEVE_SOAK=SEED repeats one, PORTREEVE_STEPS=N is another length.
 soak:
 	tests/install-packages test
 	cargo build

@@ -4,7 +4,7 @@ use crate::desired::{Generation, Why};
 use crate::history::{Event, EventKind, History, HistoryError, Writer};
 use crate::model::{EnvName, GenerationNumber, Identity};
 use crate::policy::{Hold, HoldKind, Quarantined, Standing};
-use crate::transaction::{self, Context, Event as Said, Failure, Recovered, chain};
+use crate::transaction::{self, Context, Event as Said, Failure, Recovered, Watch, chain};
 
 use super::read_standing;
 
@@ -27,8 +27,8 @@ pub(super) fn write_next(cx: &Context<'_>, history: &Writer, event: &Event) {
 }
 
 /// Ends what a killed program left, and tells the history what that meant.
-pub(super) fn recover(cx: &Context<'_>, name: &EnvName) -> Result<(), Failure> {
-    let recovered = transaction::recover(cx, name)?;
+pub(super) fn recover(cx: &Context<'_>, name: &EnvName, watch: Watch) -> Result<(), Failure> {
+    let recovered = transaction::recover(cx, name, watch)?;
     ended(cx, name, &recovered);
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::plan::{Action, EnvPlan};
 use crate::policy;
 use crate::resource;
 use crate::transaction::lock::{LockError, Place, lock, shared};
-use crate::transaction::{self, Context, Event, Failure, FailureKind, Going, Phase, Released, Report};
+use crate::transaction::{self, Context, Event, Failure, FailureKind, Going, Phase, Released, Report, Watch};
 
 use super::chronicle;
 use super::floor;
@@ -121,7 +121,7 @@ fn recover_all(app: &App, report: &(dyn Report + Sync), open: Vec<EnvName>) -> B
                 Err(LockError::Busy { .. }) => return None,
                 Err(error) => return Some(Outcome::Failed(Box::new(error.into()))),
             };
-            let ended = turn::heeding(cx, name, |cx| chronicle::recover(cx, name));
+            let ended = turn::heeding(cx, name, |cx| chronicle::recover(cx, name, Watch::Bake));
             ended.err().map(|failure| Outcome::Failed(Box::new(failure)))
         },
     )

@@ -19,7 +19,7 @@ use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
 use crate::policy::{FailureClass, Ruling};
 use crate::transaction::lock::{self, LockError, Place, lock, lock_before_others};
-use crate::transaction::{self, About, Context, Failure, Intent, Phase, Report};
+use crate::transaction::{self, About, Context, Failure, Intent, Phase, Report, Watch};
 
 /// So many environments are moved at a time. Their builds, which are what costs, are bounded on their own.
 const WORKERS: usize = 32;
@@ -106,7 +106,7 @@ fn take(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, wait: Duration, look
     if cx.host.clock().cancelled() {
         return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
     }
-    if !plan.changes() && plan.retires.is_none() && !plan.settles {
+    if !plan.changes() && plan.retires.is_none() && !plan.settles && !is_newer(cx, plan, looked) {
         match plan.action {
             Action::Nothing if plan.moved.is_none() => return Outcome::Unchanged,
             Action::Nothing => {}
@@ -135,20 +135,24 @@ fn enter(cx: &Context<'_>, plan: &EnvPlan, wait: Duration, looked: Timestamp) ->
     }
 }
 
-/// Whether what is under way is a release of other content, begun before we looked at the repository. A clock that was set back
-/// since we looked makes us wait for the end of it.
+/// Whether the repository had asked for what is under way, and asks for other content since: for what serves already, for none, or
+/// for what can't be released now. A clock that was set back since we looked makes us wait for the end of it.
 fn is_newer(cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> bool {
-    let (Action::Release, Some(wanted)) = (&plan.action, &plan.wants) else { return false };
-    let Ok(Some(Intent { digest: Some(digest), at: Some(at), .. })) = Intent::find(cx, &plan.name) else {
-        return false;
+    let wants = match (&plan.action, &plan.wants) {
+        (Action::Remove | Action::Delete, _) => Digest::nothing(),
+        (_, Some(wanted)) => wanted.digest,
+        _ => return false,
     };
-    digest != wanted.digest && at < looked
+    match Intent::find(cx, &plan.name) {
+        Ok(Some(Intent { digest: Some(digest), at: Some(at), asked: true, .. })) => digest != wants && at < looked,
+        _ => false,
+    }
 }
 
 /// What is there, if the plan still fits it. Somebody may have released, or given an order, before the lock was ours; and what
 /// he left undone when he was killed is ended first.
 fn before(cx: &Context<'_>, plan: &EnvPlan) -> Result<Option<Installed>, Failure> {
-    super::chronicle::recover(cx, &plan.name)?;
+    super::chronicle::recover(cx, &plan.name, Watch::Glance)?;
     let services = transaction::services_of(cx, &plan.name).map_err(Failure::on_host(Phase::Recover))?;
     let installed = transaction::installed(cx, &plan.name, &services)?;
     let standing = standing_here(cx, read_standing(cx, &plan.name)?, plan.wants.as_deref());

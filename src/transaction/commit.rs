@@ -7,6 +7,7 @@ use super::{Context, Failure, Intent, Phase, slot};
 use crate::desired::Generation;
 use crate::health::{Check, Through};
 use crate::host::{Request, Target};
+use crate::manifest::Health;
 use crate::model::{EnvName, Found, GenerationNumber, Node, Slot};
 use crate::policy::FailureClass;
 use crate::resource::vhost;
@@ -134,12 +135,12 @@ fn about(generation: &Generation, token: &str, port: u16) -> Request {
 }
 
 /// Asks through nginx, once and then for as long as the bake lasts; an nginx that is away is waited for with so much patience.
-pub fn verify(cx: &Context<'_>, generation: &Generation, patience: Duration) -> Result<(), Failure> {
+pub fn verify(cx: &Context<'_>, generation: &Generation, health: &Health, patience: Duration) -> Result<(), Failure> {
     let id = slot::id(&generation.name, generation.slot);
     let request = slot::request(generation, Target::Port(cx.facts.http_port), false);
     let itself = token(cx, generation, generation.number)?
         .map_or_else(|| request.clone(), |(token, port)| about(generation, &token, port));
-    let check = Check { slot: Some(&id), request: &request, health: &generation.wanted.env.health };
+    let check = Check { slot: Some(&id), request: &request, health };
     let through = Through { itself: &itself, behind: &slot::direct(cx, generation), patience };
     let verdict = slot::watcher(cx).bake(check, through).map_err(Failure::on_host(Phase::Verify))?;
     slot::judge(cx, generation, verdict, Phase::Verify).map(|_| ())

@@ -8,7 +8,8 @@ use super::verdict::{self, End};
 use super::{Context, Event, Failure, FailureKind, Intent, JournalError, Phase, commit, read, remove, retire, slot};
 use crate::desired::{Generation, Wanted};
 use crate::host::HostError;
-use crate::model::{EnvName, Found, GenerationNumber};
+use crate::manifest::Health;
+use crate::model::{EnvName, Found, GenerationNumber, Span};
 use crate::observed::{Installed, Removed};
 use crate::policy::FailureClass;
 
@@ -32,8 +33,18 @@ impl From<JournalError> for Failure {
     }
 }
 
+/// How long what had been switched to is watched before it is taken for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// As long as a release's own bake.
+    Bake,
+    /// Until one good answer: whoever ends the transaction is about to do something else with the environment. If each of them baked
+    /// it anew, none would ever come to that.
+    Glance,
+}
+
 /// Ends the transaction that a killed program left open, if it did.
-pub fn recover(cx: &Context<'_>, name: &EnvName) -> Result<Recovered, Failure> {
+pub fn recover(cx: &Context<'_>, name: &EnvName, watch: Watch) -> Result<Recovered, Failure> {
     let Some(intent) = Intent::find(cx, name)? else { return Ok(Recovered::Clean) };
     let fail = Failure::on_host(Phase::Recover);
     sync_left(cx)?;
@@ -46,7 +57,7 @@ pub fn recover(cx: &Context<'_>, name: &EnvName) -> Result<Recovered, Failure> {
     let removes = intent.removes();
     let committed = installed.active == Some(intent.to) && intent.to > 0 && intent.failed.is_none();
     let recovered = match &installed.generation {
-        Some(generation) if committed => finish(cx, intent, generation, &installed)?,
+        Some(generation) if committed => finish(cx, intent, generation, &installed, watch)?,
         None if committed && !is_whole(cx, name, intent.from)? => keep(cx, &intent)?,
         _ if removes && installed.active == Some(0) => Recovered::Removed(remove::finish(cx, &intent)?),
         _ => undo(cx, &intent)?,
@@ -101,11 +112,12 @@ fn finish(
     intent: Intent,
     generation: &Generation,
     installed: &Installed,
+    watch: Watch,
 ) -> Result<Recovered, Failure> {
     super::repair::files(cx, generation, &installed.drift)?;
     let verified = led_to(cx, generation)
         .and_then(|()| resume(cx, generation))
-        .and_then(|()| commit::verify(cx, generation, Duration::ZERO));
+        .and_then(|()| commit::verify(cx, generation, &watched(generation, watch), Duration::ZERO));
     match verified {
         Ok(()) => {
             retire::after_release(cx, generation, installed);
@@ -116,6 +128,14 @@ fn finish(
         // Nothing is wrong with it: the next pass goes on here.
         Err(failure) if matches!(failure.kind, FailureKind::Cancelled | FailureKind::CutOff) => Err(failure),
         Err(failure) => undo(cx, &noted(cx, intent, &generation.wanted, &failure).0),
+    }
+}
+
+fn watched(generation: &Generation, watch: Watch) -> Health {
+    let health = generation.wanted.env.health.clone();
+    match watch {
+        Watch::Bake => health,
+        Watch::Glance => Health { bake: Span::secs(0), ..health },
     }
 }
 

@@ -276,7 +276,8 @@ fn accept(cx: &Context<'_>, build: &Build<'_>, generation: &Generation) -> Resul
 fn commit_and_verify(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     phase(cx, Phase::Switch, || commit::switch(cx, generation), |()| "one rename".to_owned())?;
     commit::front(cx, generation)?;
-    phase(cx, Phase::Verify, || commit::verify(cx, generation, AWAY), |()| "answers through nginx".to_owned())
+    let verify = || commit::verify(cx, generation, &generation.wanted.env.health, AWAY);
+    phase(cx, Phase::Verify, verify, |()| "answers through nginx".to_owned())
 }
 
 /// Goes back to where the transaction began; what went wrong on the way back is added to the failure.

@@ -6,7 +6,7 @@ use portreeve::agent::{Given, Order, Outcome, Target, carry_out, environment, re
 use portreeve::host::Host as _;
 use portreeve::plan::{Decision, Want, decide};
 use portreeve::policy::Until;
-use portreeve::transaction::{self, Failure};
+use portreeve::transaction::{self, Failure, Watch};
 
 use crate::site::{Release, Stage, name};
 
@@ -45,7 +45,7 @@ pub fn pass_within(stage: &Stage, want: Want, grace: Duration) -> Outcome {
 /// Its first step.
 pub fn recover(stage: &Stage) -> Result<(), Failure> {
     transaction::tidy(&stage.cx());
-    transaction::recover(&stage.cx(), &name()).map(drop)
+    transaction::recover(&stage.cx(), &name(), Watch::Bake).map(drop)
 }
 
 /// All that follows it, and knows no more of it than what it left on the machine.

@@ -210,6 +210,9 @@ fn whoever_wants_a_release_not_to_happen_ends_it() {
     a_rollback_ends_a_build(&world);
     a_suspension_ends_a_wait_for_health(&world);
     a_newer_commit_ends_a_wait_for_health(&world);
+    a_revert_ends_a_wait_for_health(&world);
+    a_newer_commit_ends_a_bake(&world);
+    a_suspension_ends_a_bake(&world);
     a_rollback_after_the_switch_leaves_what_was_switched_to(&world);
 }
 
@@ -268,20 +271,64 @@ fn a_newer_commit_ends_a_wait_for_health(world: &World) {
     assert!(said.stderr.contains("v4 not released: stopped for portreeve reconcile"), "{said}");
 }
 
+/// What serves already is wanted again.
+#[track_caller]
+fn a_revert_ends_a_wait_for_health(world: &World) {
+    world.push_app("v6", HEALTH_GATED, "v6");
+    want(world, "pro", "v6");
+    let pass = begin(world, &["reconcile"]);
+    until_asked(world);
+    want(world, "pro", "v5");
+    world.reconcile().ok();
+    let said = pass.end().exits(1);
+    assert!(said.stderr.contains("v6 not released: stopped for portreeve reconcile"), "{said}");
+    assert!(pro_serves(world, "v5") && !world.host.has("/var/lib/portreeve/journal/bakery_pro.json"));
+}
+
+/// A release of `version` that is watched for far longer than a test lasts, and has been switched to.
+#[track_caller]
+fn baking(world: &World, version: &str) -> Background {
+    world.push_app(version, &[], version);
+    let toml = env_toml(version, "bakery.example").replace("bake = \"0s\"", "bake = \"10m\"");
+    world.edit_pro(|_| toml);
+    let pass = begin(world, &["reconcile"]);
+    until_within(A_STEP, "it is switched to", || pro_serves(world, version));
+    pass
+}
+
+/// The older one is not baked once more by whoever comes for the newer one.
+#[track_caller]
+fn a_newer_commit_ends_a_bake(world: &World) {
+    let pass = baking(world, "v7");
+    world.push_app("v8", &[], "v8");
+    world.edit_pro(|_| env_toml("v8", "bakery.example"));
+    world.reconcile();
+    world.reconcile().ok();
+    assert!(pro_serves(world, "v8"));
+    pass.end();
+}
+
+#[track_caller]
+fn a_suspension_ends_a_bake(world: &World) {
+    let pass = baking(world, "v9");
+    let begun = Instant::now();
+    world.portreeve(&["suspend", "bakery/pro", "--for", "2h", "--reason", "db move"]).ok();
+    assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
+    pass.end();
+    assert!(pro_serves(world, "v9") && !world.host.has("/var/lib/portreeve/journal/bakery_pro.json"));
+    world.portreeve(&["resume", "bakery/pro"]).ok();
+}
+
 /// While a release is watched after its switch, a rollback does not wait for the verdict, and goes back once.
 #[track_caller]
 fn a_rollback_after_the_switch_leaves_what_was_switched_to(world: &World) {
-    world.push_app("v6", &[], "v6");
-    let toml = env_toml("v6", "bakery.example").replace("bake = \"0s\"", "bake = \"10m\"");
-    world.edit_pro(|_| toml);
-    let pass = begin(world, &["reconcile"]);
-    until_within(A_STEP, "v6 is switched to", || pro_serves(world, "v6"));
+    let pass = baking(world, "v10");
     let back = world.portreeve(&["rollback", "bakery/pro"]).ok();
-    assert!(back.stdout.contains("v5 serves again"), "{back}");
-    assert!(pro_serves(world, "v5"));
+    assert!(back.stdout.contains("v9 serves again"), "{back}");
+    assert!(pro_serves(world, "v9"));
     pass.end().ok();
     world.reconcile().ok();
-    assert!(pro_serves(world, "v5"), "and stays there");
+    assert!(pro_serves(world, "v9"), "and stays there");
     assert!(!world.host.has("/var/lib/portreeve/journal/bakery_pro.json"));
 }
 

@@ -85,9 +85,10 @@ pub const ALL: [Scene; 7] = [
         finally: &[Some("v1")],
     },
     Scene {
-        name: "removal",
+        name: "removal and deletion",
         before: |world| {
             released(world, &["v1"]);
+            world.host.sh("printf '[prune]\\ngrace = \"0s\"\\n' >>/etc/portreeve/agent.toml");
             world.edit_pro(|text| format!("removed = true\n{text}"));
         },
         booted: |_| (),

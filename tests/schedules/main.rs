@@ -20,7 +20,7 @@ use portreeve::model::{CommitId, Digest, EnvName, Found, Identity, Layout, Manag
 use portreeve::plan::{Action, Decision, EnvPlan, Want, decide};
 use portreeve::policy::Until;
 use portreeve::transaction::{
-    self, Context, Entry as TreeEntry, Facts, Failure, FailureKind, Installer, Quiet, Tool, Trees,
+    self, Context, Entry as TreeEntry, Facts, Failure, FailureKind, Installer, Quiet, Tool, Trees, Watch,
 };
 
 use machine::Machine;
@@ -155,7 +155,7 @@ impl World {
     /// Passes until nothing is left to do.
     fn settle(&self, want: &Want) -> EnvPlan {
         for _ in 0..4 {
-            drop(transaction::recover(&self.cx(), &name()).expect("what is left can be ended"));
+            drop(transaction::recover(&self.cx(), &name(), Watch::Bake).expect("what is left can be ended"));
             let plan = self.plan(want.clone()).expect("it is decided");
             if !plan.changes() {
                 return plan;

@@ -13,7 +13,7 @@ use crate::model::{EnvName, GenerationNumber, moment};
 use crate::observed::Installed;
 use crate::policy::{Hold, HoldKind, Standing, Until};
 use crate::transaction::lock::{LockError, Place, lock, lock_before_others};
-use crate::transaction::{self, Context, Failure, Intent};
+use crate::transaction::{self, Context, Failure, Intent, Watch};
 
 use super::{accept, chronicle, read_standing, write_standing};
 
@@ -110,7 +110,7 @@ pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Stri
         // Whoever goes back leaves what has been switched to, whatever its health.
         transaction::sync_left(cx)?;
     } else {
-        chronicle::recover(cx, name)?;
+        chronicle::recover(cx, name, Watch::Glance)?;
     }
     let services = transaction::services_of(cx, name)?;
     let installed = transaction::installed(cx, name, &services)?;
