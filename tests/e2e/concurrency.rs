@@ -211,8 +211,8 @@ fn whoever_wants_a_release_not_to_happen_ends_it() {
     a_suspension_ends_a_wait_for_health(&world);
     a_newer_commit_ends_a_wait_for_health(&world);
     a_revert_ends_a_wait_for_health(&world);
-    a_newer_commit_ends_a_bake(&world);
     a_suspension_ends_a_bake(&world);
+    a_newer_commit_ends_a_bake(&world);
     a_rollback_after_the_switch_leaves_what_was_switched_to(&world);
 }
 
@@ -299,23 +299,23 @@ fn baking(world: &World, version: &str) -> Background {
 /// The older one is not baked once more by whoever comes for the newer one.
 #[track_caller]
 fn a_newer_commit_ends_a_bake(world: &World) {
-    let pass = baking(world, "v7");
-    world.push_app("v8", &[], "v8");
-    world.edit_pro(|_| env_toml("v8", "bakery.example"));
+    let pass = baking(world, "v8");
+    world.push_app("v9", &[], "v9");
+    world.edit_pro(|_| env_toml("v9", "bakery.example"));
     world.reconcile();
     world.reconcile().ok();
-    assert!(pro_serves(world, "v8"));
+    assert!(pro_serves(world, "v9"));
     pass.end();
 }
 
 #[track_caller]
 fn a_suspension_ends_a_bake(world: &World) {
-    let pass = baking(world, "v9");
+    let pass = baking(world, "v7");
     let begun = Instant::now();
     world.portreeve(&["suspend", "bakery/pro", "--for", "2h", "--reason", "db move"]).ok();
     assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
     pass.end();
-    assert!(pro_serves(world, "v9") && !world.host.has("/var/lib/portreeve/journal/bakery_pro.json"));
+    assert!(pro_serves(world, "v7") && !world.host.has("/var/lib/portreeve/journal/bakery_pro.json"));
     world.portreeve(&["resume", "bakery/pro"]).ok();
 }
 
