@@ -104,10 +104,15 @@ impl Users for RealUsers {
 
     fn group_name(&self, gid: u32) -> Result<String> {
         let group = Group::from_gid(gid.into()).map_err(|errno| unanswered(&format!("group {gid}"), errno))?;
-        group.map(|group| group.name).ok_or_else(|| HostError::Program {
-            program: "getent".to_owned(),
-            why: format!("no group has the number {gid}: groupadd --gid {gid} NAME gives it a name"),
-        })
+        match (group, self.files.authority()) {
+            (Some(group), _) => Ok(group.name),
+            // Of a user of a container; what is given to groups by their names is root's to give.
+            (None, Authority::Own(_)) => Ok(gid.to_string()),
+            (None, Authority::Machine) => Err(HostError::Program {
+                program: "getent".to_owned(),
+                why: format!("no group has the number {gid}: groupadd --gid {gid} NAME gives it a name"),
+            }),
+        }
     }
 
     fn group(&self, name: &str) -> Result<Option<u32>> {

@@ -297,7 +297,9 @@ impl Standing {
     /// A record from before there was [`left`](Self::left), with it.
     #[must_use]
     pub fn with_left(mut self) -> Self {
-        self.left = self.holds().flat_map(Hold::excludes).copied().collect();
+        let excluded: BTreeSet<Digest> = self.holds().flat_map(Hold::excludes).copied().collect();
+        self.left.retain(|left| !excluded.contains(left));
+        self.left.extend(excluded);
         self
     }
 

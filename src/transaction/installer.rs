@@ -27,6 +27,10 @@ pub struct Installer {
 /// Variables by which pip is told where packages come from; `uv` reads none of them, and would ask the public index.
 const PLACES: [&str; 5] = ["PIP_CONFIG_FILE", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_INDEX_URL", "PIP_NO_INDEX"];
 
+/// Those by which `uv` is told.
+const PLACES_OF_UV: [&str; 6] =
+    ["UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_INDEX", "UV_INDEX_URL", "UV_NO_INDEX"];
+
 /// A program and its arguments.
 pub type Command = (PathBuf, Vec<String>);
 
@@ -43,8 +47,11 @@ impl Installer {
 
     /// A variable that says in vain where packages come from.
     pub fn unheeded(&self) -> Option<&'static str> {
-        let asks_its_own_index = matches!(self.tool, Tool::Uv(_)) && self.wheelhouse.is_none();
-        PLACES.into_iter().find(|&name| asks_its_own_index && self.env.contains_key(name))
+        let told = || self.wheelhouse.is_some() || PLACES_OF_UV.iter().any(|&name| self.env.contains_key(name));
+        if matches!(self.tool, Tool::Pip) || told() {
+            return None;
+        }
+        PLACES.into_iter().find(|&name| self.env.get(name).is_some_and(|value| value != "/dev/null"))
     }
 
     /// Makes the virtual environment in an empty directory.
@@ -118,5 +125,9 @@ mod tests {
         assert_eq!(unheeded(Tool::Pip, None, "PIP_INDEX_URL"), None);
         assert_eq!(unheeded(uv(), Some("/w"), "PIP_INDEX_URL"), None, "no index is asked");
         assert_eq!(unheeded(uv(), None, "PIP_CERT"), None);
+        let both = ["PIP_INDEX_URL", "UV_INDEX_URL"].map(|name| (name.to_owned(), "x".to_owned()));
+        assert_eq!(Installer { tool: uv(), wheelhouse: None, env: both.into() }.unheeded(), None, "told itself");
+        let nowhere = BTreeMap::from([("PIP_CONFIG_FILE".to_owned(), "/dev/null".to_owned())]);
+        assert_eq!(Installer { tool: uv(), wheelhouse: None, env: nowhere }.unheeded(), None);
     }
 }

@@ -51,8 +51,7 @@ pub fn recover(cx: &Context<'_>, name: &EnvName, watch: Watch) -> Result<Recover
     let services = read::services_of(cx, name).map_err(&fail)?;
     let installed = read::installed(cx, name, &services)?;
     if !intent.moves() {
-        repaired(cx, &intent, &installed)?;
-        return Ok(Recovered::Clean);
+        return repaired(cx, &intent, &installed).or_else(|failure| unfinished(cx, name, failure));
     }
     let removes = intent.removes();
     let committed = installed.active == Some(intent.to) && intent.to > 0 && intent.failed.is_none();
@@ -97,13 +96,24 @@ fn keep(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
 }
 
 /// A repair comes to its end; what else is not as it should be is the pass's.
-fn repaired(cx: &Context<'_>, intent: &Intent, installed: &Installed) -> Result<(), Failure> {
+fn repaired(cx: &Context<'_>, intent: &Intent, installed: &Installed) -> Result<Recovered, Failure> {
     if let Some(generation) = &installed.generation {
         super::repair::finish(cx, generation, &installed.drift)?;
         sweep_trees(cx, generation);
     }
     sweep_own(cx, &intent.env);
-    intent.close(cx).map_err(Failure::on_host(Phase::Recover))
+    intent.close(cx).map_err(Failure::on_host(Phase::Recover))?;
+    Ok(Recovered::Clean)
+}
+
+/// Nothing moves by a repair, so nobody has to wait for its end: who reads what was put right is told at the next pass.
+fn unfinished(cx: &Context<'_>, name: &EnvName, failure: Failure) -> Result<Recovered, Failure> {
+    if failure.kind == FailureKind::Cancelled {
+        return Err(failure);
+    }
+    let text = format!("{name}: a repair is not at its end, and is taken up at the next pass: {failure}");
+    cx.report.event(&Event::Note { text: &text });
+    Ok(Recovered::Clean)
 }
 
 /// The commit had happened: the effects again, and the same verdict that the release would have got.
@@ -118,6 +128,11 @@ fn finish(
     let verified = led_to(cx, generation)
         .and_then(|()| resume(cx, generation))
         .and_then(|()| commit::verify(cx, generation, &watched(generation, watch), Duration::ZERO));
+    // Whoever has something else to do with it does not wait for an nginx that is away.
+    let verified = verified.or_else(|failure| match failure.kind {
+        FailureKind::CutOff if watch == Watch::Glance => Ok(()),
+        _ => Err(failure),
+    });
     match verified {
         Ok(()) => {
             retire::after_release(cx, generation, installed);

@@ -12,6 +12,7 @@ use crate::desired::{Generation, Listed, Listing};
 use crate::host::HostError;
 use crate::model::{EnvLayout, EnvName, Found, GenerationNumber, Identity, Manager, Node, Slot};
 use crate::observed::{Expectation, Installed, Part, Removed, stays};
+use crate::policy::FailureClass;
 
 /// What a deletion left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +38,7 @@ pub fn remove(cx: &Context<'_>, installed: &Installed) -> Result<Removed, Failur
         commit::reload(cx)?;
         return disable(cx, &installed.name);
     };
+    listens(cx)?;
     let intent = Intent::to_remove(cx, installed, from);
     intent.open(cx)?;
     match commit::activate(cx, &intent.env, 0).and_then(|()| commit::reload(cx)) {
@@ -50,6 +52,15 @@ pub fn remove(cx: &Context<'_>, installed: &Installed) -> Result<Removed, Failur
             Err(failure)
         }
     }
+}
+
+/// An nginx that would refuse a reload can't be told that somebody goes: then nothing begins.
+fn listens(cx: &Context<'_>) -> Result<(), Failure> {
+    let tested = cx.host.front().test_live().map_err(Failure::on_host(Phase::Validate))?;
+    tested.map_err(|words| {
+        let cause = format!("nginx refuses its configuration as it is: {words}");
+        Failure::new(FailureClass::Host, Phase::Validate, cause).with_help("correct the file that nginx -t names")
+    })
 }
 
 /// What follows the rename, again: somebody was killed in between. Visitors are led to nothing by the next reload at the latest.

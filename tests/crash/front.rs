@@ -1,17 +1,18 @@
 //! A web server in memory, and the client that asks it: configuration is read at a reload or boot, links at each connect.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portreeve::host::{Answer, Front, Probe, Request, Result, Target};
+use portreeve::host::{Answer, Front, HostError, Probe, Request, Result, Target};
 use portreeve::model::Layout;
 use portreeve::resource::vhost;
 
 use crate::machine::{Machine, State};
 use crate::services::Process;
 use crate::step::Behaviour;
-use crate::storage::Storage;
+use crate::storage::{Body, Storage};
 
 /// nginx.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,10 +41,11 @@ impl Nginx {
     }
 
     /// A configuration that can't be read changes nothing.
-    fn reload(&mut self, storage: &Storage, layout: &Layout) {
-        if let (true, Ok(vhosts)) = (self.running, Self::configuration(storage, layout)) {
-            self.vhosts = vhosts;
+    fn reload(&mut self, storage: &Storage, layout: &Layout) -> std::result::Result<(), String> {
+        if self.running {
+            self.vhosts = Self::configuration(storage, layout)?;
         }
+        Ok(())
     }
 
     /// The vhost for this host name.
@@ -96,11 +98,23 @@ fn status(process: &Process, in_front: bool) -> u16 {
     }
 }
 
+/// Somebody leaves a link among the vhosts that leads nowhere: nginx goes on with what it has read.
+pub fn break_configuration(state: &mut State, layout: &Layout) {
+    let device = 1;
+    let link = state.storage.make(Body::Link("/nowhere".into()), 0o777, device);
+    let sites = state.storage.find(&layout.nginx_sites(), true).expect("sites are there");
+    state.storage.name(sites, OsStr::new("broken.conf"), Some(link));
+}
+
 /// [`Front`] of a machine.
 #[derive(Debug)]
 pub struct MemoryFront {
     pub machine: Arc<Machine>,
     pub layout: Layout,
+}
+
+fn refused(why: String) -> HostError {
+    HostError::Program { program: "systemctl".to_owned(), why }
 }
 
 impl Front for MemoryFront {
@@ -114,8 +128,8 @@ impl Front for MemoryFront {
     }
 
     fn reload(&self) -> Result<()> {
-        self.machine.effect(&|| "nginx reload".to_owned(), |state| state.front.reload(&state.storage, &self.layout));
-        Ok(())
+        let read = |state: &mut State| state.front.reload(&state.storage, &self.layout);
+        self.machine.effect(&|| "nginx reload".to_owned(), read).map_err(refused)
     }
 
     fn process(&self) -> Result<Option<u32>> {

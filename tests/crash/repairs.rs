@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use portreeve::agent::Outcome;
+use portreeve::agent::{Order, Outcome};
 use portreeve::desired::{Listed, Listing};
 use portreeve::model::{Digest, Slot};
 
-use crate::program::{Wish, pass, rollback};
+use crate::front::{break_configuration, visit};
+use crate::oracle::serving;
+use crate::program::{Wish, give, pass, rollback};
 use crate::scenarios::after;
-use crate::site::{Release, Stage, layout, name};
+use crate::site::{Release, SITE, Stage, layout, name};
+use crate::world::forget;
 
 /// An older version rendered the file of logrotate in other bytes, which are lost.
 fn irreparable(stage: &Stage) {
@@ -55,4 +58,27 @@ fn what_can_be_put_right_is() {
     stage.host.machine.state.borrow_mut().storage.write(&unit, b"mine");
     let Outcome::Failed(_) = pass(&stage, &wish) else { panic!("it is no failure") };
     assert_eq!(stage.state().storage.read(&unit), before);
+}
+
+/// It moves nothing, so it is in nobody's way while who reads what was put right can't be told.
+#[test]
+fn a_repair_that_nginx_does_not_read_keeps_no_order_from_being_carried_out() {
+    let wish = Wish::Release(Release::good("v1"));
+    let stage = Stage::new(after(&[Release::good("v1")]));
+    let vhost = layout().nginx_link(&name());
+    {
+        let mut state = stage.host.machine.state.borrow_mut();
+        break_configuration(&mut state, &layout());
+        forget(&mut state.storage, &vhost);
+    }
+    let Outcome::Failed(_) = pass(&stage, &wish) else { panic!("it is no failure") };
+    assert!(stage.state().storage.exists(&layout().journal().join("bakery_pro.json")));
+    give(&stage, Order::Suspend { until: None }).expect("it is suspended");
+    give(&stage, Order::Resume).expect("and goes on");
+    pass(&stage, &Wish::Release(Release::good("v2")));
+    assert_eq!(visit(&stage.state(), SITE).0, 200);
+    forget(&mut stage.host.machine.state.borrow_mut().storage, &layout().nginx_sites().join("broken.conf"));
+    stage.host.machine.state.borrow_mut().clock += Duration::from_hours(1);
+    pass(&stage, &Wish::Release(Release::good("v2")));
+    assert_eq!(serving(&stage.state()).expect("all agrees").as_deref(), Some("v2"));
 }

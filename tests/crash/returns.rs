@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use portreeve::agent::{Order, Target};
+use portreeve::agent::{Order, Outcome, Target};
 use portreeve::plan::Want;
 use portreeve::policy::Until;
 
+use crate::front::{break_configuration, visit};
 use crate::machine::Point;
 use crate::oracle::{serving, settled};
 use crate::program::{Wish, give, pass, pass_for, rollback};
 use crate::scenarios::{after, standing};
-use crate::site::{Release, Stage};
+use crate::site::{Release, SITE, Stage, layout};
 
 fn serves(stage: &Stage) -> Option<String> {
     serving(&stage.state()).expect("all of the host agrees")
@@ -85,4 +86,18 @@ fn a_removal_that_was_killed_is_ended_while_nobody_knows_what_is_wanted() {
         settled(&stage.state()).unwrap_or_else(|why| panic!("killed before {what}: {why}"));
     }
     assert!(points.len() > 40, "{}", points.len());
+}
+
+/// It can't be told that somebody goes: he goes on serving, and nothing is written at each pass.
+#[test]
+fn nobody_is_removed_while_nginx_refuses_to_read_its_configuration() {
+    let stage = Stage::new(after(&["v1", "v2"].map(Release::good)));
+    break_configuration(&mut stage.host.machine.state.borrow_mut(), &layout());
+    stage.host.machine.watch();
+    let Outcome::Failed(failure) = pass(&stage, &Wish::Removed) else { panic!("it is removed") };
+    assert!(failure.cause.starts_with("nginx refuses its configuration as it is: open()"), "{failure}");
+    assert_eq!(visit(&stage.state(), SITE).0, 200);
+    let log = stage.host.machine.log.borrow();
+    let writes: Vec<&String> = log.iter().filter(|call| !call.contains("sync")).collect();
+    assert_eq!(writes, [&""; 0]);
 }

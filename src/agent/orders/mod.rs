@@ -110,7 +110,7 @@ pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Stri
         // Whoever goes back leaves what has been switched to, whatever its health.
         transaction::sync_left(cx)?;
     } else {
-        chronicle::recover(cx, name, Watch::Glance)?;
+        chronicle::recover(cx, name, watch(&given.order))?;
     }
     let services = transaction::services_of(cx, name)?;
     let installed = transaction::installed(cx, name, &services)?;
@@ -144,6 +144,14 @@ impl Met {
     fn find(cx: &Context<'_>, name: &EnvName) -> Result<Option<Self>, Failure> {
         let served = transaction::committed(cx, name)?;
         Ok(Intent::find(cx, name)?.map(|intent| Self { intent, served }))
+    }
+}
+
+/// Who wants it to go on wants to know whether it holds, too.
+fn watch(order: &Order) -> Watch {
+    match order {
+        Order::Rollback { .. } | Order::Suspend { .. } | Order::Stop => Watch::Glance,
+        Order::Start | Order::Restart | Order::Resume | Order::Retry | Order::Accept(_) => Watch::Bake,
     }
 }
 
