@@ -137,7 +137,7 @@ impl LastPass {
         let news = plans.filter(|plan| !old(plan));
         let seen = news.map(|plan| {
             let left = match report.outcomes.get(&plan.name) {
-                Some(Outcome::Left(left)) => Some(left.clone()),
+                Some(outcome) if outcome.left().is_some() => outcome.left().cloned(),
                 Some(Outcome::Removed(words)) => Some(Left::Held(words.clone())),
                 Some(Outcome::Failed(failure)) => failed(failure),
                 // Otherwise the environment's own record says so.
@@ -186,6 +186,7 @@ pub(super) mod tests {
             action: Action::Nothing,
             repairs: Vec::new(),
             respected: Vec::new(),
+            stays: None,
             moved: None,
             retires: None,
             settles: false,

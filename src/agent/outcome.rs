@@ -23,6 +23,8 @@ pub enum Outcome {
         generation: GenerationNumber,
         /// How long it took.
         took: Duration,
+        /// Why a person must act all the same: its tag has moved.
+        left: Option<Left>,
     },
     /// What served before serves on.
     NotReleased {
@@ -71,9 +73,9 @@ impl Outcome {
     /// The exit code of the contract: 0, 1, 3 or 4.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Unchanged | Self::Repaired | Self::Released { .. } | Self::Removed(_) | Self::Left(Left::Held(_)) => {
-                0
-            }
+            Self::Unchanged | Self::Repaired | Self::Removed(_) => 0,
+            Self::Released { left, .. } => left.as_ref().map_or(0, Left::exit_code),
+            Self::Left(left) => left.exit_code(),
             Self::NotReleased { failure, .. } => match failure.kind {
                 FailureKind::Class(FailureClass::Release) => 3,
                 FailureKind::Class(FailureClass::Host) | FailureKind::CutOff => 4,
@@ -84,10 +86,25 @@ impl Outcome {
                 FailureKind::Class(FailureClass::Host) | FailureKind::CutOff => 4,
                 FailureKind::Class(FailureClass::Release | FailureClass::Transient) | FailureKind::Cancelled => 1,
             },
-            Self::Left(Left::Waiting(_) | Left::Stale(_)) => 1,
-            Self::Left(
-                Left::Quarantined(_) | Left::Blocked(_) | Left::Diverged(_) | Left::Busy(_) | Left::Overtaken,
-            ) => 4,
+        }
+    }
+
+    /// Why it is left as it is, with or without something that was done.
+    pub fn left(&self) -> Option<&Left> {
+        match self {
+            Self::Left(left) => Some(left),
+            Self::Released { left, .. } => left.as_ref(),
+            Self::Unchanged | Self::Repaired | Self::NotReleased { .. } | Self::Failed(_) | Self::Removed(_) => None,
+        }
+    }
+}
+
+impl Left {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Held(_) => 0,
+            Self::Waiting(_) | Self::Stale(_) => 1,
+            Self::Quarantined(_) | Self::Blocked(_) | Self::Diverged(_) | Self::Busy(_) | Self::Overtaken => 4,
         }
     }
 }

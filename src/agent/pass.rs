@@ -137,10 +137,19 @@ pub(super) fn carry_out(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, inst
     if let Some(event) = happened(cx, plan, &outcome) {
         chronicle::write_next(cx, history, &event);
     }
-    match (outcome, &plan.moved) {
-        (Outcome::Unchanged, Some(words)) => Outcome::Left(Left::Diverged(words.clone())),
+    match (outcome, lasting(plan)) {
+        (Outcome::Unchanged | Outcome::Repaired, Some(left)) => Outcome::Left(left),
+        (Outcome::Released { title, generation, took, .. }, left) => {
+            Outcome::Released { title, generation, took, left }
+        }
         (outcome, _) => outcome,
     }
+}
+
+/// What the pass does not end, whatever else it does: told as ended now, it would be told anew by the next one.
+fn lasting(plan: &EnvPlan) -> Option<Left> {
+    let moved = || plan.moved.clone().map(Left::Diverged);
+    plan.stays.as_deref().map(left).or_else(moved)
 }
 
 fn repair(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Result<(), Failure> {
@@ -224,7 +233,9 @@ fn release(cx: &Context<'_>, installed: &Installed, wanted: &crate::desired::Wan
 fn concluded(cx: &Context<'_>, before: &Installed, released: Released, title: String) -> Outcome {
     match released {
         Released::CutOff(failure) => Outcome::Failed(failure),
-        Released::Kept { generation, took } => Outcome::Released { title, generation: generation.number, took },
+        Released::Kept { generation, took } => {
+            Outcome::Released { title, generation: generation.number, took, left: None }
+        }
         Released::Refused { number, mut failure, seen } => {
             if failure.kind == FailureKind::Cancelled {
                 failure.cause = turn::given_way(cx, &before.name).unwrap_or(failure.cause);
@@ -246,7 +257,7 @@ fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happe
         ..event
     };
     Some(match outcome {
-        Outcome::Released { title, generation, took } => {
+        Outcome::Released { title, generation, took, .. } => {
             let event = about(event(EventKind::Released, format!("released {title}")), *generation);
             Happened { took: Some(*took), ..event }
         }

@@ -165,7 +165,7 @@ fn sight(survey: &Survey, name: &EnvName, outcome: &Outcome, standings: &Standin
     let wanted = plan.and_then(|plan: &EnvPlan| plan.wants.as_ref());
     let content = || wanted.map(|wanted| wanted.digest.to_string());
     let sight = match outcome {
-        Outcome::Unchanged | Outcome::Repaired | Outcome::Released { .. } => Sight::ok(),
+        Outcome::Unchanged | Outcome::Repaired | Outcome::Released { left: None, .. } => Sight::ok(),
         Outcome::Removed(words) => Sight::of(State::Removed, words),
         Outcome::NotReleased { generation, failure, seen, title, .. } => {
             let saw = if *seen { format!("users saw {title} for a moment; ") } else { String::new() };
@@ -174,7 +174,7 @@ fn sight(survey: &Survey, name: &EnvName, outcome: &Outcome, standings: &Standin
         }
         Outcome::Failed(failure) => failed(failure, "")?,
         Outcome::Left(Left::Held(words)) => held(words, &|| standings(name))?,
-        Outcome::Left(left) => left_as_it_is(survey, left, content())?,
+        Outcome::Left(left) | Outcome::Released { left: Some(left), .. } => left_as_it_is(survey, left, content())?,
     };
     Some(Sight { wants: wanted.map(|wanted| wanted.title()), ..sight })
 }
@@ -279,6 +279,19 @@ mod tests {
         assert_eq!(told([well(), off(), waits(), waits(), deleted(), None, None]), ["removed <- ok"]);
         assert_eq!(told([deleted(), None]), ["removed <- ok"], "without a grace");
         assert_eq!(told([off(), waits(), well()]), ["removed <- ok", "ok <- removed"], "it comes back");
+    }
+
+    /// What keeps an environment where it is is told when it begins, whatever else a pass does about it.
+    #[test]
+    fn a_tag_that_has_moved_is_told_once_whatever_is_released_meanwhile() {
+        let moved = || Left::Diverged("v1 has moved".to_owned());
+        let (title, took) = ("v1".to_owned(), std::time::Duration::ZERO);
+        let released = |left| Some(Outcome::Released { title: title.clone(), generation: 2, took, left });
+        let stays = || Some(Outcome::Left(moved()));
+        assert_eq!(told([stays(), released(Some(moved())), stays()]), ["diverged <- ok"]);
+        assert_eq!(told([released(Some(moved())), stays()]), ["diverged <- ok"]);
+        assert_eq!(released(Some(moved())).map(|outcome| outcome.exit_code()), Some(4));
+        assert_eq!(told([stays(), released(None)]), ["diverged <- ok", "ok <- diverged"]);
     }
 
     #[test]

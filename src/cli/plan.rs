@@ -126,20 +126,16 @@ fn environment(plan: &EnvPlan) {
         (Action::Release, Some(wanted)) => {
             printer::line(format!("{}: release {from} -> {}", plan.name, wanted.title()));
         }
-        (Action::Start, _) => printer::line(format!("{}: start {from}, which is not running", plan.name)),
+        (Action::Start, _) => {
+            printer::line(format!("{}: start {from}, which is not running", plan.name));
+            if let Some(action) = &plan.stays {
+                stays(plan, action);
+            }
+        }
         (Action::Remove, _) => printer::line(format!("{}: take off this host; data, media and logs stay", plan.name)),
         (Action::Delete, _) => printer::line(format!("{}: delete its files; data, media and logs stay", plan.name)),
-        (Action::Removed { words, .. }, _) => printer::line(format!("{}: {words}", plan.name)),
         (Action::Nothing, _) if plan.changes() => printer::line(format!("{}: repair", plan.name)),
-        (Action::Held(words), _) => printer::line(format!("{}: held {words}", plan.name)),
-        (Action::Stopped(words), _) => printer::line(format!("{}: stopped {words}", plan.name)),
-        (Action::Suspended(words), _) => printer::line(format!("{}: suspended {words}", plan.name)),
-        (Action::Quarantined(words), _) => printer::line(format!("{}: quarantined: {words}", plan.name)),
-        (Action::Waiting(words), _) => printer::line(format!("{}: waiting: {words}", plan.name)),
-        (Action::Blocked(words), _) => printer::line(format!("{}: blocked: {words}", plan.name)),
-        (Action::Diverged(words), _) => diverged(plan, words),
-        (Action::Stale(words), _) => printer::line(format!("{}: stale: {words}", plan.name)),
-        (Action::Nothing, _) | (Action::Release, None) => {}
+        (action, _) => stays(plan, action),
     }
     if let Some(words) = &plan.moved {
         diverged(plan, words);
@@ -155,6 +151,23 @@ fn environment(plan: &EnvPlan) {
     }
 }
 
+/// Why it is left where it is.
+fn stays(plan: &EnvPlan, action: &Action) {
+    let (state, words) = match action {
+        Action::Removed { words, .. } => ("", words),
+        Action::Held(words) => ("held ", words),
+        Action::Stopped(words) => ("stopped ", words),
+        Action::Suspended(words) => ("suspended ", words),
+        Action::Quarantined(words) => ("quarantined: ", words),
+        Action::Waiting(words) => ("waiting: ", words),
+        Action::Blocked(words) => ("blocked: ", words),
+        Action::Stale(words) => ("stale: ", words),
+        Action::Diverged(words) => return diverged(plan, words),
+        Action::Nothing | Action::Release | Action::Start | Action::Remove | Action::Delete => return,
+    };
+    printer::line(format!("{}: {state}{words}", plan.name));
+}
+
 /// The first line says what is so, those below it what to type.
 fn diverged(plan: &EnvPlan, words: &str) {
     let mut lines = words.lines();
@@ -165,7 +178,7 @@ fn diverged(plan: &EnvPlan, words: &str) {
 /// What ends the state that keeps an environment where it is.
 fn cure(plan: &EnvPlan) -> Option<String> {
     let name = &plan.name;
-    match &plan.action {
+    match plan.stays.as_deref().unwrap_or(&plan.action) {
         Action::Held(_) => Some(format!("push other content, or portreeve resume {name}")),
         Action::Suspended(_) => Some(format!("portreeve resume {name}")),
         Action::Stopped(_) => Some(format!("portreeve start {name}")),

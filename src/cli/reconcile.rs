@@ -134,8 +134,13 @@ pub fn tell_all(report: &PassReport, quiet: bool) {
 pub fn tell_one(name: &EnvName, outcome: &Outcome, quiet: bool) {
     match outcome {
         Outcome::Unchanged if !quiet => printer::line(format!("{name}  unchanged")),
-        Outcome::Released { title, took, .. } if !quiet => {
-            printer::line(format!("{name}  {title} released after {}", printer::took(*took)));
+        Outcome::Released { title, took, left, .. } => {
+            if !quiet {
+                printer::line(format!("{name}  {title} released after {}", printer::took(*took)));
+            }
+            if let Some(left) = left {
+                trouble(name, left);
+            }
         }
         Outcome::Removed(words) => printer::line(format!("{name}  {words}")),
         // Nothing is wrong where nobody waits for this release.
@@ -154,7 +159,7 @@ pub fn tell_one(name: &EnvName, outcome: &Outcome, quiet: bool) {
         // The agent's next pass sees to it.
         Outcome::Left(Left::Busy(_) | Left::Overtaken) if quiet => {}
         Outcome::Left(left) => trouble(name, left),
-        Outcome::Unchanged | Outcome::Repaired | Outcome::Released { .. } => {}
+        Outcome::Unchanged | Outcome::Repaired => {}
     }
 }
 

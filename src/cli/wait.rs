@@ -142,8 +142,8 @@ mod tests {
     fn code(action: Action) -> Option<u8> {
         let name = EnvName::parse("bakery/pro").unwrap();
         let (serves, wants, moved, retires, settles, stops) = (None, None, None, None, false, false);
-        let (repairs, respected) = (Vec::new(), Vec::new());
-        let plan = EnvPlan { name, serves, wants, action, repairs, respected, moved, retires, settles, stops };
+        let (repairs, respected, stays) = (Vec::new(), Vec::new(), None);
+        let plan = EnvPlan { name, serves, wants, action, repairs, respected, stays, moved, retires, settles, stops };
         judged(&plan).err().map(|fault| fault.code)
     }
 

@@ -41,8 +41,8 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
     });
     let (respected, repairs) = intents_and_drift(installed);
     let (name, wants, action) = (installed.name.clone(), None, Action::Nothing);
-    let (retires, settles, stops) = (None, false, false);
-    let mut plan = EnvPlan { name, serves, wants, action, repairs, respected, moved, retires, settles, stops };
+    let (stays, retires, settles, stops) = (None, None, false, false);
+    let mut plan = EnvPlan { name, serves, wants, action, repairs, respected, stays, moved, retires, settles, stops };
     if let Some(words) = stopped_or_suspended(standing, now) {
         plan.action = words;
         plan.repairs.clear();
@@ -70,6 +70,7 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
     plan.stops = matches!(plan.action, Action::Stopped(_)) && Slot::BOTH.iter().any(|slot| installed.runs(*slot));
     plan.doubt(installed);
     plan.respect();
+    plan.stays = plan.stays.take().filter(|_| plan.action == Action::Start);
     plan.retires = cooled(installed, standing, now).filter(|_| plan.leaves_slots());
     plan.settles = plan.follows()
         && plan.wants.as_ref().is_some_and(|wanted| standing.settled(wanted.digest, now).standing != *standing);
@@ -84,7 +85,8 @@ impl EnvPlan {
         if may_be_down || installed.serves() {
             return;
         }
-        self.action = Action::Start;
+        let before = std::mem::replace(&mut self.action, Action::Start);
+        self.stays = Some(Box::new(before)).filter(|before| **before != Action::Nothing);
     }
 
     /// Neither gives the slot to a candidate, nor stops both, nor may touch nothing.
@@ -316,6 +318,30 @@ mod tests {
         let failed = Standing::default().after_failure(failure, Timestamp::UNIX_EPOCH);
         assert!(matches!(action(&failed), Action::Quarantined(_)));
         assert_eq!(action(&failed.retried(digest)), Action::Release);
+    }
+
+    #[test]
+    fn what_is_down_is_started_and_stays_what_it_was() {
+        let name = EnvName::parse("bakery/pro").unwrap();
+        let wanted = crate::plan::need::tests::wanted(&name);
+        let (number, slot, at, boot) = (7, Slot::A, Timestamp::UNIX_EPOCH, None);
+        let (format, why) = (crate::desired::Generation::FORMAT, crate::desired::Why::Push);
+        let generation = crate::desired::Generation { format, name: name.clone(), number, slot, at, boot, why, wanted };
+        let (active, generation) = (Some(7), Some(generation));
+        let installed = &Installed { active, generation, ..Installed::nothing(name) };
+        let plan = |want| {
+            let (moved, foreign, renders_differently, standing) = (None, None, false, &Standing::default());
+            let now = Timestamp::UNIX_EPOCH;
+            decide(Decision { want, moved, installed, standing, foreign, renders_differently, grace: DAY, now })
+        };
+        let stale = plan(Want::Unknown("no network".to_owned()));
+        assert_eq!(stale.action, Action::Start);
+        assert_eq!(stale.stays.as_deref(), Some(&Action::Stale("no network".to_owned())));
+        assert!(stale.changes() && !stale.follows());
+        let serves = installed.generation.as_ref().map(|generation| Box::new(generation.wanted.clone()));
+        let well = plan(Want::Wanted(serves.unwrap()));
+        assert_eq!((&well.action, &well.stays), (&Action::Start, &None));
+        assert!(well.follows());
     }
 
     #[test]

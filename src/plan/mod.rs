@@ -47,6 +47,8 @@ pub struct EnvPlan {
     pub repairs: Vec<Drift>,
     /// What an operator did that is respected, not repaired.
     pub respected: Vec<String>,
+    /// What keeps it from what is wanted all the same, where what is to be done about it is a start.
+    pub stays: Option<Box<Action>>,
     /// Its tag is on another commit than the one that was released by that name, in words. The other is not followed.
     pub moved: Option<String>,
     /// The slot that stayed up after a release, and whose time has come.
@@ -118,7 +120,7 @@ pub struct Plan {
 impl EnvPlan {
     /// Whether it goes by what is wanted: nothing keeps it from that.
     pub fn follows(&self) -> bool {
-        matches!(self.action, Action::Nothing | Action::Release | Action::Start)
+        matches!(self.action, Action::Nothing | Action::Release | Action::Start) && self.stays.is_none()
     }
 
     /// Whether a pass would change anything.

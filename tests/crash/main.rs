@@ -12,6 +12,7 @@ mod disk;
 mod files;
 mod front;
 mod host;
+mod lasting;
 #[path = "../lives/ledger.rs"]
 mod ledger;
 mod machine;

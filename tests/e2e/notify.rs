@@ -130,6 +130,10 @@ fn broken(world: &mut World) {
     listens(world);
     (0..2).for_each(|_| drop(world.reconcile().exits(4)));
     assert_eq!((states(world), mails(world)), (vec!["quarantined".to_owned()], 1), "told once, also after a reboot");
+    world.host.sh("systemctl stop 'portreeve-bakery_pro@*'");
+    (0..2).for_each(|_| drop(world.reconcile().exits(4)));
+    assert_eq!(world.serving(), "v1", "it is started");
+    assert_eq!((states(world), mails(world)), (vec!["quarantined".to_owned()], 1), "a start mends nothing");
     assert_eq!(heartbeats(world), beats, "none of these passes was good");
 
     let message = &posted(world)[0];

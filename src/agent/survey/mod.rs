@@ -99,6 +99,7 @@ fn unreadable(name: EnvName, cause: String) -> EnvPlan {
         action,
         repairs: Vec::new(),
         respected: Vec::new(),
+        stays: None,
         moved: None,
         retires: None,
         settles: false,
