@@ -13,8 +13,10 @@ use crate::model::EnvName;
 
 /// What may pass by itself is told when it has lasted so long.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(15);
-/// So many messages wait for one channel at most; the oldest go first.
+/// So many messages wait for one channel, and beyond them only the newest of each environment.
 const OUTBOX: usize = 100;
+/// So many at most; the oldest go first.
+const MOST: usize = 1000;
 
 /// What a pass saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,13 +89,20 @@ impl Memory {
             [(Channel::Email, self.notify.email.is_some()), (Channel::Webhook, self.notify.webhook.is_some())];
         for (channel, _) in channels.into_iter().filter(|(_, open)| *open) {
             self.outbox.push(Letter { channel, message: message.clone(), attempts: 0, next: message.at });
-            let waiting = self.outbox.iter().filter(|letter| letter.channel == channel).count();
-            if waiting > OUTBOX
-                && let Some(oldest) = self.outbox.iter().position(|letter| letter.channel == channel)
-            {
-                self.outbox.remove(oldest);
+            if let Some(goes) = self.excess(channel) {
+                self.outbox.remove(goes);
             }
         }
+    }
+
+    /// Which message goes where too many wait: the oldest that a newer one of the same environment tells better.
+    fn excess(&self, channel: Channel) -> Option<usize> {
+        let waiting = || self.outbox.iter().enumerate().filter(|(_, letter)| letter.channel == channel);
+        let count = waiting().count();
+        let mut newest = BTreeSet::new();
+        let superseded = waiting().rev().filter(|(_, letter)| !newest.insert(&letter.message.environment)).last();
+        let oldest = || waiting().next().filter(|_| count > MOST);
+        superseded.filter(|_| count > OUTBOX).or_else(oldest).map(|(at, _)| at)
     }
 
     /// What was to go where nobody is told any more goes nowhere.

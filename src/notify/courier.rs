@@ -7,7 +7,7 @@ use super::{Channel, Letter, Memory, Message};
 use crate::host::{Mail, Post};
 use crate::manifest::Notify;
 
-/// A message is tried so often, and then given up.
+/// A message is tried so often, and then given up where a newer one tells better.
 const ATTEMPTS: u32 = 6;
 /// The wait after the first attempt; doubled after each.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_mins(1);
@@ -98,22 +98,36 @@ impl Memory {
         notes
     }
 
-    /// The first letter of a channel is tried again later, or never.
+    /// The first letter of a channel is tried again later; or never, where a newer one of the same environment is to follow.
     fn postpone(&mut self, channel: Channel, now: Timestamp) -> Option<String> {
         let first = self.outbox.iter().position(|letter| letter.channel == channel)?;
-        let letter = &mut self.outbox[first];
-        letter.attempts += 1;
+        let mut letter = self.outbox.remove(first);
+        letter.attempts = letter.attempts.saturating_add(1);
         let wait = FIRST_WAIT.saturating_mul(1 << letter.attempts.saturating_sub(1).min(16)).min(LONGEST_WAIT);
         letter.next = now.checked_add(wait).unwrap_or(Timestamp::MAX);
         if letter.attempts < ATTEMPTS {
+            self.outbox.insert(first, letter);
             return None;
         }
-        let given_up = self.outbox.remove(first);
-        Some(format!("{channel}: given up after {ATTEMPTS} attempts: {}", given_up.message.subject()))
+        if self.outbox.iter().any(|other| letter.is_of_the_same(other)) {
+            return Some(format!(
+                "{channel}: given up after {} attempts: {}",
+                letter.attempts,
+                letter.message.subject()
+            ));
+        }
+        // Nobody else tells of it; and what is never taken keeps the others not waiting for ever.
+        self.outbox.push(letter);
+        None
     }
 }
 
 impl Letter {
+    /// Whether both tell the same people of the same environment: the newer says what is so.
+    fn is_of_the_same(&self, other: &Self) -> bool {
+        (self.channel, &self.message.environment) == (other.channel, &other.message.environment)
+    }
+
     /// A time further off than any wait is the mark of a clock that was set back.
     fn is_due(&self, now: Timestamp) -> bool {
         self.next <= now || self.next.duration_since(now) > LONGEST_WAIT

@@ -3,7 +3,8 @@
 //! [`Memory`] is what was told: it outlives restarts and reboots in `/var/lib/portreeve/notify.json`; when that is lost, what is
 //! wrong then is told once more. [`Memory::after`] compares it with what a pass saw and puts messages into an outbox, without
 //! looking at anything; [`deliver`] sends them, after the pass. Attempts are spaced and bounded, so that a notifier that is down
-//! holds up nothing and is given up on.
+//! holds up nothing. After six attempts a message is given up where a newer one of the same environment waits; the newest is tried
+//! every 16 minutes until it is heard.
 //!
 //! What is a change: an environment that is in another of the states of `portreeve status`, or in the same one because of other
 //! content or another order. A new release of a healthy environment is none. What may pass by itself (the network) is told when it

@@ -157,6 +157,19 @@ fn the_outbox_is_bounded_and_closed_channels_get_nothing() {
     assert!(memory.after(&seen(300, None), &mail, &|_| None).outbox.is_empty());
 }
 
+/// More environments than that are on no host.
+#[test]
+fn of_each_environment_the_newest_waits_however_many_there_are() {
+    let many = |of: std::ops::Range<usize>| {
+        let name = |number: usize| EnvName::parse(&format!("bakery{number}/pro")).unwrap();
+        let environments = of.map(|number| (name(number), Some(broken("v2")))).collect();
+        Seen { environments, whole: false, ..seen(0, None) }
+    };
+    let all = Memory::default().after(&many(0..OUTBOX + 5), &webhook(), &|_| None);
+    assert_eq!(all.outbox.len(), OUTBOX + 5);
+    assert_eq!(all.after(&many(OUTBOX..MOST + 5), &webhook(), &|_| None).outbox.len(), MOST);
+}
+
 #[test]
 fn the_record_is_read_as_it_was_written_and_shows_no_address() {
     let mut memory = Memory::default().after(&seen(0, Some(broken("v2"))), &webhook(), &|_| None);
@@ -175,6 +188,8 @@ fn the_record_is_read_as_it_was_written_and_shows_no_address() {
 #[derive(Default)]
 struct Sink {
     down: Mutex<Option<&'static str>>,
+    /// Of this environment nothing is ever taken.
+    refused: Option<&'static str>,
     got: Mutex<Vec<String>>,
 }
 
@@ -192,6 +207,10 @@ impl Post for Sink {
 
     fn ask(&self, url: &SecretUrl, json: Option<&[u8]>) -> Result<(), String> {
         let message: Option<Message> = json.map(|json| serde_json::from_slice(json).unwrap());
+        let about = message.as_ref().and_then(|message| Some(message.environment.as_ref()?.to_string()));
+        if about.is_some() && about.as_deref() == self.refused {
+            return Err("answered 400".to_owned());
+        }
         let what = message.map_or_else(|| "heartbeat".to_owned(), |message| message.state.to_string());
         self.take(format!("{} {what}", url.expose()))
     }
@@ -213,32 +232,71 @@ fn a_message_that_was_sent_is_sent_once_through_each_channel() {
     );
 }
 
-#[test]
-fn a_notifier_that_is_down_is_tried_six_times_shown_and_given_up() {
-    let sink = Sink { down: Mutex::new(Some("answered 500")), ..Sink::default() };
-    let mut memory = Memory::default().after(&seen(0, Some(broken("v2"))), &webhook(), &|_| None);
+/// What is tried through this webhook, a minute between two rounds.
+fn rounds(sink: &Sink, mut memory: Memory, minutes: std::ops::Range<i64>) -> (Memory, Vec<String>) {
     let mut said = Vec::new();
-    for minute in 0..1000 {
-        let (next, notes) = deliver(&sink, &memory, at(minute), false);
+    for minute in minutes {
+        let (next, notes) = deliver(sink, &memory, at(minute), false);
         (memory, said) = (next, [said, notes].concat());
     }
-    assert_eq!(sink.got.lock().unwrap().len(), 6);
-    assert_eq!(
-        said,
-        [
-            "webhook https://chat.example.org/… failed: answered 500",
-            "webhook: given up after 6 attempts: bakery/pro on web1: quarantined; nothing serves"
-        ]
-    );
+    (memory, said)
+}
+
+fn got(sink: &Sink) -> Vec<String> {
+    let got = std::mem::take(&mut *sink.got.lock().unwrap());
+    got.iter().map(|got| got.rsplit(' ').next().unwrap().to_owned()).collect()
+}
+
+/// Nobody else tells of that change.
+#[test]
+fn the_newest_of_a_notifier_that_is_down_is_tried_until_it_is_heard() {
+    let sink = Sink { down: Mutex::new(Some("answered 500")), ..Sink::default() };
+    let memory = Memory::default().after(&seen(0, Some(broken("v2"))), &webhook(), &|_| None);
+    let (memory, said) = rounds(&sink, memory, 0..1000);
+    assert_eq!(said, ["webhook https://chat.example.org/… failed: answered 500"], "said once");
+    let tried = got(&sink).len();
+    assert!((6 + 55..6 + 65).contains(&tried), "every 16 minutes in the end: {tried}");
     assert_eq!(
         memory.troubles().map(|(channel, _, waiting)| (channel, waiting)).collect::<Vec<_>>(),
-        [(Channel::Webhook, 0)]
+        [(Channel::Webhook, 1)]
     );
     *sink.down.lock().unwrap() = None;
-    let memory = memory.after(&seen(1000, Some(Sight::ok())), &webhook(), &|_| None);
-    let (memory, notes) = deliver(&sink, &memory, at(1000), false);
-    assert_eq!(notes, ["webhook https://chat.example.org/… works again"]);
-    assert_eq!(memory.troubles().count(), 0);
+    let (memory, said) = rounds(&sink, memory, 1000..1017);
+    assert_eq!(
+        (got(&sink), said),
+        (vec!["quarantined".to_owned()], vec!["webhook https://chat.example.org/… works again".to_owned()])
+    );
+    assert_eq!((memory.troubles().count(), memory.outbox.len()), (0, 0));
+}
+
+#[test]
+fn what_a_newer_one_tells_better_is_given_up_after_six_attempts() {
+    let sink = Sink { down: Mutex::new(Some("answered 500")), ..Sink::default() };
+    let memory = Memory::default().after(&seen(0, Some(broken("v2"))), &webhook(), &|_| None);
+    let (memory, _) = rounds(&sink, memory, 0..10);
+    let memory = memory.after(&seen(10, Some(Sight::ok())), &webhook(), &|_| None);
+    let (memory, said) = rounds(&sink, memory, 10..300);
+    assert_eq!(
+        said,
+        ["webhook: given up after 6 attempts: bakery/pro on web1: quarantined; nothing serves"],
+        "of one environment the last word is kept"
+    );
+    got(&sink);
+    *sink.down.lock().unwrap() = None;
+    rounds(&sink, memory, 300..317);
+    assert_eq!(got(&sink), ["ok"]);
+}
+
+/// What one server will not take, whoever else it is about, keeps no other from being heard.
+#[test]
+fn one_that_is_never_taken_lets_the_others_pass() {
+    let name = |text: &str| EnvName::parse(text).unwrap();
+    let both = BTreeMap::from(["bakery/dev", "bakery/pro"].map(|text| (name(text), Some(broken(text)))));
+    let memory = Memory::default().after(&Seen { environments: both, ..seen(0, None) }, &webhook(), &|_| None);
+    let sink = Sink { refused: Some("bakery/dev"), ..Sink::default() };
+    let (memory, _) = rounds(&sink, memory, 0..60);
+    let waits: Vec<_> = memory.outbox.iter().map(|letter| letter.message.environment.clone()).collect();
+    assert_eq!(waits, [Some(name("bakery/dev"))]);
 }
 
 #[test]
