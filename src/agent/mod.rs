@@ -2,6 +2,7 @@
 
 mod accept;
 mod adopt;
+mod again;
 mod app;
 mod chronicle;
 pub mod explain;
@@ -26,6 +27,7 @@ mod want;
 
 pub use crate::transaction::{standing as read_standing, write_standing};
 pub use adopt::{AdoptError, Adopted, adopt};
+pub use again::{again, is_unread};
 pub use app::{App, AppError, Surroundings};
 pub use chronicle::past;
 pub use floor::{Floors, Followed};

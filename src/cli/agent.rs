@@ -11,6 +11,7 @@ use sd_notify::NotifyState;
 
 use super::args::Global;
 use super::takeover::Installed;
+use super::wake::Wake;
 use super::{Fault, open, printer, signals};
 use crate::agent::{App, Outcome, Witness, pass_telling, schedule, tell};
 use crate::host::Clock;
@@ -32,12 +33,13 @@ pub fn run(global: &Global) -> Result<u8, Fault> {
     let mut installed = Installed::now(&app);
     notify(&[NotifyState::Ready]);
     let offset = schedule::offset(&app.name, app.settings.jitter.duration());
+    let wake = Wake::default();
     // A pass that still has a release under way holds up no later one; all of them have ended when this does.
     std::thread::scope(|scope| {
         let mut passes = Vec::new();
         while !cancel.load(Ordering::SeqCst) {
-            passes.push(scope.spawn(|| guarded(&app, global)));
-            wait(app.host.clock(), |now| {
+            passes.push(scope.spawn(|| guarded(&app, global, &wake)));
+            wait(app.host.clock(), &wake, |now| {
                 let next = app.settings.schedule.next_after(now, offset);
                 let text = format!("next pass {}", next.strftime("%H:%M:%S UTC"));
                 notify(&[NotifyState::Status(&text)]);
@@ -54,13 +56,13 @@ pub fn run(global: &Global) -> Result<u8, Fault> {
 }
 
 /// Our own mistakes end one pass, not the agent.
-fn guarded(app: &App, global: &Global) {
-    if catch_unwind(AssertUnwindSafe(|| one(app, global))).is_err() {
+fn guarded(app: &App, global: &Global, wake: &Wake) {
+    if catch_unwind(AssertUnwindSafe(|| one(app, global, wake))).is_err() {
         printer::error(&Fault::blocked("portreeve itself failed in this pass; the next one comes; please report this"));
     }
 }
 
-fn one(app: &App, global: &Global) {
+fn one(app: &App, global: &Global, wake: &Wake) {
     let progress = printer::Progress::labelled(global);
     let told = Mutex::new(BTreeSet::new());
     let hear = |name: &EnvName, outcome: &Outcome| {
@@ -74,6 +76,7 @@ fn one(app: &App, global: &Global) {
     let notes = tell(app, pass.as_ref(), true);
     match pass {
         Ok(mut report) => {
+            wake.after(app, &report);
             report.outcomes.retain(|name, _| !told.contains(name));
             super::reconcile::tell_all(&report, true);
         }
@@ -85,12 +88,12 @@ fn one(app: &App, global: &Global) {
 }
 
 /// By the wall clock, as the schedule is: when that is set back, until the schedule's next time by it. A clock must not stop the
-/// agent, so that it never takes longer than it looked like when it began, nor than a day.
-fn wait(clock: &dyn Clock, next_after: impl Fn(Timestamp) -> Timestamp) {
+/// agent, so that it never takes longer than it looked like when it began, nor than a day. Not so long where something wakes it.
+fn wait(clock: &dyn Clock, wake: &Wake, next_after: impl Fn(Timestamp) -> Timestamp) {
     let mut now = clock.now();
     let mut next = next_after(now);
     let longest = clock.monotonic() + until(now, next).min(DAY);
-    while !clock.cancelled() && now < next && clock.monotonic() < longest {
+    while !clock.cancelled() && now < next && clock.monotonic() < longest && !wake.has_come(clock.monotonic()) {
         clock.sleep(until(now, next).min(GLANCE));
         let before = std::mem::replace(&mut now, clock.now());
         if now < before {
@@ -153,10 +156,14 @@ mod tests {
 
     /// How long the agent waits for `schedule` at 12:00:30 by a clock that is set after `at` seconds.
     fn waited(schedule: &str, at: u64, by: SignedDuration) -> u64 {
+        waited_with(&Wake::default(), schedule, at, by)
+    }
+
+    fn waited_with(wake: &Wake, schedule: &str, at: u64, by: SignedDuration) -> u64 {
         let (now, at) = ("2026-11-21T12:00:30Z".parse().unwrap(), Duration::from_secs(at));
         let clock = Reset { now: Cell::new(now), slept: Cell::default(), at, by };
         let schedule = schedule::Schedule::parse(schedule).unwrap();
-        wait(&clock, |now| schedule.next_after(now, Duration::ZERO));
+        wait(&clock, wake, |now| schedule.next_after(now, Duration::ZERO));
         clock.monotonic().as_secs()
     }
 
@@ -168,6 +175,18 @@ mod tests {
             assert!(waited("*/2 * * * *", 0, -back) <= 90, "{back}");
         }
         assert!(waited("*/2 * * * *", 30, hours(1)) <= 31, "set on, it is time at once");
+    }
+
+    #[test]
+    fn what_waits_wakes_it_before_the_schedule_once_and_whatever_the_clock_says() {
+        let (wake, hours) = (Wake::default(), SignedDuration::from_hours);
+        for clock in [0, 24 * 3650, -24 * 3650] {
+            wake.at(Duration::from_secs(5));
+            let waited = || waited_with(&wake, "0 0 1 1 *", 3, hours(clock));
+            assert!(waited() <= 5, "set by {clock} hours");
+        }
+        let waited = waited_with(&Wake::default(), "0 * * * *", 0, hours(0));
+        assert_eq!(waited, 3600 - 30, "where nothing waits the schedule counts");
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod takeover;
 mod tour;
 mod units;
 mod wait;
+mod wake;
 mod why;
 
 use std::process::ExitCode;

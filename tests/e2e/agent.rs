@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::edits::{NO_INDEX, OTHER_REQUIREMENTS};
 use crate::traces::until_within;
 use crate::world::World;
 
@@ -80,6 +81,29 @@ fn a_stop_in_the_middle_leaves_nothing_half(world: &World) {
     assert!(!status.stdout.contains("stopped on request"), "{status}");
     world.reconcile().ok();
     assert_eq!(world.serving(), "v3");
+}
+
+/// Seconds without the network cost seconds, however far the passes are apart.
+#[test]
+fn what_time_mends_does_not_wait_for_a_pass_a_year() {
+    const UNIT: &str = "portreeve.service";
+    let world = World::new("wakes");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.host.put_file("/etc/portreeve/agent.toml", AGENT_TOML.replace("* * * * *", "0 0 1 1 *"));
+    world.reconcile().ok();
+    world.push_app("v2", OTHER_REQUIREMENTS, "v2");
+    world.set_rev("v2");
+    let conf = world.host.read_file("/etc/pip.conf");
+    world.host.put_file("/etc/pip.conf", NO_INDEX);
+    world.host.exec_ok(&["systemctl", "stop", "ssh"]);
+    world.host.exec_ok(&["systemctl", "start", UNIT]);
+    let says = |words: &str| world.portreeve(&["status"]).stdout.contains(words);
+    until_within(A_PASS, "the git server is away", || says("stale"));
+    world.host.exec_ok(&["systemctl", "start", "ssh"]);
+    until_within(A_PASS, "it is asked again, and the index is away", || says("blocked"));
+    world.host.put_file("/etc/pip.conf", conf);
+    until_within(A_PASS, "it is asked again", || world.serving() == "v2");
+    world.host.exec_ok(&["systemctl", "stop", UNIT]);
 }
 
 /// The timer as it is shipped. A pass that was due while the host was down is made up for, so nobody has to wait for the next.

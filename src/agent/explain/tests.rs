@@ -418,6 +418,7 @@ fn the_git_server_is_away() {
         next tried again by each pass (02:59:12 UTC); newer pushes are unknown here
         you nothing for users; rollback and restart work without git",
     );
+    assert_eq!(night.explained().class, Some(FailureClass::Transient));
     let held = night.standing(|it| it.rolled_back(rollback(Until::Change), v1_4_2()));
     assert_eq!(held.explained().state, State::Held, "what a person decided is known without git");
 }

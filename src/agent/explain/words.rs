@@ -274,10 +274,11 @@ fn blocked(facts: &Facts<'_>, words: &str) -> Said {
 fn stale(facts: &Facts<'_>, words: &str) -> Said {
     let (cause, _) = cause_and_cure(words);
     let next = format!("tried again by each pass ({}); newer pushes are unknown here", facts.next_pass);
-    Said::new(State::Stale, format!("stale: {cause}{}", unknown_since(facts)), next)
+    let said = Said::new(State::Stale, format!("stale: {cause}{}", unknown_since(facts)), next)
         .in_short(cause)
         .you(["nothing for users; rollback and restart work without git".to_owned()])
-        .needs_you()
+        .needs_you();
+    Said { class: Some(FailureClass::Transient), ..said }
 }
 
 /// A deploy repository that is well was read by the same pass, and says nothing of an application's.
