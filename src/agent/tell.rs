@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{App, Left, Outcome, PassReport, Survey, Trouble, read_last_pass, read_standing, worst};
 use crate::host::{Found, HostError};
 use crate::manifest::Notify;
-use crate::model::{EnvName, Identity, Node};
+use crate::model::{Boot, EnvName, Identity, Node};
 use crate::notify::{Failing, Memory, MemoryError, Seen, Sight, State, deliver};
 use crate::plan::EnvPlan;
 use crate::policy::{FailureClass, HoldKind, Standing};
@@ -85,12 +85,12 @@ fn failing(memory: &Memory) -> Vec<String> {
 fn read(cx: &Context<'_>) -> Result<(Memory, Option<String>), String> {
     let path = cx.layout.notified();
     let bytes = cx.host.files().read(&path, LIMIT).map_err(|error| unwritten(&error))?;
-    remembered(&path, bytes)
+    remembered(&path, bytes, &cx.host.clock().boot())
 }
 
-fn remembered(path: &Path, bytes: Option<Vec<u8>>) -> Result<(Memory, Option<String>), String> {
+fn remembered(path: &Path, bytes: Option<Vec<u8>>, boot: &Boot) -> Result<(Memory, Option<String>), String> {
     let named = |error: &MemoryError| format!("{}: {error}", path.display());
-    match bytes.map(|bytes| Memory::parse(&bytes)) {
+    match bytes.map(|bytes| Memory::parse(&bytes, boot)) {
         None => Ok((Memory::default(), None)),
         Some(Ok(memory)) => Ok((memory, None)),
         Some(Err(error @ MemoryError::Damaged(_))) => Ok((Memory::default(), Some(named(&error)))),
@@ -102,7 +102,7 @@ fn write(cx: &Context<'_>, before: &Memory, after: &Memory) -> Option<String> {
     if before == after {
         return None;
     }
-    let node = Node::File { bytes: after.to_bytes(), mode: 0o600, owner: Identity::ROOT };
+    let node = Node::File { bytes: after.to_bytes(&cx.host.clock().boot()), mode: 0o600, owner: Identity::ROOT };
     cx.host.files().put(&cx.layout.notified(), &node).err().map(|error| unwritten(&error))
 }
 
@@ -321,7 +321,8 @@ mod tests {
     #[test]
     fn a_record_that_tells_nobody_is_shown() {
         let path = Path::new("/var/lib/portreeve/notify.json");
-        let shown = |bytes: Option<&str>| silent(remembered(path, bytes.map(|text| text.as_bytes().to_vec())));
+        let boot = Boot { id: String::new(), began: jiff::Timestamp::UNIX_EPOCH };
+        let shown = |bytes: Option<&str>| silent(remembered(path, bytes.map(|text| text.as_bytes().to_vec()), &boot));
         let newer = shown(Some(r#"{"format": 99}"#));
         assert!(newer[0].starts_with("/var/lib/portreeve/notify.json: format 99, of a newer portreeve"), "{newer:?}");
         assert!(shown(Some("{"))[0].contains("damaged"));

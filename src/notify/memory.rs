@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Message;
 use super::state::Face;
 use crate::manifest::Notify;
+use crate::model::Boot;
 
 /// The format that this program writes.
 const FORMAT: u32 = 1;
@@ -117,26 +118,40 @@ struct Header {
 #[derive(Serialize, Deserialize)]
 struct Record<T> {
     format: u32,
+    /// By whose clock its times are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<Boot>,
     memory: T,
 }
 
 impl Memory {
-    /// Reads a record.
-    pub fn parse(bytes: &[u8]) -> Result<Self, MemoryError> {
+    /// Reads a record; its times are by the clock as it is set `now`.
+    pub fn parse(bytes: &[u8], now: &Boot) -> Result<Self, MemoryError> {
         let header: Header = serde_json::from_slice(bytes).map_err(MemoryError::Damaged)?;
         if header.format > FORMAT {
             return Err(MemoryError::Newer { found: header.format });
         }
-        let record: Record<Self> = serde_json::from_slice(bytes).map_err(MemoryError::Damaged)?;
-        Ok(record.memory)
+        let Record { boot, memory, .. } =
+            serde_json::from_slice::<Record<Self>>(bytes).map_err(MemoryError::Damaged)?;
+        Ok(memory.by(|time| now.by_now(boot.as_ref(), time)))
     }
 
     /// The record. It holds addresses, so it is root's alone.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let record = Record { format: FORMAT, memory: self };
+    pub fn to_bytes(&self, now: &Boot) -> Vec<u8> {
+        let record = Record { format: FORMAT, boot: Some(now.clone()), memory: self };
         let mut bytes = serde_json::to_vec_pretty(&record).unwrap_or_else(|_| unreachable!("all keys are text"));
         bytes.push(b'\n');
         bytes
+    }
+
+    /// The same with each time that something waits for as another clock has it. When a thing was seen stays what people were told.
+    #[must_use]
+    fn by(mut self, clock: impl Fn(Timestamp) -> Timestamp) -> Self {
+        let known = std::iter::once(&mut self.host).chain(self.environments.values_mut());
+        known.filter_map(|known| known.pending.as_mut()).for_each(|pending| pending.since = clock(pending.since));
+        self.outbox.iter_mut().for_each(|letter| letter.next = clock(letter.next));
+        self.failing.values_mut().for_each(|failing| failing.since = clock(failing.since));
+        self
     }
 
     /// A line for each channel that does not work: which, why, since when, and what waits for it.

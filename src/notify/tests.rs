@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::host::{Mail, Post};
-use crate::model::{MailAddress, SecretUrl};
+use crate::model::{Boot, MailAddress, SecretUrl};
 use crate::notify::deliver;
 
 const WEB1: &str = "web1";
@@ -79,6 +79,33 @@ fn a_clock_that_was_set_back_begins_the_wait_again() {
     assert!(back.outbox.is_empty());
     let later = back.after(&seen(-60 * 24 * 3650 + 15, Some(stale)), &webhook(), &|_| None);
     assert_eq!(later.outbox.len(), 1);
+}
+
+/// By a clock that was set by so many minutes.
+fn boot(set: i64) -> Boot {
+    Boot { id: "one".to_owned(), began: at(set - 60) }
+}
+
+#[test]
+fn a_clock_that_is_set_makes_nothing_older_or_due() {
+    let years = 60 * 24 * 3650;
+    for set in [years, -years] {
+        let by = |memory: &Memory| Memory::parse(&memory.to_bytes(&boot(0)), &boot(set)).unwrap();
+        let stale = Sight { passing: true, ..Sight::of(State::Stale, "connection timed out") };
+        let began = by(&Memory::default().after(&seen(0, Some(stale.clone())), &webhook(), &|_| None));
+        let after = |minutes| began.after(&seen(set + minutes, Some(stale.clone())), &webhook(), &|_| None).outbox;
+        assert_eq!((after(14).len(), after(15).len()), (0, 1), "{set}");
+
+        let sink = Sink { down: Mutex::new(Some("answered 500")), ..Sink::default() };
+        let memory = Memory::default().after(&seen(0, Some(broken("v2"))), &webhook(), &|_| None);
+        let (memory, _) = deliver(&sink, &memory, at(0), false);
+        got(&sink);
+        let memory = by(&memory);
+        rounds(&sink, memory.clone(), set..set + 1);
+        assert_eq!(got(&sink), [""; 0], "{set}: it waits for its minute");
+        rounds(&sink, memory, set + 1..set + 2);
+        assert_eq!(got(&sink), ["quarantined"], "{set}");
+    }
 }
 
 #[test]
@@ -174,13 +201,13 @@ fn of_each_environment_the_newest_waits_however_many_there_are() {
 fn the_record_is_read_as_it_was_written_and_shows_no_address() {
     let mut memory = Memory::default().after(&seen(0, Some(broken("v2"))), &webhook(), &|_| None);
     memory.failing.insert(Channel::Webhook, super::super::Failing { since: at(0), cause: "answered 500".to_owned() });
-    assert_eq!(Memory::parse(&memory.to_bytes()).unwrap(), memory);
+    assert_eq!(Memory::parse(&memory.to_bytes(&boot(0)), &boot(0)).unwrap(), memory);
     assert!(!format!("{memory:?}").contains("s3cret"));
-    let newer = String::from_utf8(memory.to_bytes()).unwrap().replacen("\"format\": 1", "\"format\": 2", 1);
-    let refused = Memory::parse(newer.as_bytes()).unwrap_err().to_string();
+    let newer = String::from_utf8(memory.to_bytes(&boot(0))).unwrap().replacen("\"format\": 1", "\"format\": 2", 1);
+    let refused = Memory::parse(newer.as_bytes(), &boot(0)).unwrap_err().to_string();
     assert!(refused.starts_with("format 2, of a newer portreeve (this one knows 1)"), "{refused}");
     for length in 0..newer.len() - 2 {
-        assert!(Memory::parse(&memory.to_bytes()[..length]).is_err(), "{length}");
+        assert!(Memory::parse(&memory.to_bytes(&boot(0))[..length], &boot(0)).is_err(), "{length}");
     }
 }
 

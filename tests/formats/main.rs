@@ -150,10 +150,12 @@ fn what_the_last_pass_saw_is_read() {
 
 #[test]
 fn what_people_were_told_is_read() {
-    let bytes = fixture("notify.json", || values::memory().to_bytes());
-    let memory = Memory::parse(&bytes).unwrap();
-    assert_eq!(memory, values::memory());
-    holds(&json(&memory.to_bytes()), &json(&bytes), "notify.json");
+    for (name, _) in with_and_without_a_boot("notify.json") {
+        let bytes = fixture(&name, || values::memory().to_bytes(&values::boot()));
+        let memory = Memory::parse(&bytes, &values::boot()).unwrap();
+        assert_eq!(memory, values::memory());
+        holds(&json(&memory.to_bytes(&values::boot())), &json(&bytes), &name);
+    }
 }
 
 #[test]
