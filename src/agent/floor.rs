@@ -68,18 +68,29 @@ impl Floors {
     }
 }
 
-/// The deploy commit of the newest generation that a push made: a rollback's or restart's is an older one's.
+/// The deploy commit of the newest generation that a push made.
 fn from_generations(cx: &Context<'_>, name: &EnvName) -> Result<Option<CommitId>, Failure> {
-    let mut oldest = None;
-    for number in numbers(cx, name)? {
-        let Some(generation) = transaction::read_generation(cx, name, number)? else { continue };
-        let commit = generation.wanted.deploy_commit;
-        if generation.why == Why::Push {
-            return Ok(Some(commit));
+    let numbers = numbers(cx, name)?.into_iter();
+    pushed(numbers.map(|number| {
+        let generation = transaction::read_generation(cx, name, number)?;
+        Ok(generation.map(|generation| (generation.why, generation.wanted.deploy_commit)))
+    }))
+}
+
+/// What the newest generation that a push made says, of all of them, newest first: a rollback's or restart's is an older one's,
+/// and counts where there is no other.
+pub(super) fn pushed<T>(
+    newest_first: impl IntoIterator<Item = Result<Option<(Why, T)>, Failure>>,
+) -> Result<Option<T>, Failure> {
+    let mut other = None;
+    for generation in newest_first {
+        match generation? {
+            Some((Why::Push, said)) => return Ok(Some(said)),
+            Some((Why::Rollback(_) | Why::Restart, said)) => other = other.or(Some(said)),
+            None => {}
         }
-        oldest = oldest.or(Some(commit));
     }
-    Ok(oldest)
+    Ok(other)
 }
 
 /// The numbers of an environment's generations, newest first.

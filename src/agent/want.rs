@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::desired::{Interpreter, Wanted, WantedInput};
+use crate::desired::{Generation, Interpreter, Wanted, WantedInput};
 use crate::host::Run;
 use crate::manifest::{Environment, Policy, Python, Rev};
 use crate::model::{CommitId, EnvName, Identity};
@@ -203,17 +203,26 @@ struct Known {
 
 impl Known {
     fn of(cx: &Context<'_>, env: &Environment) -> Result<Self, Failure> {
-        for number in floor::numbers(cx, &env.name)? {
-            let Some(generation) = transaction::read_generation(cx, &env.name, number)? else { continue };
-            let (then, commit) = (&generation.wanted.env, &generation.wanted.commit);
-            let same = then.rev == env.rev && then.source == env.source;
-            if same && !transaction::was_refused(cx, &env.name, number)? {
-                let accepted = read_standing(cx, &env.name)?.accepted_over(commit).cloned();
-                return Ok(Self { released: Some(commit.clone()), accepted });
-            }
-        }
-        Ok(Self::default())
+        let numbers = floor::numbers(cx, &env.name)?.into_iter();
+        let held = numbers.map(|number| match transaction::read_generation(cx, &env.name, number)? {
+            Some(generation) if !transaction::was_refused(cx, &env.name, number)? => Ok(Some(generation)),
+            _ => Ok(None),
+        });
+        let Some(commit) = released(env, held)? else { return Ok(Self::default()) };
+        let accepted = read_standing(cx, &env.name)?.accepted_over(&commit).cloned();
+        Ok(Self { released: Some(commit), accepted })
     }
+}
+
+/// What was released of its revision, by its generations that held, newest first.
+fn released(
+    env: &Environment,
+    held: impl Iterator<Item = Result<Option<Generation>, Failure>>,
+) -> Result<Option<CommitId>, Failure> {
+    let same = |Generation { wanted, why, .. }: Generation| {
+        (wanted.env.rev == env.rev && wanted.env.source == env.source).then_some((why, wanted.commit))
+    };
+    floor::pushed(held.map(|generation| Ok(generation?.and_then(same))))
 }
 
 /// Whether its revision stays put, whatever the server says: pro follows no branch.
@@ -313,5 +322,46 @@ fn requirements(env: &Environment, objects: &Objects, commit: &CommitId) -> Resu
         Ok(requirements) => Ok(requirements.bytes),
         Err(Unread::Refused(failure)) => Ok(failure.cause.into_bytes()),
         Err(Unread::Unreadable(error)) => Err(Want::Unusable(format!("{}: {}", env.name, chain(&error)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::Why;
+    use crate::model::Slot;
+    use crate::plan::wanted;
+
+    fn commit(digit: char) -> CommitId {
+        CommitId::parse(&digit.to_string().repeat(40)).unwrap()
+    }
+
+    fn generation(why: Why, digit: char) -> Generation {
+        let name = EnvName::parse("bakery/pro").unwrap();
+        let wanted = Wanted { commit: commit(digit), ..wanted(&name) };
+        let (format, at) = (Generation::FORMAT, jiff::Timestamp::UNIX_EPOCH);
+        Generation { format, name, number: 1, slot: Slot::A, at, boot: None, why, wanted }
+    }
+
+    /// What was released, by these generations, newest first.
+    fn of(held: &[(Why, char)]) -> Option<CommitId> {
+        let env = generation(Why::Push, 'a').wanted.env;
+        released(&env, held.iter().map(|(why, digit)| Ok(Some(generation(why.clone(), *digit))))).unwrap()
+    }
+
+    #[test]
+    fn what_was_gone_back_to_is_not_what_a_branch_was_followed_to() {
+        assert_eq!(of(&[(Why::Rollback(1), 'a'), (Why::Push, 'b'), (Why::Push, 'a')]), Some(commit('b')));
+        assert_eq!(of(&[(Why::Restart, 'a'), (Why::Rollback(1), 'a'), (Why::Push, 'b')]), Some(commit('b')));
+        assert_eq!(of(&[(Why::Push, 'c'), (Why::Rollback(1), 'a')]), Some(commit('c')));
+        assert_eq!(of(&[(Why::Rollback(1), 'a')]), Some(commit('a')), "the others are gone");
+        assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn what_was_released_by_another_revision_does_not_count() {
+        let env = generation(Why::Push, 'a').wanted.env;
+        let branch = Environment { rev: Rev::Branch("main".to_owned()), ..env };
+        assert_eq!(released(&branch, [Ok(Some(generation(Why::Push, 'a')))].into_iter()).unwrap(), None);
     }
 }

@@ -8,6 +8,8 @@ mod need;
 pub use decide::{Decision, decide, intents_and_drift};
 pub use differences::differences;
 pub use edits::{Edited, edited, masked};
+#[cfg(test)]
+pub(crate) use need::tests::wanted;
 pub use need::{Need, Row};
 
 use crate::desired::Wanted;
