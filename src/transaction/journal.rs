@@ -35,6 +35,18 @@ pub enum JournalError {
     Foreign(PathBuf),
 }
 
+impl JournalError {
+    /// What a person does about it, where the message does not say.
+    pub fn cure(&self) -> Option<String> {
+        let Self::Foreign(path) = self else { return None };
+        let path = path.display();
+        Some(format!(
+            "it said how far a release was that did not come to its end; what serves serves on. Look with portreeve status, then \
+             move it away: mv {path} /root; the next pass puts right what differs"
+        ))
+    }
+}
+
 /// What a transaction set out to do. `from` is the rollback target; it is recorded once and never again on resuming, or going back
 /// would lead to the broken one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,6 +233,16 @@ impl Intent {
 mod tests {
     use super::*;
     use crate::policy::HoldKind;
+
+    #[test]
+    fn whoever_finds_a_journal_that_was_cut_is_told_what_to_do_about_it() {
+        let path = Path::new("/var/lib/portreeve/journal/bakery_pro.json");
+        let help = |bytes: &[u8]| Failure::from(Intent::parse(path, bytes).unwrap_err()).help;
+        let cure = help(br#"{"format":2,"env":"bakery"#).unwrap_or_default();
+        assert!(cure.contains("serves on") && cure.contains("portreeve status"), "{cure}");
+        assert!(cure.contains("mv /var/lib/portreeve/journal/bakery_pro.json /root"), "{cure}");
+        assert_eq!(help(br#"{"format":7,"shape":"unknown here"}"#), None, "its cure is the newer version");
+    }
 
     #[test]
     fn what_stands_again_after_an_order_has_moved_with_the_clock() {

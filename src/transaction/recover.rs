@@ -29,7 +29,11 @@ pub enum Recovered {
 
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
-        Self::new(FailureClass::Host, Phase::Recover, super::failure::chain(&error))
+        let failure = Self::new(FailureClass::Host, Phase::Recover, super::failure::chain(&error));
+        match error.cure() {
+            Some(cure) => failure.with_help(cure),
+            None => failure,
+        }
     }
 }
 

@@ -82,6 +82,18 @@ fn journal(world: &World) {
     is_refused(&world.reconcile(), OPEN);
     assert_eq!(world.host.read_file(OPEN), "{\"format\":7,\"shape\":\"unknown here\"}", "left alone");
     world.host.sh(&format!("rm {OPEN}"));
+
+    // One that was cut says nothing, and what to do about it is said in its place.
+    world.host.put_file(OPEN, "{\"format\":2,\"env\":\"bakery");
+    let (pass, order) = (world.reconcile().exits(4), world.portreeve(&["rollback", "bakery/pro"]).exits(4));
+    for refused in [&pass, &order] {
+        let said = &refused.stderr;
+        assert!(said.contains(&format!("{OPEN}: not a journal that portreeve wrote")), "{refused}");
+        assert!(said.contains("what serves serves on") && said.contains(&format!("mv {OPEN} /root")), "{refused}");
+    }
+    assert_eq!(world.serving(), "v2");
+    world.host.sh(&format!("mv {OPEN} /root"));
+    world.reconcile().ok();
 }
 
 /// It says below what nothing goes back: nothing follows from the repository, and nothing is written over it.
