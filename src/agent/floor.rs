@@ -5,12 +5,13 @@
 //! that is written when the tip has moved. Without the record the generations' word counts.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::desired::Why;
-use crate::model::{CommitId, EnvName, Identity, Newer, Node, unless_newer};
+use crate::host::{Files, HostError};
+use crate::model::{CommitId, EnvName, Found, Identity, Layout, Newer, Node, unless_newer};
 use crate::source::{Ancestry, CommitInfo, Objects, Refusal};
 use crate::transaction::lock::{Place, shared};
 use crate::transaction::{self, Context, Failure, Phase};
@@ -18,7 +19,7 @@ use crate::transaction::{self, Context, Failure, Phase};
 /// A record of a thousand environments has 60 KB.
 const LIMIT: u64 = 4 * 1024 * 1024;
 
-/// The newest deploy commits that were followed: `/var/lib/portreeve/floors.json`.
+/// The newest deploy commits that were followed: `/etc/portreeve/floors.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Floors {
     format: u32,
@@ -37,9 +38,21 @@ impl Floors {
 
     /// The record; one that is lost or damaged is none, and a newer one might forbid what this program would do.
     pub fn read(cx: &Context<'_>) -> Result<Self, Newer> {
-        let path = cx.layout.floors();
-        let bytes = cx.host.files().read(&path, LIMIT).ok().flatten();
-        bytes.map_or_else(|| Ok(Self::default()), |bytes| Self::parse(&path, &bytes))
+        Self::kept(cx.host.files(), cx.layout)
+    }
+
+    fn kept(files: &dyn Files, layout: &Layout) -> Result<Self, Newer> {
+        let read = |path: PathBuf| Some((files.read(&path, LIMIT).ok().flatten()?, path));
+        let found = read(layout.floors()).or_else(|| read(layout.former_floors()));
+        found.map_or_else(|| Ok(Self::default()), |(bytes, path)| Self::parse(&path, &bytes))
+    }
+
+    fn keep(&self, files: &dyn Files, layout: &Layout) -> Result<(), HostError> {
+        let bytes = serde_json::to_vec(self).unwrap_or_default();
+        // agent.toml may lie elsewhere.
+        files.make_directory(&layout.config(), 0o755, Identity::ROOT)?;
+        files.put(&layout.floors(), &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })?;
+        files.remove(&layout.former_floors())
     }
 
     /// Reads a record; `path` is for the message.
@@ -121,10 +134,9 @@ pub(super) fn raise(cx: &Context<'_>, followed: &[Followed], tip: &CommitId) -> 
         matches!(ancestry, Ok(Ancestry::Same | Ancestry::Descendant))
     };
     let after = before.clone().raised(followed, tip, is_on);
-    if after != before {
-        let bytes = serde_json::to_vec(&after).unwrap_or_default();
-        let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
-        cx.host.files().put(&cx.layout.floors(), &node).map_err(Failure::on_host(Phase::Recover))?;
+    let (files, on_host) = (cx.host.files(), Failure::on_host(Phase::Recover));
+    if after != before || files.look(&cx.layout.former_floors()).map_err(&on_host)? != Found::Absent {
+        after.keep(files, cx.layout).map_err(&on_host)?;
     }
     Ok(followed.iter().all(|followed| after.environments.get(&followed.name) == Some(tip)))
 }
@@ -143,6 +155,8 @@ pub(super) fn diverged(name: &EnvName, refusal: &Refusal, branch: &str, info: Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::{Parts, Scratch};
+    use crate::model::Root;
 
     fn commit(digit: char) -> CommitId {
         CommitId::parse(&digit.to_string().repeat(40)).unwrap()
@@ -171,5 +185,27 @@ mod tests {
         assert_eq!(after([('3', None), ('a', Some('3'))]), commit('a'), "agreed to, or dev");
         assert_eq!(after([('3', None), ('2', Some('3'))]), commit('2'), "also where it goes back");
         assert_eq!(after([('3', None), ('a', Some('2'))]), commit('3'));
+    }
+
+    fn floors_at(tip: char) -> Floors {
+        let followed = Followed { name: EnvName::parse("bakery/pro").unwrap(), over: None };
+        Floors::default().raised(&[followed], &commit(tip), |_| true)
+    }
+
+    #[test]
+    fn what_was_followed_outlives_the_loss_of_state_and_comes_from_where_it_was_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Scratch::open(&dir.path().join("h")).unwrap();
+        let layout = Layout::new(Root::at(root.path()));
+        let files = Parts::open(&layout, std::sync::Arc::default()).unwrap().files;
+        let (before, after) = (floors_at('1'), floors_at('2'));
+        root.make("var/lib/portreeve").unwrap();
+        root.write("var/lib/portreeve/floors.json", serde_json::to_string(&before).unwrap()).unwrap();
+        assert_eq!(Floors::kept(&files, &layout).unwrap(), before, "of an earlier version");
+
+        after.keep(&files, &layout).unwrap();
+        assert_eq!(files.list(&layout.state()).unwrap(), [""; 0], "nobody reads it there again");
+        files.remove_tree(&layout.state()).unwrap();
+        assert_eq!(Floors::kept(&files, &layout).unwrap(), after);
     }
 }

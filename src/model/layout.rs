@@ -107,8 +107,13 @@ impl Layout {
         self.state().join("sources").join(format!("{}.git", Digest::of(address.as_bytes()).short(16)))
     }
 
-    /// The newest deploy commits that were followed.
+    /// The newest deploy commits that were followed; they survive the loss of [`state`](Self::state).
     pub fn floors(&self) -> PathBuf {
+        self.config().join("floors.json")
+    }
+
+    /// Where earlier versions kept them.
+    pub fn former_floors(&self) -> PathBuf {
         self.state().join("floors.json")
     }
 

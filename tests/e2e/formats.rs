@@ -96,18 +96,23 @@ fn journal(world: &World) {
     world.reconcile().ok();
 }
 
-/// It says below what nothing goes back: nothing follows from the repository, and nothing is written over it.
+/// It says below what nothing goes back: nothing follows from the repository, and nothing is written over it, wherever it lies.
 fn floors(world: &World) {
-    const FLOORS: &str = "/var/lib/portreeve/floors.json";
-    world.push_deploy(&[("README.md", Some("an unrelated commit\n"))]);
-    let (pass, left) = as_newer(world, FLOORS, "s/\"format\":1/\"format\":7/", || {
-        let pass = world.reconcile();
-        (pass, world.host.read_file(FLOORS))
-    });
-    is_refused(&pass, FLOORS);
-    assert!(left.starts_with("{\"format\":7,"), "left alone: {left}");
-    assert_eq!(world.serving(), "v2");
-    world.reconcile().ok();
+    const FLOORS: &str = "/etc/portreeve/floors.json";
+    const FORMER: &str = "/var/lib/portreeve/floors.json";
+    for (path, text) in [(FLOORS, "an unrelated commit\n"), (FORMER, "and another\n")] {
+        world.push_deploy(&[("README.md", Some(text))]);
+        world.host.sh(&format!("test {path} = {FLOORS} || mv {FLOORS} {path}"));
+        let (pass, left) = as_newer(world, path, "s/\"format\":1/\"format\":7/", || {
+            let pass = world.reconcile();
+            (pass, world.host.read_file(path))
+        });
+        is_refused(&pass, path);
+        assert!(left.starts_with("{\"format\":7,"), "left alone: {left}");
+        assert_eq!(world.serving(), "v2");
+        world.reconcile().ok();
+        assert!(world.host.has(FLOORS) && !world.host.has(FORMER), "it is where the loss of state does not take it");
+    }
 }
 
 /// Its grace does not begin again.
