@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::health::HttpProbe;
-use crate::host::{Host, HostError, Machine, Nginx, Parts, Processes, Services, Supervisor, Systemd};
+use crate::host::{Files, Host, HostError, Kernel, Machine, Nginx, Parts, Processes, Services, Supervisor, Systemd};
 use crate::model::{Layout, Manager};
 use crate::settings::{self, AgentSettings};
 use crate::source::{Git, GitLimits, LocalPaths, Ssh};
@@ -72,8 +72,9 @@ pub struct App {
     /// How long to wait for whoever is at work on an environment; `None`: for a while.
     pub wait: Option<Duration>,
     /// The machine. Environments are worked on side by side.
-    pub host: Box<dyn Host + Sync>,
+    pub host: Box<dyn Host + Send + Sync>,
     trees: GitTrees,
+    origin: Vec<String>,
 }
 
 impl std::fmt::Debug for App {
@@ -86,9 +87,11 @@ impl App {
     /// Reads agent.toml and opens the machine. Nothing is changed.
     pub fn open(layout: Layout, surroundings: &Surroundings) -> Result<Self, AppError> {
         let parts = Parts::open(&layout, Arc::clone(&surroundings.cancel))?;
+        // Before anything of it is read: what is written meanwhile is seen as a change.
+        let origin = origin(&parts.files, &parts.processes, &parts.kernel, &layout, &PIP_CONF);
         let settings = read_settings(&parts, &layout)?;
         let manager = manager(&settings, &layout);
-        let services: Box<dyn Services + Sync> = match manager {
+        let services: Box<dyn Services + Send + Sync> = match manager {
             Manager::Systemd => Box::new(Systemd::new(layout.clone())?),
             Manager::Supervisor => Box::new(Supervisor::new(layout.clone(), layout.supervisor_socket())?),
         };
@@ -116,7 +119,14 @@ impl App {
             wait: surroundings.wait,
             host: Box::new(host),
             trees,
+            origin,
         })
+    }
+
+    /// Whether what it was opened from has changed, so that whoever opens it now may want something else of this host.
+    pub fn is_outdated(&self) -> bool {
+        let host = &self.host;
+        origin(host.files(), host.processes(), host.kernel(), &self.layout, &PIP_CONF) != self.origin
     }
 
     /// What transactions are handed.
@@ -125,8 +135,24 @@ impl App {
     }
 }
 
+/// What decides how a host is opened, as it is now: its files by stamp.
+fn origin(
+    files: &dyn Files,
+    processes: &dyn Processes,
+    kernel: &dyn Kernel,
+    layout: &Layout,
+    for_pip: &[&str],
+) -> Vec<String> {
+    let stamp = |path: &Path| files.stamp(path).unwrap_or_else(|error| error.to_string());
+    let own = [layout.agent_toml(), layout.nginx_conf()];
+    let mut found: Vec<String> =
+        own.iter().map(PathBuf::as_path).chain(for_pip.iter().map(Path::new)).map(stamp).collect();
+    found.extend(kernel.hostname());
+    found.extend(processes.find(&["uv"]).map(|uv| uv.to_string_lossy().into_owned()));
+    found
+}
+
 fn read_settings(parts: &Parts, layout: &Layout) -> Result<AgentSettings, AppError> {
-    use crate::host::Files as _;
     let path = layout.agent_toml();
     let bytes = parts.files.read(&path, 1024 * 1024)?.ok_or_else(|| AppError::NotSetUp(path.clone()))?;
     Ok(AgentSettings::parse(&path.to_string_lossy(), &String::from_utf8_lossy(&bytes))?)
@@ -193,7 +219,8 @@ fn tool(installer: &Installer, processes: &dyn Processes, for_pip: &[&str]) -> T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::{Exit, Run};
+    use crate::host::{Exit, Run, Scratch};
+    use crate::model::Root;
 
     /// A machine where `uv` is.
     struct WithUv;
@@ -206,6 +233,46 @@ mod tests {
         fn find(&self, names: &[&str]) -> Option<PathBuf> {
             Some(Path::new("/usr/bin").join(names[0]))
         }
+    }
+
+    /// A machine without it.
+    struct Bare;
+
+    impl Processes for Bare {
+        fn run(&self, _: &Run) -> Result<Exit, HostError> {
+            unreachable!("nothing is run")
+        }
+
+        fn find(&self, _: &[&str]) -> Option<PathBuf> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_host_that_was_opened_from_something_else_is_outdated() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Scratch::open(&dir.path().join("h")).unwrap();
+        let layout = Layout::new(Root::at(root.path()));
+        let Parts { files, kernel, .. } = Parts::open(&layout, Arc::default()).unwrap();
+        let (pip, xdg) = (dir.path().join("pip.conf"), dir.path().join("xdg.conf"));
+        let for_pip = [&pip, &xdg].map(|path| path.to_str().unwrap());
+        let now = |processes: &dyn Processes| origin(&files, processes, &kernel, &layout, &for_pip);
+        let mut before = now(&Bare);
+        assert_eq!(now(&Bare), before, "nothing has happened");
+
+        let (etc, nginx) = (root.path().join("etc/portreeve"), root.path().join("etc/nginx"));
+        root.make("etc/portreeve").unwrap();
+        root.make("etc/nginx").unwrap();
+        for path in [etc.join("agent.toml"), nginx.join("nginx.conf"), pip.clone(), xdg.clone()] {
+            let other = Scratch::open(path.parent().unwrap()).unwrap();
+            for text in ["one", "other"] {
+                other.write(path.file_name().unwrap(), text).unwrap();
+                let after = now(&Bare);
+                assert_ne!(after, before, "{}: {text}", path.display());
+                before = after;
+            }
+        }
+        assert_ne!(now(&WithUv), before, "another installer");
     }
 
     #[test]

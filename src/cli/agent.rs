@@ -10,9 +10,10 @@ use jiff::Timestamp;
 use sd_notify::NotifyState;
 
 use super::args::Global;
+use super::reopened::Reopened;
 use super::takeover::Installed;
 use super::wake::Wake;
-use super::{Fault, open, printer, signals};
+use super::{Fault, printer, signals};
 use crate::agent::{App, Outcome, Witness, pass_telling, schedule, tell};
 use crate::host::Clock;
 use crate::model::EnvName;
@@ -27,24 +28,18 @@ const DAY: Duration = Duration::from_hours(24);
 /// Runs until SIGTERM or SIGINT; a pass that is under way ends at its next safe point.
 pub fn run(global: &Global) -> Result<u8, Fault> {
     let cancel = signals::cancelled(|| notify(&[NotifyState::Watchdog]))?;
-    let mut app = open::app_with(global, Arc::clone(&cancel))?;
-    // An environment that somebody is at work on has its turn at a later pass.
-    app.wait = Some(Duration::ZERO);
-    let mut installed = Installed::now(&app);
+    let mut host = Reopened::first(global, Arc::clone(&cancel))?;
+    let mut installed = Installed::now(&host.now());
     notify(&[NotifyState::Ready]);
-    let offset = schedule::offset(&app.name, app.settings.jitter.duration());
-    let wake = Wake::default();
+    let wake = &Wake::default();
     // A pass that still has a release under way holds up no later one; all of them have ended when this does.
     std::thread::scope(|scope| {
         let mut passes = Vec::new();
         while !cancel.load(Ordering::SeqCst) {
-            passes.push(scope.spawn(|| guarded(&app, global, &wake)));
-            wait(app.host.clock(), &wake, |now| {
-                let next = app.settings.schedule.next_after(now, offset);
-                let text = format!("next pass {}", next.strftime("%H:%M:%S UTC"));
-                notify(&[NotifyState::Status(&text)]);
-                next
-            });
+            let app = host.now();
+            let of_pass = Arc::clone(&app);
+            passes.push(scope.spawn(move || guarded(&of_pass, global, wake)));
+            wait(app.host.clock(), wake, |now| announced(&app, now));
             passes.retain(|pass| !pass.is_finished());
             if passes.is_empty() {
                 installed.give_way(&app);
@@ -53,6 +48,15 @@ pub fn run(global: &Global) -> Result<u8, Fault> {
     });
     notify(&[NotifyState::Stopping]);
     Ok(0)
+}
+
+/// The next pass after `now`, which systemd is told of.
+fn announced(app: &App, now: Timestamp) -> Timestamp {
+    let offset = schedule::offset(&app.name, app.settings.jitter.duration());
+    let next = app.settings.schedule.next_after(now, offset);
+    let text = format!("next pass {}", next.strftime("%H:%M:%S UTC"));
+    notify(&[NotifyState::Status(&text)]);
+    next
 }
 
 /// Our own mistakes end one pass, not the agent.

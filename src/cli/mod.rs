@@ -18,6 +18,7 @@ mod ports;
 mod printer;
 mod reconcile;
 mod release;
+mod reopened;
 mod run;
 mod setup;
 mod signals;

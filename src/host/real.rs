@@ -47,10 +47,10 @@ impl Parts {
 /// A real machine.
 pub struct Machine {
     parts: Parts,
-    services: Box<dyn Services + Sync>,
-    front: Box<dyn Front + Sync>,
-    probe: Box<dyn Probe + Sync>,
-    processes: Box<dyn Processes + Sync>,
+    services: Box<dyn Services + Send + Sync>,
+    front: Box<dyn Front + Send + Sync>,
+    probe: Box<dyn Probe + Send + Sync>,
+    processes: Box<dyn Processes + Send + Sync>,
     post: RealPost,
 }
 
@@ -64,9 +64,9 @@ impl Machine {
     /// A machine with this service manager, web server and HTTP client.
     pub fn new(
         parts: Parts,
-        services: Box<dyn Services + Sync>,
-        front: Box<dyn Front + Sync>,
-        probe: Box<dyn Probe + Sync>,
+        services: Box<dyn Services + Send + Sync>,
+        front: Box<dyn Front + Send + Sync>,
+        probe: Box<dyn Probe + Send + Sync>,
     ) -> Self {
         let processes = Box::new(parts.processes.clone());
         Self { parts, services, front, probe, processes, post: RealPost::new() }
@@ -74,7 +74,7 @@ impl Machine {
 
     /// The same with other programs on it.
     #[must_use]
-    pub fn with_processes(self, processes: Box<dyn Processes + Sync>) -> Self {
+    pub fn with_processes(self, processes: Box<dyn Processes + Send + Sync>) -> Self {
         Self { processes, ..self }
     }
 

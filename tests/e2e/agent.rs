@@ -127,6 +127,50 @@ fn the_timer_makes_a_pass_that_was_missed_and_sets_the_next() {
     assert_eq!(property(&world, TIMER, "UnitFileState"), "enabled", "also after a reboot");
 }
 
+/// The agent and a command want the same, whichever was started before the configuration changed: else each would release what
+/// the other has just replaced, and no hold would last.
+#[test]
+fn the_agent_reads_its_configuration_again_before_each_pass() {
+    const UNIT: &str = "portreeve.service";
+    let world = World::new("agentreads");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.host.put_file("/etc/portreeve/agent.toml", AGENT_TOML);
+    world.reconcile().ok();
+    world.release("v2", &[]).ok();
+    a_pass_after(&world, || drop(world.host.exec_ok(&["systemctl", "start", UNIT])));
+
+    // A mistake in it is told, and ends no agent.
+    a_pass_after(&world, || world.host.put_file("/etc/portreeve/agent.toml", format!("{AGENT_TOML}colour = 1\n")));
+    let journal = world.host.journal(UNIT);
+    assert!(journal.contains("colour") && journal.contains("goes on with what it read before"), "{journal}");
+
+    // Another place for packages makes another environment, and so other content.
+    let wheels = format!("{AGENT_TOML}[python]\nwheelhouse = \"/opt/wheels\"\n");
+    world.host.put_file("/etc/portreeve/agent.toml", wheels);
+    world.portreeve(&["reconcile", "--wait", "60s"]).ok();
+    world.portreeve(&["rollback", "bakery/pro", "--to", "1", "--reason", "cart broken"]).ok();
+    let active = || world.host.sh("readlink /etc/portreeve/active/bakery_pro");
+    let held = (world.serving(), active());
+    assert_eq!(held.0, "v1");
+    a_pass_after(&world, || ());
+    assert_eq!((world.serving(), active()), held, "{}", world.host.journal(UNIT));
+    let plan = world.reconcile().ok();
+    assert_eq!((world.serving(), active()), held, "{plan}");
+    world.host.exec_ok(&["systemctl", "stop", UNIT]);
+}
+
+/// The agent ends a pass that began after this.
+#[track_caller]
+fn a_pass_after(world: &World, then: impl FnOnce()) {
+    let last = || world.host.sh("stat -c %y /run/portreeve/last-* | sort | tail -1");
+    then();
+    // One may have been under way.
+    for _ in 0..2 {
+        let before = last();
+        until_within(A_PASS, "a pass has ended", || last() != before);
+    }
+}
+
 #[track_caller]
 fn the_agent_releases_what_is_pushed(world: &World) {
     const UNIT: &str = "portreeve.service";
