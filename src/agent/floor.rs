@@ -43,7 +43,7 @@ impl Floors {
 
     fn kept(files: &dyn Files, layout: &Layout) -> Result<Self, Newer> {
         let read = |path: PathBuf| Some((files.read(&path, LIMIT).ok().flatten()?, path));
-        let found = read(layout.floors()).or_else(|| read(layout.former_floors()));
+        let found = read(layout.floors()).or_else(|| read(former(layout)));
         found.map_or_else(|| Ok(Self::default()), |(bytes, path)| Self::parse(&path, &bytes))
     }
 
@@ -52,7 +52,7 @@ impl Floors {
         // agent.toml may lie elsewhere.
         files.make_directory(&layout.config(), 0o755, Identity::ROOT)?;
         files.put(&layout.floors(), &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })?;
-        files.remove(&layout.former_floors())
+        files.remove(&former(layout))
     }
 
     /// Reads a record; `path` is for the message.
@@ -79,6 +79,11 @@ impl Floors {
         }
         self
     }
+}
+
+/// Where earlier versions kept the record.
+fn former(layout: &Layout) -> PathBuf {
+    layout.state().join("floors.json")
 }
 
 /// The deploy commit of the newest generation that a push made.
@@ -135,7 +140,7 @@ pub(super) fn raise(cx: &Context<'_>, followed: &[Followed], tip: &CommitId) -> 
     };
     let after = before.clone().raised(followed, tip, is_on);
     let (files, on_host) = (cx.host.files(), Failure::on_host(Phase::Recover));
-    if after != before || files.look(&cx.layout.former_floors()).map_err(&on_host)? != Found::Absent {
+    if after != before || files.look(&former(cx.layout)).map_err(&on_host)? != Found::Absent {
         after.keep(files, cx.layout).map_err(&on_host)?;
     }
     Ok(followed.iter().all(|followed| after.environments.get(&followed.name) == Some(tip)))

@@ -112,11 +112,6 @@ impl Layout {
         self.config().join("floors.json")
     }
 
-    /// Where earlier versions kept them.
-    pub fn former_floors(&self) -> PathBuf {
-        self.state().join("floors.json")
-    }
-
     /// What is wrong since when, over reboots.
     pub fn troubles(&self) -> PathBuf {
         self.state().join("troubles.json")
