@@ -65,7 +65,12 @@ pub fn app(global: &Global) -> Result<App, Fault> {
 
 /// The same, with a flag that ends a pass at its next safe point.
 pub fn app_with(global: &Global, cancel: Arc<AtomicBool>) -> Result<App, Fault> {
-    App::open(layout(global)?, &surroundings(patience(global), cancel)).map_err(|error| match &error {
+    app_in(global, &surroundings(patience(global), cancel))
+}
+
+/// The same in surroundings that were looked at before.
+pub fn app_in(global: &Global, surroundings: &Surroundings) -> Result<App, Fault> {
+    App::open(layout(global)?, surroundings).map_err(|error| match &error {
         AppError::Settings(_) => Fault::usage(error.to_string()),
         AppError::NotSetUp(_) | AppError::Missing(_) => Fault::blocked(error.to_string()),
         AppError::Host(_) => Fault::failed(&error),

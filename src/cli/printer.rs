@@ -51,6 +51,8 @@ pub fn colour(when: Colour) {
 pub fn tell_programs() {
     let lines = tracing_subscriber::fmt().with_env_filter("portreeve=debug").with_writer(std::io::stderr);
     let lines = lines.without_time().with_target(false).with_level(false).with_ansi(false);
+    // A reader that has gone must not end what is under way.
+    let lines = lines.log_internal_errors(false);
     lines.init();
 }
 

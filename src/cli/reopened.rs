@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::args::Global;
 use super::{Fault, open, printer};
-use crate::agent::App;
+use crate::agent::{App, Surroundings};
 
 /// A host that is looked at again before each pass.
 pub struct Reopened<'a> {
     global: &'a Global,
-    cancel: Arc<AtomicBool>,
+    /// Once for all: a binary that is replaced leaves us no name of our own.
+    surroundings: Surroundings,
     app: Arc<App>,
     /// Why it can't be opened again, once that was said.
     said: Option<String>,
@@ -21,15 +22,17 @@ pub struct Reopened<'a> {
 impl<'a> Reopened<'a> {
     /// Opened for the first time.
     pub fn first(global: &'a Global, cancel: Arc<AtomicBool>) -> Result<Self, Fault> {
-        let app = for_agent(global, &cancel)?;
-        Ok(Self { global, cancel, app, said: None })
+        // An environment that somebody is at work on has its turn at a later pass.
+        let surroundings = open::surroundings(Some(Duration::ZERO), cancel);
+        let app = Arc::new(open::app_in(global, &surroundings)?);
+        Ok(Self { global, surroundings, app, said: None })
     }
 
     /// As it is now. One that can't be opened, as with a mistake in agent.toml, stays what it was: passes go on.
     pub fn now(&mut self) -> Arc<App> {
         if self.app.is_outdated() {
-            match for_agent(self.global, &self.cancel) {
-                Ok(app) => (self.app, self.said) = (app, None),
+            match open::app_in(self.global, &self.surroundings) {
+                Ok(app) => (self.app, self.said) = (Arc::new(app), None),
                 Err(fault) => self.stays(&fault),
             }
         }
@@ -43,11 +46,4 @@ impl<'a> Reopened<'a> {
             self.said = Some(fault.message.clone());
         }
     }
-}
-
-fn for_agent(global: &Global, cancel: &Arc<AtomicBool>) -> Result<Arc<App>, Fault> {
-    let mut app = open::app_with(global, Arc::clone(cancel))?;
-    // An environment that somebody is at work on has its turn at a later pass.
-    app.wait = Some(Duration::ZERO);
-    Ok(Arc::new(app))
 }

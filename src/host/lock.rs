@@ -103,7 +103,7 @@ pub(super) fn take(
         for path in paths {
             let Some(claim) = here.claim(path) else { continue };
             if let Some(file) = flock(ground, path)? {
-                return held(file, claim, clock);
+                return Ok(held(file, claim, clock));
             }
         }
         let waited = clock.monotonic().saturating_sub(begun);
@@ -116,10 +116,11 @@ pub(super) fn take(
     }
 }
 
-fn held(mut file: File, mut claim: Claim, clock: &dyn Clock) -> Result<Box<dyn Lock>> {
+fn held(mut file: File, mut claim: Claim, clock: &dyn Clock) -> Box<dyn Lock> {
     claim.news = true;
-    write_holder(&mut file, &ourselves(clock.now())).map_err(HostError::at("write", &claim.path))?;
-    Ok(Box::new(Held { file, _claim: claim }))
+    // Below `/run` applications can take all the room; the lock is ours without a word about us, too.
+    let _for_others_to_read = write_holder(&mut file, &ourselves(clock.now()));
+    Box::new(Held { file, _claim: claim })
 }
 
 /// The lock, unless another process has it.

@@ -61,6 +61,10 @@ impl Nginx {
         if output.status.success() {
             return Ok(Ok(()));
         }
+        if output.status.code().is_none() {
+            // Ended by somebody, it has said nothing of the configuration.
+            return Err(HostError::Program { program: "nginx -t".to_owned(), why: output.status.to_string() });
+        }
         Ok(Err(complaint(&output.stderr).unwrap_or_else(|| format!("nginx -t: {}", output.status))))
     }
 
@@ -337,6 +341,18 @@ mod tests {
         fn vhost(&self, says: &str) -> String {
             format!("server {{ listen unix:{}/front.sock; return 200 \"{says}\"; }}\n", self.dir.path().display())
         }
+    }
+
+    /// Whoever ended it, and for whatever reason, the vhost is not refused.
+    #[test]
+    fn a_test_that_was_killed_says_nothing_of_the_configuration() {
+        let site = site();
+        let program = site.dir.path().join("nginx");
+        fs::write(&program, "#!/bin/sh\nkill -INT $$\n").unwrap();
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let nginx = Nginx { program, ..site.nginx(Trial::Copy) };
+        let ended = nginx.test_live().unwrap_err().to_string();
+        assert!(ended.contains("nginx -t") && ended.contains("signal"), "{ended}");
     }
 
     fn env() -> EnvName {

@@ -40,6 +40,8 @@ pub(super) fn fed<A: AsRef<OsStr>>(
         command.args(args).env_clear().env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        // Ctrl-C is for us, who end at a safe point.
+        command.process_group(0);
         let run = async {
             let mut child = command.spawn()?;
             let mut pipe = child.stdin.take();

@@ -34,8 +34,8 @@ pub fn host_print(cx: &Context<'_>, wanted: &Wanted) -> Digest {
 fn holders(cx: &Context<'_>, wanted: &Wanted) -> BTreeSet<(u16, u32, Option<String>)> {
     let listeners = cx.host.kernel().listeners().unwrap_or_default();
     let app = cx.host.users().user(&wanted.env.user).ok().flatten().map(|app| app.uid);
-    let ports = wanted.env.ports;
-    let asked_for = |port| port == cx.facts.http_port || (ports.first..=ports.last).contains(&port);
+    let (free, _) = cx.host.kernel().ephemeral_ports().unwrap_or((u16::MAX, u16::MAX));
+    let asked_for = |port| port < free || port == cx.facts.http_port;
     others(listeners, app).filter(|(port, ..)| asked_for(*port)).collect()
 }
 

@@ -5,11 +5,11 @@ use std::os::unix::fs::symlink;
 use crate::cmd::CmdResult;
 use crate::world::World;
 
-/// Everything of the host that a mistake must not touch, as one text. Since when something is wrong is written down, so that
-/// the staging directory, where every file is made, has another time.
+/// Everything of the host that a mistake must not touch, as one text. Since when something is wrong is written down, and how far
+/// the repository was followed, so that the directories where that is, and where every file is made, have another time.
 fn state(world: &World) -> String {
     world.host.sh("cd /; find etc home/foouser var/lib/portreeve/attempts ! -path '*/__pycache__*' ! -path '*/data/*' \
-             ! -path etc/portreeve/staging              -printf '%p %y %m %U %l %T@\\n' | sort
+             ! -path etc/portreeve ! -path etc/portreeve/floors.json ! -path etc/portreeve/staging              -printf '%p %y %m %U %l %T@\\n' | sort
         systemctl show --property=MainPID portreeve-bakery_pro@a.service portreeve-bakery_pro@b.service
         cat /proc/sys/net/ipv4/ip_local_reserved_ports")
 }
