@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
 use super::blame::succeed;
 use super::context::Entry;
 use super::installer::Command;
@@ -15,6 +17,13 @@ use crate::manifest::{Django, Policy};
 use crate::model::{EnvLayout, Found, Identity, Node};
 use crate::observed::Owners;
 use crate::policy::FailureClass;
+
+/// What a script of ours says that ran among the application's code: its last line that begins so, whatever else was printed.
+pub fn answer<T: DeserializeOwned>(exit: &Exit) -> Option<T> {
+    let said = String::from_utf8_lossy(&exit.stdout);
+    let line = said.lines().rev().find_map(|line| line.strip_prefix("PORTREEVE "))?;
+    serde_json::from_str(line).ok()
+}
 
 /// A builder of one release.
 pub struct Build<'a> {

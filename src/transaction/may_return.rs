@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::build::Build;
+use super::build::{Build, answer};
 use super::migrate::{Applied, Migration, applied};
 use super::{Context, Event, Facts, Failure, Phase, ground, render};
 use crate::desired::Generation;
@@ -66,9 +66,7 @@ fn ask(cx: &Context<'_>, serving: &Generation) -> Result<Option<BTreeSet<(String
     let build = Build::new(cx, &serving.wanted, ground::owners(cx, &serving.wanted)?, log);
     let env: BTreeMap<String, String> = render::command_env(cx, serving)?;
     let exit = build.python(&env, &["-c", APPLIED])?;
-    let said = String::from_utf8_lossy(&exit.stdout);
-    let line = said.lines().rev().find_map(|line| line.strip_prefix("PORTREEVE ")).filter(|_| exit.ok());
-    Ok(line.and_then(|line| serde_json::from_str(line).ok()))
+    Ok(answer(&exit).filter(|_| exit.ok()))
 }
 
 fn unlivable(name: &EnvName, to: &Generation, harmful: &Migration, applied: &Applied) -> Failure {

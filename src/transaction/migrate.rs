@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::blame::succeed;
-use super::build::Build;
+use super::build::{Build, answer};
 use super::{Context, Event, Failure, Phase, as_app, dump, render};
 use crate::desired::Generation;
 use crate::host::Heeding;
@@ -122,11 +122,9 @@ pub fn migrate(
 
 fn pending(build: &Build<'_>, env: &BTreeMap<String, String>) -> Result<Pending, Failure> {
     let exit = build.python(env, &["-c", include_str!("pending.py")])?;
-    let said = String::from_utf8_lossy(&exit.stdout).into_owned();
+    let pending = answer(&exit);
     succeed(exit, Phase::Migrate, "the pending migrations can't be found out")?;
-    let line = said.lines().rev().find_map(|line| line.strip_prefix("PORTREEVE ")).unwrap_or_default();
-    serde_json::from_str(line)
-        .map_err(|_| Failure::release(Phase::Migrate, "the pending migrations can't be found out"))
+    pending.ok_or_else(|| Failure::release(Phase::Migrate, "the pending migrations can't be found out"))
 }
 
 /// The release is not refused for it: a difference need not reach the database, and may be another package's.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::blame::{START_NGINX, by_words, succeed};
-use super::build::Build;
+use super::build::{Build, answer};
 use super::{Context, Event, Failure, Phase, ground, render};
 use crate::desired::Generation;
 use crate::host::Run;
@@ -27,10 +27,8 @@ fn effective(cx: &Context<'_>, build: &Build<'_>, generation: &Generation, djang
     let env = render::command_env(cx, generation)?;
     let Web::Gunicorn(gunicorn) = &generation.wanted.env.web;
     let exit = build.python(&env, &["-c", include_str!("effective.py"), &gunicorn.app, &django.settings])?;
-    let said = String::from_utf8_lossy(&exit.stdout).into_owned();
+    let effective: Option<Effective> = answer(&exit);
     succeed(exit, Phase::Validate, "the application can't be imported")?;
-    let line = said.lines().rev().find_map(|line| line.strip_prefix("PORTREEVE "));
-    let effective: Option<Effective> = line.and_then(|line| serde_json::from_str(line).ok());
     let effective = effective
         .ok_or_else(|| Failure::release(Phase::Validate, "the application ended python while it was imported"))?;
     if effective.redirects {
