@@ -18,7 +18,7 @@ use crate::model::{Digest, EnvName};
 use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
 use crate::policy::{FailureClass, Ruling};
-use crate::transaction::lock::{self, LockError, Place, lock, lock_before_others};
+use crate::transaction::lock::{self, LockError, Place, lock};
 use crate::transaction::{self, About, Context, Failure, Intent, Phase, Report, Watch};
 
 /// So many environments are moved at a time. Their builds, which are what costs, are bounded on their own.
@@ -125,14 +125,23 @@ fn take(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, wait: Duration, look
     })
 }
 
-/// Takes the environment's lock. A running release of something older gives way; anybody else is waited for.
+/// Takes the environment's lock. A running release of something older gives way; anybody else is waited for, and whoever stands in
+/// the doorway comes first.
 fn enter(cx: &Context<'_>, plan: &EnvPlan, wait: Duration, looked: Timestamp) -> Result<Box<dyn Lock>, LockError> {
     let place = Place::Environment(&plan.name);
     match lock(cx, place, Duration::ZERO) {
-        Err(LockError::Busy { .. }) if is_newer(cx, plan, looked) => lock_before_others(cx, &plan.name, GIVES_WAY),
-        Err(LockError::Busy { .. }) if !wait.is_zero() => lock(cx, place, wait),
-        taken => taken,
+        Ok(free) if lock::next(cx, &plan.name).is_none() => return Ok(free),
+        Err(LockError::Busy { .. }) if is_newer(cx, plan, looked) => {
+            let _wish = lock(cx, Place::Doorway(&plan.name), GIVES_WAY)?;
+            // Whoever stood there before may have begun what we came for.
+            if is_newer(cx, plan, looked) {
+                return lock(cx, place, GIVES_WAY);
+            }
+        }
+        Ok(_) | Err(LockError::Busy { .. }) => {}
+        Err(error) => return Err(error),
     }
+    lock(cx, place, wait)
 }
 
 /// Whether the repository had asked for what is under way, and asks for other content since: for what serves already, for none, or

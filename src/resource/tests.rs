@@ -250,6 +250,13 @@ fn a_host_without_ipv6_is_listened_on_by_the_other_alone() {
 }
 
 #[test]
+fn the_ports_of_a_configuration_are_those_that_it_listens_on() {
+    let text = "server {\n  listen 80 default_server; listen [::]:8080; # listen 1;\n  listen \"[::]:81\" ssl;\n}\n\
+        server { listen unix:/run/x:99; listen 127.0.0.1:8099 ; listen localhost; listener 7; }\n";
+    assert_eq!(vhost::ports(text).collect::<Vec<_>>(), [80, 8080, 81, 8099, 80]);
+}
+
+#[test]
 fn nginx_takes_the_vhost() {
     let (_dir, root) = host();
     with_subject(root, |mut subject| {

@@ -26,8 +26,22 @@ pub fn token(bytes: &[u8]) -> Option<String> {
 
 /// The port that a rendered vhost listens on; another version of the settings may say another.
 pub fn port(bytes: &[u8]) -> Option<u16> {
-    let (_, listens) = std::str::from_utf8(bytes).ok()?.split_once("listen ")?;
-    listens.split(';').next()?.rsplit(':').next()?.parse().ok()
+    ports(&String::from_utf8_lossy(bytes)).next()
+}
+
+/// The ports in the `listen` directives of a configuration, whoever wrote it
+/// (<https://nginx.org/en/docs/http/ngx_http_core_module.html#listen>). A socket has none, and an address alone means 80.
+pub fn ports(text: &str) -> impl Iterator<Item = u16> {
+    let statements = text.lines().flat_map(|line| line.split('#').next().unwrap_or_default().split([';', '{', '}']));
+    statements.filter_map(|statement| {
+        let mut words = statement.split_whitespace().skip_while(|word| *word != "listen");
+        let address = words.nth(1)?.trim_matches(['"', '\'']);
+        if address.starts_with("unix:") {
+            return None;
+        }
+        let number = address.rsplit(':').next().unwrap_or(address);
+        Some(number.parse().unwrap_or(80))
+    })
 }
 
 /// Where nginx answers for this token.

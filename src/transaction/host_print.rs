@@ -1,15 +1,16 @@
 //! What the host is like, as far as releases fail by it: a failure that is its fault waits until it is another one.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Context, chain};
 use crate::desired::Wanted;
 use crate::host::Listener;
-use crate::model::Digest;
+use crate::model::{Digest, Found};
+use crate::resource::vhost;
 
 /// Of what the host is like, as far as releases fail by it: room on its disks, users, the web server, its configuration, and who
-/// has ports that it may want.
+/// has ports that it is told to listen on.
 pub fn host_print(cx: &Context<'_>, wanted: &Wanted) -> Digest {
     let files = cx.host.files();
     let layout = cx.layout;
@@ -18,25 +19,54 @@ pub fn host_print(cx: &Context<'_>, wanted: &Wanted) -> Digest {
         Ok(free) => format!("{} {:?}", step(free.bytes), free.inodes.map(step)),
         Err(error) => chain(&error),
     });
-    let mut stamped = vec![PathBuf::from("/etc/passwd"), PathBuf::from("/etc/group"), layout.nginx_conf()];
-    for directory in [layout.nginx_sites(), layout.nginx_conf_d(), layout.local_nginx(&wanted.env.name)] {
-        let names = files.list(&directory).unwrap_or_default().into_iter();
-        // What is ours leads elsewhere while the release that fails is active.
-        let others = names.filter(|name| !name.starts_with("portreeve-"));
-        stamped.extend(others.map(|name| directory.join(name)));
-    }
+    let mut stamped = vec![PathBuf::from("/etc/passwd"), PathBuf::from("/etc/group")];
+    stamped.extend(configuration(cx, wanted, is_theirs));
     let stamps = stamped.iter().map(|path| format!("{} {}", path.display(), files.stamp(path).unwrap_or_default()));
     let front = format!("{:?} {:?}", cx.host.front().process().ok(), holders(cx, wanted));
     let all: Vec<String> = room.chain(stamps).chain([front]).collect();
     Digest::of(all.join("\n").as_bytes())
 }
 
+/// What is ours leads elsewhere while the release that fails is active.
+fn is_theirs(path: &Path) -> bool {
+    !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("portreeve-"))
+}
+
+/// The files of nginx's configuration that `counts`, as far as they lie where they usually do.
+fn configuration(cx: &Context<'_>, wanted: &Wanted, counts: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let layout = cx.layout;
+    let directories = [layout.nginx_sites(), layout.nginx_conf_d(), layout.local_nginx(&wanted.env.name)];
+    let inside = directories.into_iter().flat_map(|directory| {
+        let names = cx.host.files().list(&directory).unwrap_or_default().into_iter();
+        names.map(move |name| directory.join(name))
+    });
+    [layout.nginx_conf()].into_iter().chain(inside.filter(|path| counts(path))).collect()
+}
+
+/// Who else has a port that nginx is told to listen on. Other ports are none of a release's business, whoever comes and goes there.
 fn holders(cx: &Context<'_>, wanted: &Wanted) -> BTreeSet<(u16, u32, Option<String>)> {
     let listeners = cx.host.kernel().listeners().unwrap_or_default();
     let app = cx.host.users().user(&wanted.env.user).ok().flatten().map(|app| app.uid);
-    let (free, _) = cx.host.kernel().ephemeral_ports().unwrap_or((u16::MAX, u16::MAX));
-    let asked_for = |port| port < free || port == cx.facts.http_port;
-    others(listeners, app).filter(|(port, ..)| asked_for(*port)).collect()
+    let wants = listens(cx, wanted);
+    others(listeners, app).filter(|(port, ..)| wants.contains(port)).collect()
+}
+
+/// The vhost of the environment itself leads elsewhere while what fails is active: it counts with the port of all vhosts.
+fn listens(cx: &Context<'_>, wanted: &Wanted) -> BTreeSet<u16> {
+    let own = cx.layout.nginx_link(&wanted.env.name);
+    let said = configuration(cx, wanted, |path| path != own).into_iter().flat_map(|path| {
+        let text = cx.host.files().read(&led_to(cx, path), super::read::LIMIT).ok().flatten().unwrap_or_default();
+        vhost::ports(&String::from_utf8_lossy(&text)).collect::<Vec<_>>()
+    });
+    said.chain([cx.facts.http_port]).collect()
+}
+
+/// A site is mostly a link to where it is kept.
+fn led_to(cx: &Context<'_>, path: PathBuf) -> PathBuf {
+    match cx.host.files().look(&path) {
+        Ok(Found::Link(target)) => path.with_file_name(target),
+        _ => path,
+    }
 }
 
 /// Without nginx's own and the application's, which come and go with a release that is tried. Not by their processes: any of

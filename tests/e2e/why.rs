@@ -170,7 +170,7 @@ fn what_the_host_or_the_network_did_is_told_with_its_cure_and_never_quarantined(
 #[test]
 fn a_release_whose_reload_is_dropped_comes_and_goes_three_times_at_most() {
     let world = serving_v1("dropped");
-    intrude(&world, "8099");
+    intrude(&world, "intruder", "8099");
     world.host.put_file("/etc/nginx/conf.d/other.conf", "server { listen 8099; }\n");
     world.push_app("v2", &[], "v2");
     world.set_vhost("v2");
@@ -188,6 +188,9 @@ fn a_release_whose_reload_is_dropped_comes_and_goes_three_times_at_most() {
     let blocked = world.reconcile().exits(4);
     assert!(blocked.stderr.contains("when that is put right: portreeve retry bakery/pro"), "{blocked}");
     assert_eq!(generations(), before, "time alone is no reason");
+    intrude(&world, "stranger", "9191");
+    world.reconcile().exits(4);
+    assert_eq!(generations(), before, "nor is somebody who is not in the way");
     world.portreeve(&["wait", "bakery/pro"]).exits(4);
 
     world.host.exec_ok(&["systemctl", "stop", "intruder"]);
@@ -257,16 +260,17 @@ fn the_index_is_away(world: &World) {
 
 /// Another program takes this port.
 #[track_caller]
-fn intrude(world: &World, port: &str) {
-    let listen = ["systemd-run", "--quiet", "--unit=intruder", "--uid=nobody", "python3", "-m", "http.server", port];
+fn intrude(world: &World, unit: &str, port: &str) {
+    let unit_option = format!("--unit={unit}");
+    let listen = ["systemd-run", "--quiet", &unit_option, "--uid=nobody", "python3", "-m", "http.server", port];
     world.host.exec_ok(&listen);
     let listens = || world.host.sh("ss -Hltn").contains(&format!(":{port}"));
-    until_within(Duration::from_secs(20), "the intruder listens", listens);
+    until_within(Duration::from_secs(20), "it listens", listens);
 }
 
 #[track_caller]
 fn somebody_has_the_port(world: &World) {
-    intrude(world, "60004");
+    intrude(world, "intruder", "60004");
     world.release("v4", &[]).exits(4);
     let held = is(world, "blocked");
     assert!(held.rule[0].starts_with("blocked: port 60004 is held by python3 (pid "), "{held:?}");

@@ -201,6 +201,14 @@ fn sound(said: &Said) -> Result<(), String> {
     Ok(())
 }
 
+/// Only the older one gave way.
+fn none_stopped(said: &Said) -> bool {
+    let said = said.lock().expect("nobody panicked");
+    said.iter()
+        .filter(|(who, _)| *who != "older")
+        .all(|(_, outcome)| !matches!(outcome, Ok(Outcome::NotReleased { .. }) | Err(_)))
+}
+
 fn check(condition: bool, words: impl FnOnce() -> String) -> Result<(), String> {
     if condition { Ok(()) } else { Err(words()) }
 }
@@ -208,7 +216,8 @@ fn check(condition: bool, words: impl FnOnce() -> String) -> Result<(), String> 
 /// Who comes between the two agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Third {
-    Nobody,
+    /// An agent that wants the same as the newer one.
+    Twin,
     /// A person who goes back.
     Rollback,
     /// An agent that wants `v4` with another configuration.
@@ -221,7 +230,7 @@ impl Third {
     fn of(seed: u64) -> Self {
         match seed % 4 {
             0 => Self::Rollback,
-            1 => Self::Nobody,
+            1 => Self::Twin,
             2 => Self::Renewal,
             _ => Self::Removal,
         }
@@ -246,7 +255,7 @@ fn play(seed: u64, third: Third) -> Result<u64, String> {
         Box::new(|| tell("newer", world.pass(want("v4")))),
     ];
     match third {
-        Third::Nobody => {}
+        Third::Twin => actors.push(Box::new(|| tell("twin", world.pass(want("v4"))))),
         Third::Rollback => {
             actors.push(Box::new(|| *back.lock().expect("nobody panicked") = Some(world.rollback())));
         }
@@ -257,6 +266,7 @@ fn play(seed: u64, third: Third) -> Result<u64, String> {
     }
     let switches = world.machine.turns.run(seed, actors);
     sound(&said)?;
+    check(third != Third::Twin || none_stopped(&said), || "what is wanted was stopped for itself".to_owned())?;
     let plan = world.settle(&third.last());
     let serving = world.serving();
     let title = serving.title();
