@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an older release may take to its next safe point: systemd's longest start of a slot, and a little.
 const GIVES_WAY: Duration = Duration::from_mins(2);
 
+/// Between two looks at whether somebody still stands in the doorway.
+const GLANCE: Duration = Duration::from_millis(50);
+
 /// Carries out these plans: those that move side by side, pro first, and meanwhile the others one after the other.
 pub fn all(
     app: &App,
@@ -125,23 +128,37 @@ fn take(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, wait: Duration, look
     })
 }
 
-/// Takes the environment's lock. A running release of something older gives way; anybody else is waited for, and whoever stands in
-/// the doorway comes first.
+/// Takes the environment's lock. A running release of something older gives way; anybody else is waited for.
 fn enter(cx: &Context<'_>, plan: &EnvPlan, wait: Duration, looked: Timestamp) -> Result<Box<dyn Lock>, LockError> {
-    let place = Place::Environment(&plan.name);
-    match lock(cx, place, Duration::ZERO) {
-        Ok(free) if lock::next(cx, &plan.name).is_none() => return Ok(free),
+    match after_others(cx, &plan.name, Duration::ZERO) {
         Err(LockError::Busy { .. }) if is_newer(cx, plan, looked) => {
             let _wish = lock(cx, Place::Doorway(&plan.name), GIVES_WAY)?;
             // Whoever stood there before may have begun what we came for.
             if is_newer(cx, plan, looked) {
-                return lock(cx, place, GIVES_WAY);
+                return lock(cx, Place::Environment(&plan.name), GIVES_WAY);
             }
         }
-        Ok(_) | Err(LockError::Busy { .. }) => {}
-        Err(error) => return Err(error),
+        Err(LockError::Busy { .. }) if !wait.is_zero() => {}
+        taken => return taken,
     }
-    lock(cx, place, wait)
+    after_others(cx, &plan.name, wait)
+}
+
+/// Takes the lock when nobody stands in the doorway: what was begun before him would only have to give way at once.
+fn after_others(cx: &Context<'_>, name: &EnvName, wait: Duration) -> Result<Box<dyn Lock>, LockError> {
+    let clock = cx.host.clock();
+    let until = clock.monotonic() + wait;
+    loop {
+        let taken = lock(cx, Place::Environment(name), until.saturating_sub(clock.monotonic()))?;
+        match lock::next(cx, name) {
+            None => return Ok(taken),
+            Some(holder) if clock.monotonic() >= until => {
+                return Err(LockError::Busy { place: name.to_string(), holder });
+            }
+            Some(_) => drop(taken),
+        }
+        clock.sleep(GLANCE);
+    }
 }
 
 /// Whether the repository had asked for what is under way, and asks for other content since: for what serves already, for none, or

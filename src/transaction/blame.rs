@@ -34,6 +34,10 @@ pub const MAKE_ROOM: &str = "make room: du -xh --max-depth=2 / | sort -h | tail 
 /// What to do about a web server that is away.
 pub const START_NGINX: &str = "systemctl start nginx; if it does not start, nginx -t says why";
 
+/// What to do about one that runs, and answers nobody.
+pub const FREE_NGINX: &str =
+    "it runs: tail /var/log/nginx/error.log and ss -ltn sport = :80 say whether it has too much to do";
+
 /// Turns a program's bad end into the failure of a phase, with the tail of what it said.
 pub fn succeed(exit: Exit, phase: Phase, cause: &str) -> Result<(), Failure> {
     if exit.ok() {

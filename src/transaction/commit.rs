@@ -70,33 +70,50 @@ pub fn front(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
 pub fn front_of(cx: &Context<'_>, generation: &Generation, number: GenerationNumber) -> Result<(), Failure> {
     let fail = Failure::on_host(Phase::Switch);
     let Some((token, port)) = token(cx, generation, number)? else { return Ok(()) };
-    let served = || serves_token(cx, generation, &token, port);
-    if !cx.host.front().running().map_err(&fail)? || served()? {
+    let ask = || serves_token(cx, generation, &token, port);
+    if !cx.host.front().running().map_err(&fail)? || ask()? == Serves::This {
         return Ok(());
     }
     let _host = lock::shared(cx, Place::Host)?;
     // Another environment's reload may have read ours too.
-    if served()? {
+    if ask()? == Serves::This {
         return Ok(());
     }
     cx.host.front().reload().map_err(&fail)?;
-    believed(cx, served)
+    believed(cx, generation, ask)
 }
 
-fn believed(cx: &Context<'_>, served: impl Fn() -> Result<bool, Failure>) -> Result<(), Failure> {
+/// What nginx says of a vhost's token.
+#[derive(PartialEq, Eq)]
+enum Serves {
+    This,
+    Another,
+    /// It keeps who asks waiting, and how.
+    Nothing(String),
+}
+
+fn believed(
+    cx: &Context<'_>,
+    generation: &Generation,
+    ask: impl Fn() -> Result<Serves, Failure>,
+) -> Result<(), Failure> {
     let clock = cx.host.clock();
     let until = clock.monotonic() + RELOAD;
-    let mut streak = 0;
+    let (mut streak, mut last) = (0, Serves::Another);
     while clock.monotonic() < until {
         // It reads what is there when it starts again.
         if !cx.host.front().running().map_err(Failure::on_host(Phase::Switch))? {
             return Ok(());
         }
-        streak = if served()? { streak + 1 } else { 0 };
+        last = ask()?;
+        streak = if last == Serves::This { streak + 1 } else { 0 };
         if streak == IN_A_ROW {
             return Ok(());
         }
         clock.sleep(GLANCE);
+    }
+    if let Serves::Nothing(why) = last {
+        return Err(slot::cut_off(cx, generation, &why));
     }
     Err(Failure::new(FailureClass::Host, Phase::Switch, "nginx was reloaded, but goes on with its old configuration")
         .with_help("nginx -t and journalctl -u nginx say why; a port that another program holds is the usual cause"))
@@ -119,10 +136,17 @@ pub fn reload(cx: &Context<'_>) -> Result<(), Failure> {
     cx.host.front().reload().map_err(Failure::on_host(Phase::Switch))
 }
 
-fn serves_token(cx: &Context<'_>, generation: &Generation, token: &str, port: u16) -> Result<bool, Failure> {
+fn serves_token(cx: &Context<'_>, generation: &Generation, token: &str, port: u16) -> Result<Serves, Failure> {
     let request = about(generation, token, port);
+    let begin = cx.host.clock().monotonic();
     let answer = cx.host.probe().get(&request).map_err(Failure::on_host(Phase::Switch))?;
-    Ok(answer.is_ok_and(|answer| answer.status == 204))
+    let took = cx.host.clock().monotonic().saturating_sub(begin);
+    Ok(match answer {
+        Ok(answer) if answer.status == 204 => Serves::This,
+        // Refused at once, it does not listen there: a reload that was dropped looks like that, too.
+        Err(why) if took >= request.timeout => Serves::Nothing(why),
+        _ => Serves::Another,
+    })
 }
 
 /// What nginx answers by itself.

@@ -165,7 +165,7 @@ fn led_to(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
         return Ok(());
     }
     commit::move_socket(cx, &generation.name, generation.slot)?;
-    Err(slot::cut_off(generation, "it is not running"))
+    Err(slot::cut_off(cx, generation, "it is not running"))
 }
 
 /// The intent with its failure, and whether that outlives us; where the disk does not take it, it counts for as long as we live.

@@ -168,7 +168,7 @@ pub fn judge(cx: &Context<'_>, generation: &Generation, verdict: Verdict, phase:
         Verdict::Unhealthy { last, tries, took } => {
             let log = log(cx, &generation.name, generation.slot);
             cx.report.event(&Event::Failed { phase, what: &format!("GET {path} -> {last}, {tries} tries"), took });
-            Err(unhealthy(generation, &last, phase, log))
+            Err(unhealthy(cx, generation, &last, phase, log))
         }
     }
 }
@@ -182,15 +182,15 @@ fn usurped(generation: &Generation, by: u32, phase: Phase) -> Failure {
 }
 
 /// Nothing in front of the slot answers, and nothing is wrong with it.
-pub fn cut_off(generation: &Generation, why: &str) -> Failure {
+pub fn cut_off(cx: &Context<'_>, generation: &Generation, why: &str) -> Failure {
     let (title, slot) = (generation.wanted.title(), generation.slot);
     let cause = format!("visitors get nothing: nginx does not answer ({why}); {title} itself does, in slot {slot}");
-    let help = format!("{}; the next pass goes on from here", blame::START_NGINX);
-    let failure = Failure::new(FailureClass::Host, Phase::Verify, cause).with_help(help);
-    Failure { kind: FailureKind::CutOff, ..failure }
+    let cure = if cx.host.front().running().unwrap_or(false) { blame::FREE_NGINX } else { blame::START_NGINX };
+    let failure = Failure::new(FailureClass::Host, Phase::Verify, cause);
+    Failure { kind: FailureKind::CutOff, ..failure }.with_help(format!("{cure}; the next pass goes on from here"))
 }
 
-fn unhealthy(generation: &Generation, last: &Outcome, phase: Phase, log: Vec<String>) -> Failure {
+fn unhealthy(cx: &Context<'_>, generation: &Generation, last: &Outcome, phase: Phase, log: Vec<String>) -> Failure {
     let cause = match (last, generation.wanted.env.health.expect) {
         (Outcome::Answered(answer), expect) if expect.accepts(answer.status) => {
             format!("health answered {}, and not once more before its deadline", answer.status)
@@ -200,7 +200,7 @@ fn unhealthy(generation: &Generation, last: &Outcome, phase: Phase, log: Vec<Str
         }
         (Outcome::Answered(answer), Expect::Answer) => format!("health answered {}", answer.status),
         (Outcome::Usurped { by }, _) => return usurped(generation, *by, phase).with_log(log),
-        (Outcome::CutOff(why), _) => return cut_off(generation, why),
+        (Outcome::CutOff(why), _) => return cut_off(cx, generation, why),
         (Outcome::Silent(why), _) => format!("health got no answer: {why}"),
         (Outcome::Exited(_), _) => {
             let why = exception(&log).map(|line| format!(": {line}")).unwrap_or_default();

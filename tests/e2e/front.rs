@@ -72,3 +72,19 @@ fn an_nginx_that_is_not_there_after_a_power_cut_leaves_the_verdict_open() {
     assert_eq!((world.serving().as_str(), world.host.sh(JOURNAL).as_str()), ("v2", ""));
     one_generation(&world);
 }
+
+#[test]
+fn an_nginx_that_runs_and_answers_nobody_is_no_reason_to_take_a_release_back() {
+    let world = world("front-silent");
+    let pass = switched(&world);
+    world.host.sh("pkill -STOP -x nginx");
+    for pass in [pass.end().exits(4), world.reconcile().exits(4)] {
+        assert!(pass.stderr.contains("nginx does not answer"), "{pass}");
+        assert!(pass.stderr.contains("it runs: tail /var/log/nginx/error.log"), "{pass}");
+        assert_eq!(world.host.sh(JOURNAL).trim(), "bakery_pro.json", "the verdict is open");
+    }
+    world.host.sh("pkill -CONT -x nginx");
+    world.reconcile().ok();
+    assert_eq!((world.serving().as_str(), world.host.sh(JOURNAL).as_str()), ("v2", ""));
+    one_generation(&world);
+}

@@ -266,7 +266,9 @@ fn play(seed: u64, third: Third) -> Result<u64, String> {
     }
     let switches = world.machine.turns.run(seed, actors);
     sound(&said)?;
-    check(third != Third::Twin || none_stopped(&said), || "what is wanted was stopped for itself".to_owned())?;
+    check(third != Third::Twin || none_stopped(&said), || {
+        format!("what is wanted was stopped for itself: {:?}", said.lock())
+    })?;
     let plan = world.settle(&third.last());
     let serving = world.serving();
     let title = serving.title();
