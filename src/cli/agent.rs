@@ -25,13 +25,14 @@ const GLANCE: Duration = Duration::from_millis(500);
 /// No wait is longer.
 const DAY: Duration = Duration::from_hours(24);
 
-/// Runs until SIGTERM or SIGINT; a pass that is under way ends at its next safe point.
+/// Runs until SIGTERM or SIGINT; a pass that is under way ends at its next safe point. SIGHUP begins a pass.
 pub fn run(global: &Global) -> Result<u8, Fault> {
-    let cancel = signals::cancelled(|| notify(&[NotifyState::Watchdog]))?;
+    let wake = &Arc::new(Wake::default());
+    let hung_up = Arc::clone(wake);
+    let cancel = signals::cancelled_agent(|| notify(&[NotifyState::Watchdog]), move || hung_up.now())?;
     let mut host = Reopened::first(global, Arc::clone(&cancel))?;
     let mut installed = Installed::now(&host.now());
     notify(&[NotifyState::Ready]);
-    let wake = &Wake::default();
     // A pass that still has a release under way holds up no later one; all of them have ended when this does.
     std::thread::scope(|scope| {
         let mut passes = Vec::new();

@@ -23,7 +23,7 @@ const PROCESSES: [&str; 1] = ["web"];
 pub fn run(args: &LogsArgs, global: &Global) -> Result<u8, Fault> {
     known(&args.env, args.process.as_deref())?;
     // Only what does not end by itself needs another end than Ctrl-C's own.
-    let end = if args.follow { signals::cancelled(|| ())? } else { Arc::default() };
+    let end = if args.follow { signals::cancelled()? } else { Arc::default() };
     let app = open::app_with(global, Arc::clone(&end))?;
     let cx = app.context(&Quiet);
     let lines = args.n.unwrap_or(LINES);

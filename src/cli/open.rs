@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::Fault;
 use super::args::Global;
+use super::{Fault, signals};
 use crate::agent::{App, AppError, Surroundings};
 use crate::model::{Identity, Layout, Root};
 
@@ -61,6 +61,11 @@ pub fn surroundings(wait: Option<Duration>, cancel: Arc<AtomicBool>) -> Surround
 /// The host that the command acts on.
 pub fn app(global: &Global) -> Result<App, Fault> {
     app_with(global, Arc::new(AtomicBool::new(false)))
+}
+
+/// The same, for a command that a signal ends at its next safe point.
+pub fn acting(global: &Global) -> Result<App, Fault> {
+    app_with(global, signals::cancelled()?)
 }
 
 /// The same, with a flag that ends a pass at its next safe point.

@@ -5,6 +5,7 @@ use super::{Fault, open, printer};
 use crate::agent::{App, Given, Order, OrderError, Target, Witness, carry_out, look};
 use crate::model::EnvName;
 use crate::policy::Until;
+use crate::transaction::{Failure, Phase};
 
 /// `portreeve rollback`
 pub fn rollback(args: &RollbackArgs, global: &Global) -> Result<u8, Fault> {
@@ -14,12 +15,12 @@ pub fn rollback(args: &RollbackArgs, global: &Global) -> Result<u8, Fault> {
     };
     let until = if args.until_resume { Until::Resume } else { Until::Change };
     let only = std::slice::from_ref(&args.env);
-    Ok(carry(&open::app(global)?, only, global, &Order::Rollback { to, until }, args.reason.as_deref()))
+    Ok(carry(&open::acting(global)?, only, global, &Order::Rollback { to, until }, args.reason.as_deref()))
 }
 
 /// `portreeve suspend`
 pub fn suspend(args: &SuspendArgs, global: &Global) -> Result<u8, Fault> {
-    let app = open::app(global)?;
+    let app = open::acting(global)?;
     let until = app.host.clock().now().checked_add(args.time.duration());
     let until = until.map_err(|_| Fault::usage(format!("--for {} ends after all calendars do", args.time)))?;
     let only = chosen(&app, &args.only)?;
@@ -28,14 +29,14 @@ pub fn suspend(args: &SuspendArgs, global: &Global) -> Result<u8, Fault> {
 
 /// `portreeve resume`
 pub fn resume(args: &Chosen, global: &Global) -> Result<u8, Fault> {
-    let app = open::app(global)?;
+    let app = open::acting(global)?;
     Ok(carry(&app, &chosen(&app, args)?, global, &Order::Resume, None))
 }
 
 /// `portreeve accept`
 pub fn accept(args: &AcceptArgs, global: &Global) -> Result<u8, Fault> {
     let order = Order::Accept(args.commit.clone());
-    Ok(carry(&open::app(global)?, std::slice::from_ref(&args.env), global, &order, None))
+    Ok(carry(&open::acting(global)?, std::slice::from_ref(&args.env), global, &order, None))
 }
 
 /// The same order for each of these.
@@ -43,7 +44,7 @@ pub fn each(environments: &[EnvName], global: &Global, order: &Order) -> Result<
     if environments.is_empty() {
         return Err(Fault::usage("which environment? portreeve status lists them"));
     }
-    Ok(carry(&open::app(global)?, environments, global, order, None))
+    Ok(carry(&open::acting(global)?, environments, global, order, None))
 }
 
 fn chosen(app: &App, chosen: &Chosen) -> Result<Vec<EnvName>, Fault> {
@@ -67,7 +68,12 @@ fn carry(app: &App, only: &[EnvName], global: &Global, order: &Order, reason: Op
     };
     let mut code = 0;
     for name in only {
-        match carry_out(&cx, name, &given) {
+        let carried = if app.host.clock().cancelled() {
+            Err(Failure::cancelled(Phase::Recover).into())
+        } else {
+            carry_out(&cx, name, &given)
+        };
+        match carried {
             Ok(said) => printer::line(format!("{name}  {said}")),
             Err(error) => {
                 let fault = fault(name, &error);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::args::{Environments, Global};
-use super::{Fault, json, open, printer, signals};
+use super::{Fault, json, open, printer};
 use crate::agent::{App, Left, Outcome, PassReport, Survey, Trouble, Witness, pass, tell, worst};
 use crate::model::EnvName;
 use crate::policy::FailureClass;
@@ -11,7 +11,7 @@ use crate::transaction::{Applied, Failure, FailureKind};
 
 /// Runs a pass and says what it did.
 pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
-    let app = open::app_with(global, signals::cancelled(|| ())?)?;
+    let app = open::acting(global)?;
     let progress = printer::Progress::new(global);
     let only: BTreeSet<EnvName> = args.environments.iter().cloned().collect();
     let report = whole(&app, &progress, &only);

@@ -26,6 +26,11 @@ impl Wake {
         }
     }
 
+    /// Somebody wants it to look.
+    pub fn now(&self) {
+        self.at(Duration::ZERO);
+    }
+
     /// Whether it is time, once.
     pub fn has_come(&self, now: Duration) -> bool {
         self.state().at.take_if(|at| *at <= now).is_some()

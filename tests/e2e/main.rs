@@ -30,6 +30,7 @@ mod fleet;
 mod formats;
 mod front;
 mod git;
+mod hangup;
 mod health;
 mod holds;
 mod host;
