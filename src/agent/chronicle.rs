@@ -1,7 +1,9 @@
 //! The history's writer, and what generations, holds and quarantine still say when it is lost.
 
+use std::path::Path;
+
 use crate::desired::{Generation, Why};
-use crate::history::{Event, EventKind, History, HistoryError, Writer};
+use crate::history::{Event, EventKind, History, HistoryError, Listed, Writer};
 use crate::model::{EnvName, GenerationNumber, Identity};
 use crate::policy::{Hold, HoldKind, Quarantined, Standing};
 use crate::transaction::{self, Context, Event as Said, Failure, Recovered, Watch, chain};
@@ -68,7 +70,7 @@ pub fn past(cx: &Context<'_>, env: Option<&EnvName>, limit: u32) -> Result<(Vec<
         None => Ok(None),
     });
     let why = match opened {
-        Ok(Some(events)) => return Ok((events, None)),
+        Ok(Some(Listed { events, unread })) => return Ok((events, skipped(&path, unread))),
         Ok(None) => "is not there".to_owned(),
         Err(HistoryError::Damaged { source, .. }) => format!("is damaged ({source})"),
         Err(error) => return Err(error),
@@ -78,6 +80,12 @@ pub fn past(cx: &Context<'_>, env: Option<&EnvName>, limit: u32) -> Result<(Vec<
     let note = format!("{} {why}: this is what the host still knows without it", path.display());
     let lost = !events.is_empty() || path.exists();
     Ok((events, lost.then_some(note)))
+}
+
+fn skipped(path: &Path, unread: usize) -> Option<String> {
+    let what = if unread == 1 { "1 event is" } else { &format!("{unread} events are") };
+    let left = || format!("{}: {what} left out, which this version of portreeve can't read", path.display());
+    (unread > 0).then(left)
 }
 
 /// What this host knows without its history, oldest first.

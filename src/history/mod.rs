@@ -89,6 +89,15 @@ type Result<T> = std::result::Result<T, HistoryError>;
 /// What generations, holds and quarantine still say of what happened, for a history that begins anew.
 pub type Remains<'a> = &'a dyn Fn() -> Vec<Event>;
 
+/// Events, and how many more there are that mean nothing to this program: a newer one, or a person, wrote them.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Those that it can read.
+    pub events: Vec<Event>,
+    /// How many it can't.
+    pub unread: usize,
+}
+
 /// An open history.
 #[derive(Debug)]
 pub struct History {
@@ -182,7 +191,7 @@ impl History {
     }
 
     /// The latest `limit` events, newest first; of one environment or, with `None`, of all and of the host.
-    pub fn list(&self, env: Option<&EnvName>, limit: u32) -> Result<Vec<Event>> {
+    pub fn list(&self, env: Option<&EnvName>, limit: u32) -> Result<Listed> {
         let query = "SELECT * FROM event WHERE ?1 IS NULL OR env = ?1 ORDER BY id DESC LIMIT ?2";
         self.select(query, params![env.map(EnvName::to_string), limit])
     }
@@ -190,15 +199,23 @@ impl History {
     /// The latest event of each environment.
     pub fn latest_by_env(&self) -> Result<BTreeMap<EnvName, Event>> {
         let query = "SELECT * FROM event WHERE id IN (SELECT max(id) FROM event WHERE env IS NOT NULL GROUP BY env)";
-        let events = self.select(query, params![])?;
-        Ok(events.into_iter().filter_map(|event| Some((event.env.clone()?, event))).collect())
+        let listed = self.select(query, params![])?;
+        Ok(listed.events.into_iter().filter_map(|event| Some((event.env.clone()?, event))).collect())
     }
 
-    fn select(&self, query: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<Event>> {
+    fn select(&self, query: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Listed> {
         let failed = || failed(&self.path);
         let mut statement = self.connection.prepare_cached(query).map_err(failed())?;
         let rows = statement.query_map(values, Event::from_row).map_err(failed())?;
-        rows.collect::<rusqlite::Result<_>>().map_err(failed())
+        let mut listed = Listed::default();
+        for row in rows {
+            match row {
+                Ok(event) => listed.events.push(event),
+                Err(rusqlite::Error::FromSqlConversionFailure(..)) => listed.unread += 1,
+                Err(error) => return Err(failed()(error)),
+            }
+        }
+        Ok(listed)
     }
 }
 

@@ -48,7 +48,7 @@ impl History {
 }
 
 fn summaries(history: &History) -> Vec<String> {
-    history.list(None, 100).unwrap().into_iter().map(|event| event.summary).collect()
+    history.list(None, 100).unwrap().events.into_iter().map(|event| event.summary).collect()
 }
 
 #[test]
@@ -67,8 +67,8 @@ fn an_event_comes_back_whole() {
     };
     assert_eq!(record(&path, &whole, &nothing).unwrap(), None);
     let reader = History::open_to_read(&path).unwrap().unwrap();
-    assert_eq!(reader.list(Some(&env("bakery/pro")), 10).unwrap(), [whole]);
-    assert!(reader.list(Some(&env("bakery/dev")), 10).unwrap().is_empty());
+    assert_eq!(reader.list(Some(&env("bakery/pro")), 10).unwrap().events, [whole]);
+    assert!(reader.list(Some(&env("bakery/dev")), 10).unwrap().events.is_empty());
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn every_kind_is_stored_as_serde_writes_it() {
     for kind in kinds {
         history.add(&Event { kind, ..event("bakery/pro", kind.as_str()) });
     }
-    for event in history.list(None, 100).unwrap().iter().filter(|event| event.env.is_some()) {
+    for event in history.list(None, 100).unwrap().events.iter().filter(|event| event.env.is_some()) {
         assert_eq!(event.summary, event.kind.as_str());
     }
 }
@@ -108,7 +108,7 @@ fn the_newest_come_first_and_each_environment_has_a_latest() {
         history.add(&event(name, summary));
     }
     assert_eq!(summaries(&history), ["3", "2", "1", "the history begins here"]);
-    assert_eq!(history.list(None, 2).unwrap().len(), 2);
+    assert_eq!(history.list(None, 2).unwrap().events.len(), 2);
     let latest = history.latest_by_env().unwrap();
     assert_eq!(latest.values().map(|event| event.summary.as_str()).collect::<Vec<_>>(), ["2", "3"]);
 }
@@ -173,7 +173,7 @@ fn a_truncated_history_is_damaged_or_whole_and_always_writable() {
         std::fs::write(&path, &bytes[..length]).unwrap();
         rebuilt += usize::from(record(&path, &event("bakery/pro", "after"), &generations).unwrap().is_some());
         let reader = History::open_to_read(&path).unwrap().unwrap();
-        assert_eq!(reader.list(None, 1).unwrap()[0].summary, "after", "{length} of {} bytes", bytes.len());
+        assert_eq!(reader.list(None, 1).unwrap().events[0].summary, "after", "{length} of {} bytes", bytes.len());
     }
     assert!(rebuilt > 5, "only {rebuilt} of the cuts were seen");
 }
@@ -253,4 +253,19 @@ fn a_writer_goes_on_in_the_file_that_is_there() {
     }
     assert!(add("third").is_some(), "begun anew");
     assert_eq!(summaries(&open(&path)), ["third", begun, "released v2", "released v1"]);
+}
+
+/// As a newer version leaves it, or a person with `sqlite3`.
+#[test]
+fn an_event_that_means_nothing_to_us_hides_no_other() {
+    let (_directory, path) = file();
+    let history = open(&path);
+    for (summary, change) in [("1", "kind = 'teleported'"), ("2", "at = 'yesterday'"), ("3", "env = 'No Name'")] {
+        history.add(&event("bakery/pro", summary));
+        history.connection.execute(&format!("UPDATE event SET {change} WHERE summary = '{summary}'"), []).unwrap();
+    }
+    assert_eq!(record(&path, &event("bakery/pro", "after"), &nothing).unwrap(), None, "it goes on in the same file");
+    let listed = History::open_to_read(&path).unwrap().unwrap().list(None, 100).unwrap();
+    let told: Vec<&str> = listed.events.iter().map(|event| event.summary.as_str()).collect();
+    assert_eq!((told, listed.unread), (vec!["after", "the history begins here"], 3));
 }

@@ -216,7 +216,7 @@ fn histories_are_read_and_added_to() {
     let bytes = fixture("history.sqlite", made);
     let path = directory.path().join("history.sqlite");
     std::fs::write(&path, &bytes).unwrap();
-    let read = || History::open_to_read(&path).unwrap().unwrap().list(None, 1000).unwrap();
+    let read = || History::open_to_read(&path).unwrap().unwrap().list(None, 1000).unwrap().events;
     let mut found = read();
     found.reverse();
     assert_eq!(found[1..], values::events());
