@@ -124,7 +124,7 @@ impl Watcher<'_> {
             match streak.count(passes, took) {
                 Step::Healthy => return Ok(Verdict::Healthy { took, tries: streak.tries() }),
                 Step::Again(pause) if !dead => self.clock.sleep(pause),
-                _ => return Ok(Verdict::Unhealthy { last, tries: streak.tries(), took }),
+                _ => return Ok(self.unhealthy(last, streak.tries(), took)),
             }
             bad = Some(last).filter(|last| !last.passes(check.health.expect));
         }
@@ -144,7 +144,7 @@ impl Watcher<'_> {
             let took = self.since(begin);
             if let Outcome::CutOff(_) = outcome {
                 if took.saturating_sub(*cut_off.get_or_insert(took)) >= through.patience {
-                    return Ok(Verdict::Unhealthy { last: outcome, tries, took });
+                    return Ok(self.unhealthy(outcome, tries, took));
                 }
                 self.clock.sleep(BLIP);
                 continue;
@@ -152,13 +152,18 @@ impl Watcher<'_> {
             cut_off = None;
             blips = if outcome.passes(check.health.expect) { 0 } else { blips + 1 };
             if blips > 1 || matches!(outcome, Outcome::Exited(_)) {
-                return Ok(Verdict::Unhealthy { last: outcome, tries, took });
+                return Ok(self.unhealthy(outcome, tries, took));
             }
             if took >= check.health.bake.duration() && blips == 0 {
                 return Ok(Verdict::Healthy { took, tries });
             }
             self.clock.sleep(if blips > 0 { BLIP } else { BAKE_PAUSE });
         }
+    }
+
+    /// Whoever ends the pass may have ended what it watches: Ctrl-C, a host that goes down.
+    fn unhealthy(&self, last: Outcome, tries: u32, took: Duration) -> Verdict {
+        if self.clock.cancelled() { Verdict::Cancelled } else { Verdict::Unhealthy { last, tries, took } }
     }
 
     /// Where nobody answers: whether that is the web server's doing, or what the slot itself does wrong.
@@ -414,6 +419,14 @@ mod tests {
         let stage = Stage { cancel_at: Duration::from_secs(3), ..stage(&[Ok(500)]) };
         assert_eq!(ask(&stage), Verdict::Cancelled);
         assert!(stage.now.get() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn what_went_wrong_while_the_pass_was_ended_is_no_verdict() {
+        let hasty = Health { deadline: Span::secs(0), ..health() };
+        let stage = |cancel_at| Stage { cancel_at: Duration::from_millis(cancel_at), ..stage(&[Ok(500)]) };
+        assert_eq!(watched(&stage(5), &hasty, Watcher::until_healthy), Verdict::Cancelled);
+        assert_eq!(bake(&stage(265)), Verdict::Cancelled, "at the second bad answer");
     }
 
     #[test]
