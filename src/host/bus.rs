@@ -43,10 +43,39 @@ pub(super) enum Job {
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum JobEnd {
-    /// With systemd's word: `done`, `failed`, `timeout`, `canceled`, `dependency`, `skipped`. `done` also after a failed condition.
-    Ended(String),
+    /// `done`; also after a failed condition.
+    Done,
+    /// `failed`: it was tried, and did not work.
+    Failed,
+    /// `invalid`: the unit does not run, as far as systemd knows.
+    Invalid,
+    /// It was not tried, or not to the end, for reasons outside of the unit: `dependency`, `canceled`, `timeout`, or another of
+    /// systemd's words.
+    Prevented(String),
     /// We stopped waiting.
     Underway,
+}
+
+impl JobEnd {
+    /// By the word in systemd's `JobRemoved`.
+    fn of(word: String) -> Self {
+        match word.as_str() {
+            "done" => Self::Done,
+            "failed" => Self::Failed,
+            "invalid" => Self::Invalid,
+            _ => Self::Prevented(word),
+        }
+    }
+
+    /// What it means that something kept the job from its end.
+    pub(super) fn words(word: &str) -> String {
+        match word {
+            "dependency" => "a unit that it requires did not start (systemctl list-dependencies names them)".to_owned(),
+            "canceled" => "somebody else's order came between (systemctl stop, or a host that goes down)".to_owned(),
+            "timeout" => "systemd gave up waiting for its turn".to_owned(),
+            other => format!("systemd says: {other}"),
+        }
+    }
 }
 
 impl Bus {
@@ -118,7 +147,7 @@ pub(super) async fn run(connection: &Connection, job: Job, unit: &str, wait: Dur
         while let Some(signal) = removed.next().await {
             let ended = signal.args()?;
             if ended.job == path {
-                return Ok(JobEnd::Ended(ended.result));
+                return Ok(JobEnd::of(ended.result));
             }
         }
         Err(Error::Failure("the bus closed the connection".into()))

@@ -132,11 +132,11 @@ impl Nginx {
             bus::unless(NO_SUCH_UNIT, bus::run(connection, Job::Reload, UNIT, DEADLINE).await)
         })?;
         match end {
-            None => Ok(false),
-            Some(JobEnd::Ended(word)) if word == "done" => Ok(true),
             // It does not run, or not as systemd's unit.
-            Some(JobEnd::Ended(word)) if word == "invalid" => Ok(false),
-            Some(JobEnd::Ended(word)) => Err(bus::refused(format!("reload {UNIT}: {word}"))),
+            None | Some(JobEnd::Invalid) => Ok(false),
+            Some(JobEnd::Done) => Ok(true),
+            Some(JobEnd::Failed) => Err(bus::refused(format!("reload {UNIT}: failed"))),
+            Some(JobEnd::Prevented(word)) => Err(bus::refused(format!("reload {UNIT}: {}", JobEnd::words(&word)))),
             Some(JobEnd::Underway) => {
                 Err(bus::refused(format!("{UNIT} has not reloaded within {}s", DEADLINE.as_secs())))
             }

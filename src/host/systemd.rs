@@ -54,16 +54,20 @@ impl Services for Systemd {
         self.bus.with(PROMPT, "daemon-reload", async |connection| ManagerProxy::new(connection).await?.reload().await)
     }
 
-    /// Not started after `wait` is no error: the answer says what it is then. Nor is a job that failed.
+    /// Not started after `wait` is no error: the answer says what it is then. Nor is a job that failed; but one that was never tried
+    /// says nothing of the slot.
     fn start(&self, slot: &SlotId, wait: Duration) -> Result<Service> {
         let unit = self.unit(slot);
         self.started.lock().unwrap_or_else(PoisonError::into_inner).insert(slot.clone(), Moment::now());
-        let service = self.bus.with(wait + PROMPT, &format!("start {unit}"), async |connection| {
+        let (end, service) = self.bus.with(wait + PROMPT, &format!("start {unit}"), async |connection| {
             let manager = ManagerProxy::new(connection).await?;
             bus::unless(NO_SUCH_UNIT, manager.reset_failed_unit(unit.clone()).await)?;
-            bus::run(connection, Job::Start, &unit, wait).await?;
-            look(connection, &unit).await
+            let end = bus::run(connection, Job::Start, &unit, wait).await?;
+            Ok((end, look(connection, &unit).await?))
         })?;
+        if let JobEnd::Prevented(word) = end {
+            return Err(bus::refused(format!("start {unit}: {}", JobEnd::words(&word))));
+        }
         service.ok_or_else(|| bus::refused(format!("no unit {unit}")))
     }
 
@@ -78,8 +82,9 @@ impl Services for Systemd {
         })?;
         match end {
             Some(JobEnd::Underway) => Err(bus::refused(format!("{unit} has not stopped within {}s", STOP.as_secs()))),
-            Some(JobEnd::Ended(word)) if word != "done" => Err(bus::refused(format!("stop {unit}: {word}"))),
-            _ => Ok(()),
+            Some(JobEnd::Prevented(word)) => Err(bus::refused(format!("stop {unit}: {}", JobEnd::words(&word)))),
+            Some(JobEnd::Failed | JobEnd::Invalid) => Err(bus::refused(format!("stop {unit}: it failed"))),
+            Some(JobEnd::Done) | None => Ok(()),
         }
     }
 
