@@ -142,6 +142,8 @@ impl Services for Supervisor {
             if reread.added.contains(&program) {
                 self.add(&program)?;
             } else if reread.changed.contains(&program) && self.info(&program)?.is_some_and(|info| info.pid == 0) {
+                // One that can't be spawned is tried again for a while, and is not removed meanwhile.
+                self.stop(slot)?;
                 self.remove(&program)?;
                 self.add(&program)?;
             }

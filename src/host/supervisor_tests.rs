@@ -184,6 +184,22 @@ fn a_crash_shows_as_a_restart_and_a_death_as_such() {
     until("it ended", || supervisor.service(&a).unwrap().unwrap().activity == Activity::Inactive);
 }
 
+/// As after a launcher that is gone: Supervisor tries to spawn it again for some seconds.
+#[test]
+fn what_can_not_be_spawned_takes_its_new_text() {
+    let daemon = daemon();
+    let supervisor = daemon.supervisor();
+    let a = slot(Slot::A);
+    let text = format!("[program:{}]\ncommand=/no/such/program\n", daemon.layout.program_name(&a.env, a.slot));
+    fs::write(daemon.layout.program_file(&a.env, a.slot), text).unwrap();
+    supervisor.refresh(std::slice::from_ref(&a)).unwrap();
+    assert_eq!(supervisor.service(&a).unwrap().unwrap().activity, Activity::Changing, "it backs off");
+    daemon.write(&a, "exec sleep 60");
+    daemon.allow(&a);
+    supervisor.refresh(std::slice::from_ref(&a)).unwrap();
+    assert_eq!(supervisor.start(&a, WAIT).unwrap().activity, Activity::Active);
+}
+
 #[test]
 fn the_output_is_that_of_the_last_attempt() {
     let daemon = daemon();
