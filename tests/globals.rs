@@ -68,3 +68,16 @@ fn quiet_says_nothing_where_nothing_is_wrong() {
     assert!(said(&mistaken).contains("no_such_key"), "a mistake is said all the same");
     assert_eq!(portreeve(place.path(), &["check", "-q", "-v"]).status.code(), Some(2));
 }
+
+/// A disk that is full behind `>` and `2>`; a reader that has gone says no less.
+#[test]
+fn what_nobody_can_read_breaks_nothing_off() {
+    let place = place();
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for arguments in [&["check", "deploy"][..], &["check", "deploy", "--json"], &["-v", "check", "deploy"]] {
+        let read = portreeve(place.path(), arguments);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
+        let unread = command.args(arguments).current_dir(place.path()).stdout(full()).stderr(full()).status().unwrap();
+        assert_eq!(unread.code(), read.status.code(), "{arguments:?}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Everything that is printed goes through here: control characters of others never reach a terminal (RUSTSEC-2024-0364).
 
-use std::fmt::Display;
+use std::fmt::{Arguments, Display};
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -29,12 +29,22 @@ pub fn is_odd(c: char) -> bool {
 
 /// A line on standard output.
 pub fn line(text: impl Display) {
-    anstream::println!("{}", safe(&text.to_string()));
+    flows(&text.to_string());
 }
 
 /// A line on standard output; whether anybody is left who reads it.
 pub fn flows(text: &str) -> bool {
-    writeln!(anstream::stdout(), "{}", safe(text)).is_ok()
+    show(format_args!("{}\n", safe(text)))
+}
+
+/// On standard output, if that takes it: a reader that has gone and a disk that is full break off nothing that is under way.
+fn show(text: Arguments<'_>) -> bool {
+    anstream::stdout().lock().write_fmt(text).is_ok()
+}
+
+/// A line on standard error, likewise.
+fn complain(text: Arguments<'_>) {
+    writeln!(anstream::stderr().lock(), "{text}").ok();
 }
 
 /// What was said about colours; else the terminal and `NO_COLOR` decide.
@@ -69,17 +79,17 @@ pub fn converses() -> bool {
 /// A changed line of a file, `-…` or `+…`, in its colour.
 pub fn changed(text: &str) {
     let style = if text.starts_with('-') { AnsiColor::Red } else { AnsiColor::Green }.on_default();
-    anstream::println!("  {style}{}{style:#}", safe(text));
+    show(format_args!("  {style}{}{style:#}\n", safe(text)));
 }
 
 /// Text that is already styled and safe, as it is.
 pub fn raw(text: &str) {
-    anstream::print!("{text}");
+    show(format_args!("{text}"));
 }
 
 /// `error: …`, and its help, on standard error.
 pub fn error(fault: &Fault) {
-    anstream::eprintln!("{RED}error{RED:#}: {}", safe(&fault.message));
+    complain(format_args!("{RED}error{RED:#}: {}", safe(&fault.message)));
     if let Some(text) = &fault.help {
         help(text);
     }
@@ -87,27 +97,27 @@ pub fn error(fault: &Fault) {
 
 /// `help: …`
 pub fn help(text: &str) {
-    anstream::eprintln!("{CYAN}help{CYAN:#}: {}", safe(text));
+    complain(format_args!("{CYAN}help{CYAN:#}: {}", safe(text)));
 }
 
 /// `note: …`
 pub fn note(text: &str) {
-    anstream::eprintln!("{CYAN}note{CYAN:#}: {}", safe(text));
+    complain(format_args!("{CYAN}note{CYAN:#}: {}", safe(text)));
 }
 
 /// A sentence below an error.
 pub fn sentence(text: &str) {
-    anstream::eprintln!("  {}", safe(text));
+    complain(format_args!("  {}", safe(text)));
 }
 
 /// A detail below an error.
 pub fn detail(label: &str, text: &str) {
-    anstream::eprintln!("  {label:<5} {}", safe(text));
+    complain(format_args!("  {label:<5} {}", safe(text)));
 }
 
 /// A value as JSON, for machines.
 pub fn json(value: &impl serde::Serialize) {
-    anstream::println!("{}", escaped(&serde_json::to_string_pretty(value).unwrap_or_default()));
+    show(format_args!("{}\n", escaped(&serde_json::to_string_pretty(value).unwrap_or_default())));
 }
 
 /// JSON leaves DEL, C1 and turned text as they are (RFC 8259, section 7), and a terminal obeys them. Outside of strings there are
@@ -184,7 +194,9 @@ impl Progress {
             Event::Done { phase, what, took: time } | Event::Failed { phase, what, took: time } => {
                 line(format!("{label}  {:<8} {what:<40} {:>7}", phase.to_string(), took(*time)));
             }
-            Event::Repaired { env, what } => anstream::println!("{GREEN}repaired{GREEN:#} {env}: {}", safe(what)),
+            Event::Repaired { env, what } => {
+                show(format_args!("{GREEN}repaired{GREEN:#} {env}: {}\n", safe(what)));
+            }
             Event::Note { text } if label.is_empty() => note(text),
             Event::Note { text } => note(&format!("{label}: {text}")),
             Event::Of { event, .. } => self.tell(label, event),
