@@ -26,6 +26,8 @@ pub enum NextPass {
     At(Timestamp),
     /// It should have come; the last was so long ago.
     Missed(SignedDuration),
+    /// It should have come; there was none since this host started, so long ago.
+    NoneSinceBoot(SignedDuration),
 }
 
 impl std::fmt::Display for NextPass {
@@ -33,19 +35,32 @@ impl std::fmt::Display for NextPass {
         match self {
             Self::At(time) => write!(f, "{}", time.strftime("%H:%M:%S UTC")),
             Self::Missed(age) => write!(f, "but none came for {}: systemctl status portreeve", ago(*age)),
+            Self::NoneSinceBoot(age) => {
+                write!(f, "but none came since this host started, {} ago: systemctl status portreeve", ago(*age))
+            }
         }
     }
 }
 
 /// When the next pass comes, if the agent runs.
 pub fn next_pass(app: &App, last: &LastPass) -> NextPass {
-    let now = app.host.clock().now();
+    let clock = app.host.clock();
     let offset = schedule::offset(&app.name, app.settings.jitter.duration());
-    match last.at {
-        Some(at) if now.duration_since(app.settings.schedule.next_after(at, offset)) > LATE => {
-            NextPass::Missed(now.duration_since(at))
-        }
-        _ => NextPass::At(app.settings.schedule.next_after(now, offset)),
+    due(|time| app.settings.schedule.next_after(time, offset), last.at, clock.boot().began, clock.now())
+}
+
+/// Of the last pass nothing is known before the first one after a boot.
+fn due(
+    next_after: impl Fn(Timestamp) -> Timestamp,
+    last: Option<Timestamp>,
+    boot: Timestamp,
+    now: Timestamp,
+) -> NextPass {
+    let is_late = |since| now.duration_since(next_after(since)) > LATE;
+    match last {
+        Some(at) if is_late(at) => NextPass::Missed(now.duration_since(at)),
+        None if is_late(boot) => NextPass::NoneSinceBoot(now.duration_since(boot)),
+        _ => NextPass::At(next_after(now)),
     }
 }
 
@@ -140,4 +155,20 @@ fn answer(cx: &Context<'_>, installed: &Installed) -> Option<Answered> {
         Ok(Err(why)) => Answered::Silent(why),
         Err(error) => Answered::Silent(chain(&error)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_that_nobody_makes_is_promised_by_none() {
+        let schedule = schedule::Schedule::parse("*/2 * * * *").unwrap();
+        let at = |minute: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute);
+        let due = |last, now| due(|time| schedule.next_after(time, Duration::ZERO), last, at(0), at(now));
+        assert_eq!(due(Some(at(20)), 21), NextPass::At(at(22)));
+        assert_eq!(due(Some(at(20)), 40), NextPass::Missed(SignedDuration::from_mins(20)));
+        assert_eq!(due(None, 3), NextPass::At(at(4)), "the host has just started");
+        assert_eq!(due(None, 40), NextPass::NoneSinceBoot(SignedDuration::from_mins(40)));
+    }
 }

@@ -41,7 +41,7 @@ fn need_you(rows: &[Explanation]) -> usize {
 fn as_json(app: &App, last: &LastPass, rows: Vec<Explanation>) -> json::Status {
     let next_pass = match next_pass(app, last) {
         NextPass::At(at) => Some(at),
-        NextPass::Missed(_) => None,
+        NextPass::Missed(_) | NextPass::NoneSinceBoot(_) => None,
     };
     let LastPass { tip, fetched, trouble, .. } = last.clone();
     let repository = json::Repository { branch: app.settings.branch.clone(), tip, fetched, trouble, next_pass };
@@ -115,10 +115,12 @@ fn repository(app: &App, last: &LastPass, now: Timestamp) -> String {
         }
         (None, None) => "not read since the host started".to_owned(),
     };
-    let passes = match last.at.map(|_| next_pass(app, last)) {
-        Some(NextPass::At(at)) => format!(", next pass {}", at.strftime("%H:%M:%S UTC")),
-        Some(NextPass::Missed(age)) => format!("; no pass for {}: systemctl status portreeve", crate::model::ago(age)),
-        None => String::new(),
+    let passes = match next_pass(app, last) {
+        NextPass::At(at) => format!(", next pass {}", at.strftime("%H:%M:%S UTC")),
+        NextPass::Missed(age) => format!("; no pass for {}: systemctl status portreeve", crate::model::ago(age)),
+        NextPass::NoneSinceBoot(age) => {
+            format!("; no pass since it started, {} ago: systemctl status portreeve", crate::model::ago(age))
+        }
     };
     format!("{branch}{tip}, {fetched}{passes}")
 }
