@@ -65,7 +65,8 @@ pub fn run(args: &SetupArgs, global: &Global) -> Result<u8, Fault> {
     printer::line("");
     let only = Environments { environments: Vec::new() };
     let code = plan::run(&PlanArgs { only, exit_code: false, since: None }, global)?;
-    printer::help("nothing was applied; systemctl enable --now portreeve.service begins, or portreeve-reconcile.timer");
+    printer::help("nothing was applied; systemctl enable --now portreeve.service begins");
+    printer::help("portreeve-reconcile.timer needs no resident process, but one slow build holds up all other sites");
     Ok(code)
 }
 
