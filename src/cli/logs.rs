@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use jiff::Timestamp;
+
 use super::args::{Global, LogsArgs};
 use super::{Fault, open, printer, reconcile, signals};
 use crate::agent::App;
-use crate::host::{Excerpt, Files};
+use crate::host::{Excerpt, Files, Manager};
 use crate::model::{EnvName, GenerationNumber, Layout, Slot, SlotId};
 use crate::transaction::{self, Context, Quiet};
 
@@ -31,15 +33,33 @@ pub fn run(args: &LogsArgs, global: &Global) -> Result<u8, Fault> {
         return attempt(&cx, &args.env, number, lines);
     }
     let installed = transaction::installed(&cx, &args.env, &std::collections::BTreeMap::new());
-    match installed.map_err(|failure| reconcile::fault(&failure))?.serving_slot() {
+    let installed = installed.map_err(|failure| reconcile::fault(&failure))?;
+    match installed.serving_slot() {
         None => last_attempt(&app, &cx, &args.env, lines),
         Some(_) if args.follow || args.since.is_some() => part(&cx, args, &end),
         Some(slot) => {
-            let lines = cx.host.services().output(&SlotId { env: args.env.clone(), slot }, lines);
-            lines.map_err(|error| Fault::failed(&error))?.iter().for_each(printer::line);
-            Ok(0)
+            let since = installed.generation.map(|generation| generation.at);
+            recent(&cx, &SlotId { env: args.env.clone(), slot }, since, lines)
         }
     }
+}
+
+/// Of all its runs since what serves was released: why the last one ended is what people look for. Where none of them said anything,
+/// what the service manager says of it.
+fn recent(cx: &Context<'_>, slot: &SlotId, released: Option<Timestamp>, lines: usize) -> Result<u8, Fault> {
+    let services = cx.host.services();
+    // Supervisor's logs say no times.
+    let since = released.filter(|_| services.manager() == Manager::Systemd).map(|at| format!("@{}", at.as_second()));
+    let excerpt = Excerpt { lines: Some(lines), since, follow: false };
+    let mut found = Vec::new();
+    let mut keep = |line: &str| found.push(line.to_owned());
+    let told = services.log(std::slice::from_ref(slot), &excerpt, cx.host.clock(), &mut keep);
+    told.map_err(|error| Fault::failed(&error))?.map_err(Fault::usage)?;
+    if found.is_empty() {
+        found = services.output(slot, lines).map_err(|error| Fault::failed(&error))?;
+    }
+    found.iter().for_each(printer::line);
+    Ok(0)
 }
 
 fn known(env: &EnvName, process: Option<&str>) -> Result<(), Fault> {

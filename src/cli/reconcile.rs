@@ -17,7 +17,7 @@ pub fn run(args: &Environments, global: &Global) -> Result<u8, Fault> {
     let report = whole(&app, &progress, &only);
     drop(progress);
     let code = match &report {
-        Ok(report) => conclude(&app, report, &only, global),
+        Ok(report) => Ok(conclude(&app, report, &only, global)),
         Err(failure) => Err(fault(failure)),
     };
     for note in tell(&app, report.as_ref(), only.is_empty()) {
@@ -52,30 +52,42 @@ pub fn fault(failure: &Failure) -> Fault {
     Fault { code, message: failure.cause.clone(), help: failure.help.clone() }
 }
 
-fn conclude(app: &App, report: &PassReport, only: &BTreeSet<EnvName>, global: &Global) -> Result<u8, Fault> {
-    if let Some(missing) = only.iter().find(|name| !report.outcomes.contains_key(name)) {
-        return Err(unknown(app, &report.survey, missing));
-    }
+fn conclude(app: &App, report: &PassReport, only: &BTreeSet<EnvName>, global: &Global) -> u8 {
+    let trouble = report.survey.trouble.as_ref();
+    // What a repository that can't be read would know of a name is not known.
+    let unknown: Vec<&EnvName> =
+        only.iter().filter(|name| trouble.is_none() && !report.outcomes.contains_key(name)).collect();
     let mistakes = mistakes(&report.survey, global);
-    let trouble = report.survey.trouble.as_ref().map(Trouble::exit_code);
-    let code = worst(report.outcomes.values().map(Outcome::exit_code).chain(trouble));
+    let code = worst(report.outcomes.values().map(Outcome::exit_code).chain(trouble.map(Trouble::exit_code)));
     if global.json {
         printer::json(&summary(report));
     } else {
         tell_all(report, global.quiet);
-        if report.outcomes.is_empty() && report.survey.trouble.is_none() && !global.quiet {
+        if only.is_empty() && report.outcomes.is_empty() && trouble.is_none() && !global.quiet {
             printer::line(format!("hosts/{}.toml names no environments", app.name));
         }
     }
-    Ok(if mistakes && (code == 0 || code == 4) { 2 } else { code })
+    for name in &unknown {
+        printer::error(&not_here(app, name));
+    }
+    with_mistakes(code, mistakes || !unknown.is_empty())
+}
+
+/// What is written wrong counts, unless something worse came of the pass.
+fn with_mistakes(code: u8, mistakes: bool) -> u8 {
+    if mistakes && (code == 0 || code == 4) { 2 } else { code }
 }
 
 /// Nothing is known of an environment: it has no such name, or the repository that would know it can't be read.
 pub fn unknown(app: &App, survey: &Survey, name: &EnvName) -> Fault {
     match &survey.trouble {
         Some(trouble) => Fault { code: trouble.exit_code(), message: trouble.words().to_owned(), help: None },
-        None => Fault::usage(format!("{name} is not in hosts/{}.toml", app.name)),
+        None => not_here(app, name),
     }
+}
+
+fn not_here(app: &App, name: &EnvName) -> Fault {
+    Fault::usage(format!("{name} is not in hosts/{}.toml", app.name))
 }
 
 /// Whether the deploy repository itself has mistakes, which are shown: then 2 is the code, unless something worse came of it.

@@ -28,9 +28,10 @@ pub fn run(args: &WaitArgs, global: &Global) -> Result<u8, Fault> {
     let until = clock.monotonic() + args.timeout.duration();
     for glance in 0_u32.. {
         let cx = app.context(&Quiet);
-        let mut live = live(&cx, &args.env, &commit)?;
+        let up = is_up(&cx, &args.env)?;
+        let mut live = live(&cx, &args.env, &commit)?.filter(|_| up);
         if live.is_none() && glance % SURVEY_EVERY == 0 {
-            live = settled(&app, &cx, &args.env, &commit)?;
+            live = settled(&app, &cx, &args.env, &commit)?.filter(|_| up);
         }
         if let Some(title) = live {
             printer::line(format!("{}  {title} is live", args.env));
@@ -62,6 +63,13 @@ fn live(cx: &Context<'_>, env: &EnvName, commit: &str) -> Result<Option<String>,
     let generation = installed.generation.filter(|it| it.wanted.deploy_commit.as_str().starts_with(commit));
     let Some(generation) = generation else { return Ok(None) };
     Ok((!moving(cx, env)?).then(|| generation.wanted.title()))
+}
+
+/// What was stopped, or has died, is not live, whatever was released.
+fn is_up(cx: &Context<'_>, env: &EnvName) -> Result<bool, Fault> {
+    let services = transaction::services_of(cx, env).map_err(|error| Fault::failed(&error))?;
+    let installed = transaction::installed(cx, env, &services).map_err(|failure| reconcile::fault(&failure))?;
+    Ok(installed.serving_slot().is_some_and(|slot| installed.runs(slot)))
 }
 
 /// Whether a pass is at work on the environment: what serves now may still be gone back from.

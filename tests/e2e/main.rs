@@ -10,6 +10,7 @@
 
 mod absent;
 mod agent;
+mod answers;
 mod back;
 mod badinput;
 mod base;
