@@ -11,7 +11,9 @@ use crate::transaction::{Failure, Phase};
 pub fn rollback(args: &RollbackArgs, global: &Global) -> Result<u8, Fault> {
     let to = match &args.to {
         None => Target::Previous,
-        Some(text) => text.parse().map_or_else(|_| Target::Title(text.clone()), Target::Generation),
+        Some(text) => {
+            text.parse().map_or_else(|_| Target::Title(text.clone()), |number| Target::Digits(number, text.clone()))
+        }
     };
     let until = if args.until_resume { Until::Resume } else { Until::Change };
     let only = std::slice::from_ref(&args.env);

@@ -101,3 +101,22 @@ fn nobody_is_removed_while_nginx_refuses_to_read_its_configuration() {
     let writes: Vec<&String> = log.iter().filter(|call| !call.contains("sync")).collect();
     assert_eq!(writes, [&""; 0]);
 }
+
+/// A number counts generations, unless only a tag is called so; where both are here a person must say which.
+#[test]
+fn digits_are_a_number_or_a_name() {
+    let to = |stage: &Stage, text: &str| {
+        let to = Target::Digits(text.parse().expect("digits"), text.to_owned());
+        give(stage, Order::Rollback { to, until: Until::Change })
+    };
+    let stage = |titles: [&str; 3]| Stage::new(after(&titles.map(Release::good)));
+    let [numbered, named, both] =
+        [stage(["v1", "v2", "v3"]), stage(["v1", "20261121", "v3"]), stage(["v1", "1", "v3"])];
+    to(&numbered, "2").expect("the second generation");
+    assert_eq!(serves(&numbered).as_deref(), Some("v2"));
+    to(&named, "20261121").expect("a tag of digits");
+    assert_eq!(serves(&named).as_deref(), Some("20261121"));
+    let refused = to(&both, "1").expect_err("which of the two");
+    assert!(refused.starts_with("1 means two: generation 1, which ran v1, and a tag"), "{refused}");
+    assert_eq!(serves(&both).as_deref(), Some("v3"));
+}

@@ -24,6 +24,7 @@ impl Ordered<'_> {
     /// The hold is durable before anything moves: a pass that begins right after must not go forward again.
     pub(super) fn rollback(&self, to: &Target, until: Until) -> Result<String, OrderError> {
         let serving = self.serving()?;
+        let to = &self.meant(to)?;
         if is(serving, to) || *to == Target::Previous && self.has_gone_back() {
             return self.stay(until);
         }
@@ -48,6 +49,24 @@ impl Ordered<'_> {
                 failure.cause = format!("{}; {} serves on", failure.cause, self.serving()?.wanted.title());
                 Err(OrderError::Failed(*failure))
             }
+        }
+    }
+
+    /// Digits are a generation's number, unless only a tag or a commit is called so.
+    fn meant(&self, to: &Target) -> Result<Target, OrderError> {
+        let Target::Digits(number, text) = to else { return Ok(to.clone()) };
+        let title = Target::Title(text.clone());
+        let numbered = transaction::read_generation(self.cx, self.name, *number)?;
+        let titled = is(self.serving()?, &title) || self.target(&title).is_ok();
+        match numbered {
+            Some(generation) if titled && !is(&generation, &title) => Err(OrderError::Refused(format!(
+                "{text} means two: generation {text}, which ran {}, and a tag or commit that another generation ran; \
+                 portreeve history {} lists both, and the whole commit, or the other's tag, means one",
+                generation.wanted.title(),
+                self.name
+            ))),
+            None if titled => Ok(title),
+            _ => Ok(Target::Generation(*number)),
         }
     }
 
@@ -96,7 +115,7 @@ impl Ordered<'_> {
                     !refused && !left && served_before(&generation, serving)
                 }
                 Target::Generation(_) => is(&generation, to),
-                Target::Title(_) => !refused && is(&generation, to),
+                Target::Title(_) | Target::Digits(..) => !refused && is(&generation, to),
             };
             if fits {
                 return Ok(generation);
@@ -115,7 +134,7 @@ impl Ordered<'_> {
                     _ => format!("{} is damaged or gone", directory.join(Generation::FILE).display()),
                 }
             }
-            Target::Title(title) => format!("no generation of {title} is on this host"),
+            Target::Title(title) | Target::Digits(_, title) => format!("no generation of {title} is on this host"),
         })
     }
 }
@@ -125,7 +144,8 @@ fn is(generation: &Generation, to: &Target) -> bool {
     match to {
         Target::Previous => false,
         Target::Generation(number) => generation.number == *number,
-        Target::Title(title) => {
+        Target::Digits(number, _) if generation.number == *number => true,
+        Target::Title(title) | Target::Digits(_, title) => {
             let is_commit = || title.len() >= 7 && generation.wanted.commit.as_str().starts_with(title);
             generation.wanted.title() == *title || is_commit()
         }

@@ -26,6 +26,8 @@ pub enum Target {
     Generation(GenerationNumber),
     /// The newest generation that ran this tag, branch or commit.
     Title(String),
+    /// One of the two: a tag or the beginning of a commit may be all digits.
+    Digits(GenerationNumber, String),
 }
 
 /// An order about one environment.
