@@ -66,6 +66,11 @@ impl<'t> Candidate<'t> {
         self.layer.spoiled.contains(key)
     }
 
+    /// Whether its file carries the tombstone.
+    pub fn is_removed(&self) -> bool {
+        self.layer.removed.as_ref().is_some_and(|removed| removed.value)
+    }
+
     /// What errors about this environment alone concern, wherever they stand.
     pub fn concern(&self) -> Concern {
         Concern::Environment(self.name.clone())

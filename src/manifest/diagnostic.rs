@@ -27,6 +27,8 @@ pub enum Concern {
     Environment(EnvName),
     /// What a host's file says runs there: it is not known in full, so nothing may be taken away.
     Host(String),
+    /// What only one may have, and this environment asks for beside another: each host goes on with the one that has it there.
+    Shared(EnvName),
     /// A file that belongs to nothing.
     Nothing,
 }
@@ -125,7 +127,7 @@ impl Diagnostic {
             Concern::Everything => true,
             Concern::Project(project) => *project == name.project,
             Concern::Environment(environment) => environment == name,
-            Concern::Host(_) | Concern::Nothing => false,
+            Concern::Host(_) | Concern::Shared(_) | Concern::Nothing => false,
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct HostEntry {
     pub environments: Vec<EnvName>,
     /// The host's file has mistakes, so `environments` may lack some: nothing may be taken off the host.
     pub mistakes: Option<Invalid>,
+    /// Environments with data of their own that other hosts name as well, and all of those hosts: it goes on where its data is.
+    pub split: BTreeMap<EnvName, Vec<String>>,
 }
 
 /// The environments that each host names.

@@ -169,14 +169,14 @@ fn assemble<'t>(
         let resolved = resolve::environment(candidate, ports, user, out);
         sound.extend(resolved.map(|environment| (candidate.name.clone(), environment)));
     }
-    let mut hosts = read_hosts(parsed, &named, out);
+    let hosts = read_hosts(parsed, &named, out);
     rules::domains(&hosts, &candidates, out);
-    rules::one_host_for_data(&mut hosts, &sound, out);
+    let split = rules::split_data(&hosts, &sound, out);
     let repository = Repository {
         requires: fleet.requires,
         ports: fleet.ports,
         notify: fleet.notify.clone(),
-        hosts: entries(roles, hosts),
+        hosts: entries(roles, hosts, &split),
         environments: BTreeMap::new(),
     };
     Draft { repository, sound, named }
@@ -260,12 +260,18 @@ fn read_hosts<'t>(
 }
 
 /// Every host that has a file; one whose file can't be read names nothing that is known.
-fn entries(roles: &[(&str, Role)], mut hosts: Hosts<'_>) -> BTreeMap<String, HostEntry> {
+fn entries(
+    roles: &[(&str, Role)],
+    mut hosts: Hosts<'_>,
+    split: &BTreeMap<EnvName, Vec<String>>,
+) -> BTreeMap<String, HostEntry> {
     let all = roles.iter().filter_map(|(_, role)| if let Role::Host(host) = role { Some(host.clone()) } else { None });
     all.map(|host| {
         let named = hosts.remove(&host).unwrap_or_default();
         let environments = named.into_iter().map(|at| at.value).collect();
-        (host, HostEntry { environments, mistakes: None })
+        (host, HostEntry { environments, mistakes: None, split })
     })
     .collect()
 }
+        let split = split.iter().filter(|(_, hosts)| hosts.contains(&host));
+        let split = split.map(|(name, hosts)| (name.clone(), hosts.clone())).collect();

@@ -6,7 +6,7 @@ use crate::model::{EnvName, UserName};
 
 use super::candidate::{Candidate, Project, Projects};
 use super::diagnostic::{Concern, Diagnostics};
-use super::document::{At, Spot};
+use super::document::Spot;
 use super::environment::{Environment, Policy};
 use super::hosts::Hosts;
 
@@ -69,43 +69,61 @@ fn shared(candidates: &[Candidate<'_>], users: &BTreeMap<EnvName, UserName>, out
     }
 }
 
-/// A domain has one environment on a host; the candidates come in the order in which they may claim.
+/// A domain has one environment on a host. Which of several that is, is not for the order of names to say: the host knows who
+/// serves it.
 pub(super) fn domains(hosts: &Hosts<'_>, candidates: &[Candidate<'_>], out: &mut Diagnostics) {
     for (host, named) in hosts {
-        let mut claimed: BTreeMap<&str, (&EnvName, Spot<'_>)> = BTreeMap::new();
         let here = candidates.iter().filter(|candidate| named.iter().any(|at| at.value == candidate.name));
-        for candidate in here {
-            for domain in candidate.layer.domains.iter().flat_map(|list| &list.value) {
-                let (holder, first) = *claimed.entry(domain.value.as_str()).or_insert((&candidate.name, domain.spot));
-                if *holder != candidate.name {
-                    let complaint = domain.spot.error(format!("`{}` belongs to {holder} on {host}", domain.value));
-                    let complaint = complaint.label(format!("first named in {}", first.file_line()));
-                    out.push(complaint.help("remove one of the two").concerning(candidate.concern()));
-                }
+        for (domain, claims) in claims(here).into_iter().filter(|(_, claims)| claims.len() > 1) {
+            for (index, (candidate, spot)) in claims.iter().enumerate() {
+                let other = claims[usize::from(index == 0)].1;
+                let complaint = spot.error(format!("`{domain}` has two environments on {host}"));
+                let complaint = complaint.label(format!("also in {}", other.file_line()));
+                let cure = "remove it from one; meanwhile who serves it there keeps it";
+                out.push(complaint.help(cure).concerning(Concern::Shared(candidate.name.clone())));
             }
         }
     }
 }
 
-/// Takes environments whose SQLite is on another host off the later one's list, and says so.
-pub(super) fn one_host_for_data(
-    hosts: &mut Hosts<'_>,
+/// Who names each domain, and where first. What is to be removed lets go of its own.
+fn claims<'a, 't>(
+    here: impl Iterator<Item = &'a Candidate<'t>>,
+) -> BTreeMap<&'a str, Vec<(&'a Candidate<'t>, Spot<'t>)>> {
+    let mut claims: BTreeMap<&str, Vec<(&Candidate<'_>, Spot<'_>)>> = BTreeMap::new();
+    for candidate in here.filter(|candidate| !candidate.is_removed()) {
+        for domain in candidate.layer.domains.iter().flat_map(|list| &list.value) {
+            let claims = claims.entry(domain.value.as_str()).or_default();
+            if claims.iter().all(|(other, _)| other.name != candidate.name) {
+                claims.push((candidate, domain.spot));
+            }
+        }
+    }
+    claims
+}
+
+/// The hosts of each environment whose SQLite several of them name. Which of them has its data, only they know.
+pub(super) fn split_data(
+    hosts: &Hosts<'_>,
     environments: &BTreeMap<EnvName, Environment>,
     out: &mut Diagnostics,
-) {
-    let mut homes: BTreeMap<EnvName, (String, String)> = BTreeMap::new();
-    for (host, named) in hosts {
-        named.retain(|item: &At<'_, EnvName>| {
-            let has_data = environments.get(&item.value).is_some_and(|environment| environment.django.is_some());
-            let home = homes.entry(item.value.clone()).or_insert_with(|| (host.clone(), item.spot.file_line()));
-            let fits = !has_data || home.0 == *host;
-            if !fits {
-                let complaint = item.spot.error(format!("{} has its data on {} already", item.value, home.0));
-                let complaint =
-                    complaint.label(format!("first named in {}", home.1)).concerning(Concern::Host(host.clone()));
-                out.push(complaint.help("its database is SQLite in data/, and that is on one host"));
-            }
-            fits
-        });
+) -> BTreeMap<EnvName, Vec<String>> {
+    let mut homes: BTreeMap<EnvName, Vec<(&String, Spot<'_>)>> = BTreeMap::new();
+    for (host, item) in hosts.iter().flat_map(|(host, named)| named.iter().map(move |item| (host, item))) {
+        let has_data = |environment: &Environment| environment.django.is_some() && !environment.removed;
+        if environments.get(&item.value).is_some_and(has_data) {
+            homes.entry(item.value.clone()).or_default().push((host, item.spot));
+        }
     }
+    homes.retain(|_, hosts| hosts.len() > 1);
+    for (name, named) in &homes {
+        for (index, (_, spot)) in named.iter().enumerate() {
+            let other = named[usize::from(index == 0)].1;
+            let complaint = spot.error(format!("{name} is named by two hosts"));
+            let complaint = complaint.label(format!("also in {}", other.file_line()));
+            let cure = "its database is SQLite in data/, which is on one host: remove it from the other";
+            out.push(complaint.help(cure).concerning(Concern::Shared(name.clone())));
+        }
+    }
+    homes.into_iter().map(|(name, named)| (name, named.into_iter().map(|(host, _)| host.clone()).collect())).collect()
 }

@@ -228,6 +228,7 @@ fn without_wish(want: Want, installed: &Installed, grace: Duration, now: Timesta
             "it is no longer in the repository, and pro goes only with `removed = true` in its file".to_owned(),
         ),
         Want::Unusable(words) => Action::Blocked(words),
+        Want::Later(words) => Action::Waiting(words),
         Want::Diverged(words) => Action::Diverged(words),
         Want::Unknown(words) => Action::Stale(words),
         Want::Wanted(_) => Action::Nothing,

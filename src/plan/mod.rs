@@ -28,6 +28,8 @@ pub enum Want {
     },
     /// Its manifest can't be used, or its revision means nothing: a person must act.
     Unusable(String),
+    /// It can be had once another environment of this host is where it should be.
+    Later(String),
     /// The tip is no descendant of what is applied.
     Diverged(String),
     /// It can't be known now: the network, or its server.

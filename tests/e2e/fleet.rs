@@ -211,3 +211,30 @@ fn a_server_is_not_asked_for_more_than_it_answers_at_once() {
         assert!(plan.stdout.contains(&format!("{name}/pro: release nothing -> v1")), "{plan}");
     }
 }
+
+/// Its name sorts first, and so does its vhost.
+#[test]
+fn a_newcomer_takes_no_domain_from_who_serves_it_and_gets_it_once_that_lets_go() {
+    let world = World::new("newcomer");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.push_app("v2", &[], "v2");
+    world.push_app("v3", &[], "v3");
+    world.reconcile().ok();
+
+    let newcomer = CAFE_PRO_TOML.replace("\"v1\"", "\"v2\"").replace("cafe.example", "bakery.example");
+    world.push_deploy(&[
+        ("hosts/web1.toml", Some("environments = [\"aaa/pro\", \"bakery/pro\"]\n")),
+        ("projects/aaa/project.toml", Some(&CAFE_TOML.replace("cafeuser", "aaauser"))),
+        ("projects/aaa/pro.toml", Some(&newcomer)),
+    ]);
+    world.set_rev("v3");
+    let refused = world.reconcile();
+    assert!(refused.said().contains("served by bakery/pro here (projects/bakery/pro.toml)"), "{refused}");
+    assert_eq!(serving(&world, "bakery.example"), "v3", "it is released for its own changes, and keeps its visitors");
+
+    world.edit_pro(|pro| pro.replace("\"bakery.example\", ", ""));
+    let waits = world.reconcile();
+    assert!(waits.said().contains("until that is released without it"), "{waits}");
+    world.reconcile().ok();
+    assert_eq!(["bakery.example", "www.bakery.example"].map(|domain| serving(&world, domain)), ["v2", "v3"]);
+}

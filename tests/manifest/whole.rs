@@ -187,12 +187,26 @@ fn a_dev_that_claims_ports_of_pro_does_not_stop_pro() {
 }
 
 #[test]
-fn the_second_host_of_a_database_is_refused_and_the_first_goes_on() {
+fn two_hosts_of_a_database_both_know_of_each_other() {
     let (repository, _) = parse(&with(&[("hosts/web2.toml", "environments = [\"bakery/pro\"]\n")]));
     let repository = repository.unwrap();
     assert!(repository.environments[&name("bakery/pro")].is_ok());
-    assert!(repository.hosts["web1"].mistakes.is_none());
-    assert!(repository.hosts["web2"].environments.is_empty() && repository.hosts["web2"].mistakes.is_some());
+    for host in ["web1", "web2"] {
+        let entry = &repository.hosts[host];
+        assert_eq!(entry.environments, [name("bakery/pro")], "what serves is taken off no list");
+        assert!(entry.mistakes.is_none());
+        assert_eq!(entry.split[&name("bakery/pro")], ["web1", "web2"]);
+    }
+}
+
+/// Who has it on a host, the host knows: neither is a mistake by itself.
+#[test]
+fn a_domain_of_two_environments_makes_neither_unusable() {
+    let stage = ("projects/bakery/stage.toml", "rev = \"main\"\ndomains = [\"bakery.example\"]\n");
+    let host = ("hosts/web1.toml", "environments = [\"bakery/pro\", \"bakery/stage\"]\n");
+    let (repository, diagnostics) = parse(&with(&[stage, host]));
+    assert_eq!(diagnostics.errors().count(), 2);
+    assert!(repository.unwrap().environments.values().all(Result::is_ok));
 }
 
 #[test]
@@ -363,7 +377,8 @@ fn holds_together(tree: &Tree) {
         Some(repository) => {
             let invalid = repository.environments.values().filter_map(|it| it.as_ref().err()).count();
             let unknown = repository.hosts.values().filter(|entry| entry.mistakes.is_some()).count();
-            assert_eq!(invalid + unknown > 0, diagnostics.has_errors(), "{text}");
+            let split = repository.hosts.values().filter(|entry| !entry.split.is_empty()).count();
+            assert_eq!(invalid + unknown + split > 0, diagnostics.has_errors(), "{text}");
         }
     }
     assert!(diagnostics.iter().all(|one| one.severity == Severity::Error || one.place.is_some()));

@@ -114,6 +114,10 @@ fn judged<'a>(facts: &Facts<'a>, standing: &'a Standing) -> Option<Rule<'a>> {
 fn blocked<'a>(facts: &Facts<'a>) -> Option<Rule<'a>> {
     match left(facts) {
         Some(Left::Blocked(words)) => Some(Rule::Blocked(words)),
+        // For another environment: no content of its own was tried.
+        Some(Left::Waiting(words)) if facts.seen().is_some_and(|seen| seen.digest.is_none()) => {
+            Some(Rule::Blocked(words))
+        }
         Some(Left::Stale(words)) => Some(Rule::Stale(words)),
         _ => None,
     }

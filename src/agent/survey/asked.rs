@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::claims::Claims;
 use super::deploy::Deploy;
 use crate::agent::App;
 use crate::agent::floor::Floors;
@@ -44,12 +45,14 @@ pub(super) fn wants(
     let chosen = |name: &EnvName| only.is_empty() || only.contains(name);
     let sound: Vec<&Environment> =
         listed.iter().filter(|(name, _)| chosen(name)).filter_map(|(_, env)| (*env).ok()).collect();
+    let asking = listed.iter().filter_map(|(_, env)| (*env).ok()).collect();
+    let claims = Claims::find(cx, installed, asking, entry).map_err(|failure| failure.cause)?;
     let mut resolver = Resolver::new(app, cx, deploy.tip.clone(), &sound);
     let mut wants = BTreeMap::new();
     for (name, env) in &listed {
         let want = match env {
             Ok(env) if env.removed => Want::Absent { tombstone: true },
-            Ok(env) if chosen(name) => resolver.want(env),
+            Ok(env) if chosen(name) => claims.refuse(env).unwrap_or_else(|| resolver.want(env)),
             Ok(_) => continue,
             Err(invalid) => Want::Unusable(format!("{}; portreeve check shows it", invalid.first)),
         };

@@ -1,6 +1,7 @@
 //! Looks at the repository and at the host, and decides; changes nothing but our mirrors of git repositories.
 
 mod asked;
+mod claims;
 mod deploy;
 mod environment;
 
