@@ -8,7 +8,7 @@ use std::time::Duration;
 use portreeve::agent::{App, Outcome, Surroundings, pass};
 use portreeve::host::{
     Activity, Answer, Exit, Front, Machine, Manager, Parts, Probe, Processes, RealProcesses, Request, Result, Run,
-    Service, Services, SlotId,
+    Service, Services, SlotId, Twice,
 };
 use portreeve::model::{EnvName, Layout, Root};
 use portreeve::transaction::Quiet;
@@ -111,11 +111,11 @@ impl Services for Slots {
 struct Stand;
 
 impl Front for Stand {
-    fn test(&self, _: &Path, _: &Path) -> Result<std::result::Result<(), String>> {
-        Ok(Ok(()))
+    fn test(&self, _: &Path, _: &Path) -> Result<std::result::Result<Twice, String>> {
+        Ok(Ok(Twice::new()))
     }
-    fn test_live(&self) -> Result<std::result::Result<(), String>> {
-        Ok(Ok(()))
+    fn test_live(&self) -> Result<std::result::Result<Twice, String>> {
+        Ok(Ok(Twice::new()))
     }
     fn reload(&self) -> Result<()> {
         Ok(())

@@ -239,12 +239,15 @@ pub struct Excerpt {
     pub follow: bool,
 }
 
+/// The names that two vhosts of a sound configuration have: nginx warns of them, and goes by the first.
+pub type Twice = Vec<String>;
+
 /// The web server in front.
 pub trait Front {
     /// Tests the whole configuration as it would be if `active` led to `candidate`. The inner error is the tester's own words.
-    fn test(&self, active: &Path, candidate: &Path) -> Result<std::result::Result<(), String>>;
+    fn test(&self, active: &Path, candidate: &Path) -> Result<std::result::Result<Twice, String>>;
     /// Tests the configuration as it is.
-    fn test_live(&self) -> Result<std::result::Result<(), String>>;
+    fn test_live(&self) -> Result<std::result::Result<Twice, String>>;
     /// Asks it to read its configuration again; an exit code of 0 says nothing, so verify what is served. Not running is fine.
     fn reload(&self) -> Result<()>;
     /// Its main process; `None`: it does not run.

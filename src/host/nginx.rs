@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::bus::{self, Bus, Job, JobEnd, NO_SUCH_UNIT};
-use super::{Authority, Front, HostError, Result, nginx_trial, tool};
+use super::{Authority, Front, HostError, Result, Twice, nginx_trial, tool};
 use crate::model::Layout;
 
 /// A test looks up the names of upstreams, and so may hang.
@@ -51,7 +51,7 @@ impl Nginx {
         Ok(Self { program, layout, trial, bus })
     }
 
-    fn try_with(&self, conf: &Path) -> Result<std::result::Result<(), String>> {
+    fn try_with(&self, conf: &Path) -> Result<std::result::Result<Twice, String>> {
         let prefix = self.layout.root().join("/etc/nginx");
         let mut args = vec![Path::new("-t"), Path::new("-q"), Path::new("-c"), conf];
         if !self.layout.root().is_system() {
@@ -59,7 +59,7 @@ impl Nginx {
         }
         let output = tool::output(&self.program, args, DEADLINE)?;
         if output.status.success() {
-            return Ok(Ok(()));
+            return Ok(Ok(named_twice(&output.stderr)));
         }
         if output.status.code().is_none() {
             // Ended by somebody, it has said nothing of the configuration.
@@ -68,11 +68,11 @@ impl Nginx {
         Ok(Err(complaint(&output.stderr).unwrap_or_else(|| format!("nginx -t: {}", output.status))))
     }
 
-    fn try_mounted(&self, active: &Path, candidate: &Path) -> Result<std::result::Result<(), String>> {
+    fn try_mounted(&self, active: &Path, candidate: &Path) -> Result<std::result::Result<Twice, String>> {
         nginx_trial::mounted(candidate, active, || self.try_with(&self.layout.nginx_conf()))
     }
 
-    fn try_copy(&self, active: &Path, candidate: &Path) -> Result<std::result::Result<(), String>> {
+    fn try_copy(&self, active: &Path, candidate: &Path) -> Result<std::result::Result<Twice, String>> {
         let conf = self.layout.nginx_conf();
         let text = fs::read_to_string(&conf).map_err(HostError::at("read", &conf))?;
         let text = nginx_trial::with_candidate(&text, active, candidate, &self.layout.nginx_sites())?;
@@ -184,14 +184,14 @@ fn takes_requests(pid: &str) -> bool {
 }
 
 impl Front for Nginx {
-    fn test(&self, active: &Path, candidate: &Path) -> Result<std::result::Result<(), String>> {
+    fn test(&self, active: &Path, candidate: &Path) -> Result<std::result::Result<Twice, String>> {
         match self.trial {
             Trial::Mount => self.try_mounted(active, candidate),
             Trial::Copy => self.try_copy(active, candidate),
         }
     }
 
-    fn test_live(&self) -> Result<std::result::Result<(), String>> {
+    fn test_live(&self) -> Result<std::result::Result<Twice, String>> {
         self.try_with(&self.layout.nginx_conf())
     }
 
@@ -226,6 +226,13 @@ fn complaint(stderr: &[u8]) -> Option<String> {
     let grave: Vec<&str> =
         lines.iter().filter_map(|line| line.split_once("[emerg] ")).map(|(_, words)| without_pid(words)).collect();
     (!grave.is_empty()).then(|| grave.join("\n"))
+}
+
+/// `conflicting server name "bakery.example" on 0.0.0.0:80, ignored`
+fn named_twice(stderr: &[u8]) -> Twice {
+    let text = String::from_utf8_lossy(stderr);
+    let names = text.lines().filter_map(|line| line.split_once("conflicting server name \"")?.1.split('"').next());
+    names.map(str::to_owned).collect()
 }
 
 /// `unknown directive` of `12#12: unknown directive`.
@@ -368,17 +375,30 @@ mod tests {
         site.activate(0);
         site.link();
         let (nginx, active) = (site.nginx(trial), site.layout.active_link(&env()));
-        assert_eq!(nginx.test(&active, &good).unwrap(), Ok(()));
+        assert_eq!(nginx.test(&active, &good).unwrap(), Ok(vec![]));
         let words = nginx.test(&active, &bad).unwrap().unwrap_err();
         assert!(words.starts_with("unknown directive \"frobnicate\" in "), "{words}");
-        assert_eq!(nginx.test_live().unwrap(), Ok(()), "the live one is still the empty one");
+        assert_eq!(nginx.test_live().unwrap(), Ok(vec![]), "the live one is still the empty one");
         assert_eq!(fs::read_to_string(active.join("nginx.conf")).unwrap(), "");
 
         site.activate(2);
         assert!(nginx.test_live().unwrap().is_err());
-        assert_eq!(nginx.test(&active, &good).unwrap(), Ok(()), "a good candidate heals a broken live one");
+        assert_eq!(nginx.test(&active, &good).unwrap(), Ok(vec![]), "a good candidate heals a broken live one");
         let left: Vec<_> = fs::read_dir(site.layout.root().join("/etc/nginx")).unwrap().collect();
         assert_eq!(left.len(), 2, "{left:?}");
+    }
+
+    /// nginx warns of it only, and goes by the first.
+    #[test]
+    fn a_name_that_two_vhosts_have_is_told() {
+        let site = site();
+        let vhost = site.vhost("one").replace("return", "server_name bakery.example; return");
+        let two = site.generation(1, &vhost.repeat(2));
+        site.generation(0, "");
+        site.activate(0);
+        site.link();
+        let twice = site.nginx(Trial::Copy).test(&site.layout.active_link(&env()), &two).unwrap().unwrap();
+        assert_eq!(twice, ["bakery.example"]);
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub fn remove(cx: &Context<'_>, installed: &Installed) -> Result<Removed, Failur
 /// An nginx that would refuse a reload can't be told that somebody goes: then nothing begins.
 fn listens(cx: &Context<'_>) -> Result<(), Failure> {
     let tested = cx.host.front().test_live().map_err(Failure::on_host(Phase::Validate))?;
-    tested.map_err(|words| {
+    tested.map(drop).map_err(|words| {
         let cause = format!("nginx refuses its configuration as it is: {words}");
         Failure::new(FailureClass::Host, Phase::Validate, cause).with_help("correct the file that nginx -t names")
     })

@@ -93,24 +93,37 @@ pub fn front(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     if !front.running().map_err(&fail)? {
         return Err(Failure::new(FailureClass::Host, Phase::Validate, "nginx is not running").with_help(START_NGINX));
     }
-    if let Err(words) = front.test_live().map_err(&fail)? {
-        return Err(Failure::new(
-            FailureClass::Host,
-            Phase::Validate,
-            format!("nginx refuses its present configuration: {words}"),
-        )
-        .with_help("nginx -t; correct the file that it names"));
-    }
+    let before = front.test_live().map_err(&fail)?.map_err(|words| {
+        let cause = format!("nginx refuses its present configuration: {words}");
+        Failure::new(FailureClass::Host, Phase::Validate, cause).with_help("nginx -t; correct the file that it names")
+    })?;
     let active = cx.layout.active_link(&generation.name);
     match front.test(&active, &cx.directory(generation)).map_err(&fail)? {
-        Ok(()) => Ok(()),
+        Ok(twice) => taken(&twice, &before, generation).map_or(Ok(()), Err),
         Err(words) => Err(refused(&words, &[cx.layout.nginx_link(&generation.name), active, cx.directory(generation)])),
     }
+}
+
+/// nginx only warns of a name that two vhosts have, and goes by the first: visitors of one site would see the other. What was so
+/// before is no news, and keeps nobody from his release.
+fn taken(twice: &[String], before: &[String], generation: &Generation) -> Option<Failure> {
+    let ours = |name: &&String| generation.wanted.env.domains.iter().any(|domain| domain.as_str() == name.as_str());
+    let name = twice.iter().filter(|name| !before.contains(name)).find(ours)?;
+    let cause = format!("another vhost of this host's nginx has the name {name} already");
+    let cure =
+        format!("grep -r {name} /etc/nginx says where: take it out there, or out of projects/{}.toml", generation.name);
+    Some(Failure::new(FailureClass::Host, Phase::Validate, cause).with_help(cure))
 }
 
 /// Without the new vhost nginx takes all that there is: what it names in another file than `ours` is read because of it, and is
 /// the host's own.
 fn refused(words: &str, ours: &[PathBuf]) -> Failure {
+    if words.contains("server_names_hash_bucket_size") {
+        let cause = "a domain of this environment is longer than nginx has room for";
+        return Failure::new(FailureClass::Host, Phase::Validate, cause).with_help(
+            "echo 'server_names_hash_bucket_size 128;' >/etc/nginx/conf.d/server_names_hash.conf, which is read in the http block",
+        );
+    }
     let elsewhere = place(words).filter(|(_, file, _)| !ours.iter().any(|own| Path::new(file).starts_with(own)));
     let Some((what, file, line)) = elsewhere else {
         return by_words(Phase::Validate, format!("nginx refuses the new vhost: {words}"), vec![words.to_owned()]);
@@ -170,6 +183,36 @@ mod tests {
         {
             assert_eq!(judged(ours), (release, format!("nginx refuses the new vhost: {ours}")));
         }
+    }
+
+    #[test]
+    fn a_domain_that_is_too_long_for_nginx_is_told_with_its_cure() {
+        let words = "could not build server_names_hash, you should increase server_names_hash_bucket_size: 64";
+        let failure = refused(words, &[]);
+        assert_eq!(failure.kind, FailureKind::Class(FailureClass::Host));
+        assert!(failure.help.is_some_and(|help| help.contains("server_names_hash_bucket_size 128;")));
+    }
+
+    #[test]
+    fn a_name_that_another_vhost_has_is_refused_unless_it_was_so_before() {
+        let wanted = crate::plan::wanted(&crate::model::EnvName::parse("bakery/pro").unwrap());
+        let generation = Generation {
+            format: Generation::FORMAT,
+            name: wanted.env.name.clone(),
+            number: 1,
+            slot: crate::model::Slot::A,
+            at: jiff::Timestamp::UNIX_EPOCH,
+            boot: None,
+            why: crate::desired::Why::Push,
+            wanted,
+        };
+        let names = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let of = |twice: &[&str], before: &[&str]| taken(&names(twice), &names(before), &generation);
+        let failure = of(&["other.example", "bakery.example"], &["other.example"]).unwrap();
+        assert_eq!(failure.kind, FailureKind::Class(FailureClass::Host));
+        assert!(failure.cause.contains("bakery.example"), "{failure}");
+        assert!(of(&["bakery.example"], &["bakery.example"]).is_none(), "it is released for its own changes");
+        assert!(of(&["other.example"], &[]).is_none(), "others' quarrels");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portreeve::host::{Answer, Front, HostError, Probe, Request, Result, Target};
+use portreeve::host::{Answer, Front, HostError, Probe, Request, Result, Target, Twice};
 use portreeve::model::Layout;
 use portreeve::resource::vhost;
 
@@ -118,13 +118,13 @@ fn refused(why: String) -> HostError {
 }
 
 impl Front for MemoryFront {
-    fn test(&self, _: &Path, candidate: &Path) -> Result<std::result::Result<(), String>> {
+    fn test(&self, _: &Path, candidate: &Path) -> Result<std::result::Result<Twice, String>> {
         let bytes = self.machine.look(|state| state.storage.read(&candidate.join("nginx.conf")));
-        Ok(bytes.map(drop).ok_or_else(|| "no vhost".to_owned()))
+        Ok(bytes.map(|_| Twice::new()).ok_or_else(|| "no vhost".to_owned()))
     }
 
-    fn test_live(&self) -> Result<std::result::Result<(), String>> {
-        Ok(self.machine.look(|state| Nginx::configuration(&state.storage, &self.layout).map(drop)))
+    fn test_live(&self) -> Result<std::result::Result<Twice, String>> {
+        Ok(self.machine.look(|state| Nginx::configuration(&state.storage, &self.layout).map(|_| Twice::new())))
     }
 
     fn reload(&self) -> Result<()> {
