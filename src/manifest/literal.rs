@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use toml::de::DeValue;
 
+use crate::model::is_ours;
+
 use super::document::{At, Spot};
 use super::environment::Literal;
 use super::kind::{Kind, weakened};
@@ -19,6 +21,11 @@ pub(super) fn settings<'t>(keys: &mut Keys<'_, 't>, kind: Kind) -> BTreeMap<Stri
     let mut settings = BTreeMap::new();
     for (key, raw) in keys.all() {
         if !usable(keys, &key) {
+            continue;
+        }
+        if key.value.starts_with('_') {
+            let complaint = key.spot.error(format!("`{}` is no Django setting", key.value));
+            keys.out.push(complaint.label("it begins with a letter"));
             continue;
         }
         let name = keys.full_name(key.value);
@@ -38,7 +45,9 @@ pub(super) fn settings<'t>(keys: &mut Keys<'_, 't>, kind: Kind) -> BTreeMap<Stri
 pub(super) fn env<'t>(keys: &mut Keys<'_, 't>) -> BTreeMap<String, At<'t, String>> {
     let mut env = BTreeMap::new();
     for (key, raw) in keys.all() {
-        if usable(keys, &key) {
+        if is_ours(key.value) {
+            set_by_us(keys, &key);
+        } else if usable(keys, &key) {
             env.extend(one_line(keys, &key, raw).map(|value| (key.value.to_owned(), value)));
         }
     }
@@ -53,7 +62,16 @@ pub(super) fn headers<'t>(keys: &mut Keys<'_, 't>) -> BTreeMap<String, At<'t, St
             keys.out.push(key.spot.error(format!("`{}` is no header", key.value)).label(rule));
             continue;
         }
-        headers.extend(one_line(keys, &key, raw).map(|value| (key.value.to_owned(), value)));
+        let Some(value) = one_line(keys, &key, raw) else { continue };
+        if value.value.contains('$') {
+            let complaint = raw.spot.error(format!("`{}` has a `$`", keys.full_name(key.value)));
+            let complaint = complaint.label("nginx takes it for a variable, and knows no other way to write it");
+            keys.out.push(
+                complaint.help("say this header in a file of the host's: /etc/portreeve/local/PROJECT_ENV/nginx.d/"),
+            );
+            continue;
+        }
+        headers.insert(key.value.to_owned(), value);
     }
     headers
 }
@@ -76,12 +94,16 @@ fn usable(keys: &mut Keys<'_, '_>, key: &At<'_, &str>) -> bool {
         lower_case(keys, key);
         return false;
     }
-    if OURS.contains(&key.value) {
-        let complaint = key.spot.error(format!("`{}` is set by portreeve, on the host", key.value));
-        keys.out.push(complaint.label("remove it"));
-        return false;
+    let ours = OURS.contains(&key.value);
+    if ours {
+        set_by_us(keys, key);
     }
-    true
+    !ours
+}
+
+fn set_by_us(keys: &mut Keys<'_, '_>, key: &At<'_, &str>) {
+    let complaint = key.spot.error(format!("`{}` is set by portreeve, on the host", key.value));
+    keys.out.push(complaint.label("remove it"));
 }
 
 fn literal<'t>(name: &str, raw: Raw<'t>, spot: Spot<'t>, keys: &mut Keys<'_, '_>) -> Option<Literal> {

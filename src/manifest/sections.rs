@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Domain, PortRange, UserName};
+use crate::model::{Address, Domain, LocalPaths, PortRange, RepoAddressError, UserName};
 
 use super::document::At;
 use super::environment::{Migrations, Rev};
@@ -27,7 +27,7 @@ pub(super) fn read<'t>(keys: &mut Keys<'_, 't>, kind: Kind) -> Layer<'t> {
         base_dir: keys.parse("base_dir", value::absolute_path),
         keep_releases: keys.integer("keep_releases", 2..=1000),
         warm: keys.time("warm", value::span),
-        git: keys.table("source", |keys| keys.parse("git", value::git_url)).flatten(),
+        git: keys.table("source", git).flatten(),
         gunicorn: keys.table("web", web).unwrap_or_default(),
         django: keys.section("django", |keys| django(keys, kind)),
         health: keys.section("health", health),
@@ -116,6 +116,18 @@ fn python<'t>(keys: &mut Keys<'_, 't>) -> Layer<'t> {
         ..Layer::default()
     });
     read.unwrap_or_default()
+}
+
+/// What a host fetches from. It is not repeated in the message, because there may be a password in it; a directory, which hosts
+/// fetch from only where their own configuration allows it, is theirs to refuse.
+fn git<'t>(keys: &mut Keys<'_, 't>) -> Option<At<'t, String>> {
+    let text = keys.text("git")?;
+    let refused = |rule: RepoAddressError| {
+        keys.out
+            .push(text.spot.error("`source.git` is no repository that a host fetches from").label(rule.to_string()));
+    };
+    let address = Address::parse(text.value, LocalPaths::Allowed).map_err(refused).ok()?;
+    Some(At { value: address.as_str().to_owned(), spot: text.spot })
 }
 
 fn web<'t>(keys: &mut Keys<'_, 't>) -> Section<GunicornLayer<'t>> {

@@ -16,9 +16,11 @@ mod name;
 mod node;
 mod port;
 mod record;
+mod repo_address;
 mod root;
 mod service;
 mod slot;
+mod variable;
 
 pub use address::{AddressError, MailAddress, SecretUrl};
 pub use boot::Boot;
@@ -34,9 +36,11 @@ pub use name::{Domain, EnvName, EnvironmentName, NameError, ProjectName, UserNam
 pub use node::{Found, Node};
 pub use port::{PortError, PortRange};
 pub use record::{Newer, unless_newer};
+pub use repo_address::{Address, AddressError as RepoAddressError, LocalPaths, Transport};
 pub use root::Root;
 pub use service::{Activity, Service, SlotId};
 pub use slot::{NoSlot, Slot};
+pub use variable::is_ours;
 
 /// The number of a generation. 0 is *absent*: nothing of the environment is on the host.
 pub type GenerationNumber = u64;

@@ -8,29 +8,13 @@ use secrecy::ExposeSecret as _;
 use super::Subject;
 use crate::emit::env::EnvFile;
 use crate::emit::{EmitError, Grammar};
-
-/// Variables that `[env]` may not set: a release is refused when its effective values differ from ours.
-pub const RESERVED: [&str; 9] = [
-    "BASE_PORT",
-    "DATABASE_URL",
-    "DJANGO_SETTINGS_MODULE",
-    "HOME",
-    "PROJECT_PATH",
-    "PYTHONPATH",
-    "SECRET_KEY",
-    "VIRTUALENV",
-    "VIRTUAL_ENV",
-];
-
-/// Whether `[env]` may not set this variable.
-pub fn is_reserved(name: &str) -> bool {
-    RESERVED.contains(&name) || name.starts_with("PORTREEVE_")
-}
+use crate::model::is_ours;
 
 pub(super) fn render(subject: &Subject<'_>) -> Result<String, EmitError> {
     let mut file = EnvFile::new();
     defaults(&mut file, subject)?;
-    for (name, value) in subject.env.env.iter().filter(|(name, _)| !is_reserved(name)) {
+    // A generation of a time when `check` let them pass.
+    for (name, value) in subject.env.env.iter().filter(|(name, _)| !is_ours(name)) {
         file.set(name, value)?;
     }
     ours(&mut file, subject)?;

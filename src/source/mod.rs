@@ -1,6 +1,5 @@
 //! Git: look at a repository, fetch, choose a commit, read its objects, export its tree.
 //!
-//! - [`address`]: where a repository is; parsed once, so that no address is ever an option or a command
 //! - [`git`]: the `git` program, hardened; all network goes through it
 //! - [`repository`]: a look at a remote, and our bare mirror of it
 //! - [`refs`], [`select`](mod@select): what a look found, and which commit that means (pure)
@@ -10,7 +9,6 @@
 //!
 //! Nothing is ever checked out, so no hook, filter, attribute or submodule of a repository has an effect.
 
-pub mod address;
 mod child;
 mod deploy_tree;
 mod directory;
@@ -26,7 +24,7 @@ mod turns;
 #[cfg(test)]
 mod testing;
 
-pub use address::{Address, AddressError, LocalPaths, Transport};
+pub use crate::model::{Address, LocalPaths, RepoAddressError as AddressError, Transport};
 pub use deploy_tree::TreeEntry;
 pub use directory::read_directory_tree;
 pub use error::SourceError;
