@@ -57,7 +57,7 @@ pub struct Git {
     pub key: Option<PathBuf>,
     /// The pinned host keys; `None`: ssh's own file. Never trust on first use.
     pub known_hosts: Option<PathBuf>,
-    /// Longest time for one fetch.
+    /// Longest time for one fetch; a first one brings the whole history.
     pub deadline: Span,
 }
 
@@ -93,7 +93,7 @@ impl AgentSettings {
             jitter: Span::secs(30),
             manager: None,
             allow_local_git: false,
-            git: Git { key: None, known_hosts: None, deadline: Span::secs(60) },
+            git: Git { key: None, known_hosts: None, deadline: Span::secs(600) },
             nginx: Nginx { port: 80 },
             python: Python { wheelhouse: None },
             prune: Prune { grace: Span::secs(24 * 3600) },

@@ -11,6 +11,12 @@ fn mistakes(text: &str) -> Vec<String> {
     parse(text).unwrap_err().lines().map(str::to_owned).collect()
 }
 
+/// The first fetch of a large repository takes its time, and begun again it would never end.
+#[test]
+fn a_fetch_has_ten_minutes_where_nothing_is_said() {
+    assert_eq!(AgentSettings::new("x").git.deadline, Span::secs(600));
+}
+
 #[test]
 fn one_line_is_enough() {
     let settings = parse(r#"repo = "ssh://git@git.example.org/deploy.git""#).unwrap();

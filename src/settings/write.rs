@@ -52,7 +52,7 @@ fn git(out: &mut String, s: &AgentSettings) {
     let known = path(known_hosts, "/etc/portreeve/ssh/known_hosts");
     line(out, known_hosts.is_some(), "known_hosts", known, "unsaid: ssh's own file");
     let said = s.git.deadline != unsaid.git.deadline;
-    line(out, said, "deadline", quoted(s.git.deadline), "longest time for one fetch");
+    line(out, said, "deadline", quoted(s.git.deadline), "longest time for one fetch, the first one of all included");
 }
 
 fn rest(out: &mut String, s: &AgentSettings) {

@@ -205,9 +205,12 @@ impl SourceError {
             Self::NoSuchRev { .. } => "push the commit or tag, or correct `rev`".into(),
             Self::EmptyRepository { .. } => "push a first commit".into(),
             Self::NotARepository { .. } => "correct the address, or let this host's deploy key read it".into(),
-            Self::Unreachable { .. } | Self::TimedOut { .. } => {
-                "nothing for users: what runs goes on; it is tried again by itself".into()
+            Self::TimedOut { .. } => {
+                "nothing for users: what runs goes on, and it is tried again; where so much is to be fetched, \
+                                      give it longer: `deadline` below [git] in agent.toml"
+                    .into()
             }
+            Self::Unreachable { .. } => "nothing for users: what runs goes on; it is tried again by itself".into(),
             Self::HostKey { address } => format!(
                 "portreeve setup --trust {} asks for it, with its fingerprint to compare with what its keepers publish",
                 server(address)
