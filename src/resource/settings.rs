@@ -41,7 +41,7 @@ fn ours(subject: &Subject<'_>, django: &Django) -> Result<Vec<(&'static str, Val
         ("DEBUG", Value::Bool(django.debug)),
         ("SECRET_KEY", Value::text(subject.secret_key.expose_secret())),
         ("ALLOWED_HOSTS", Value::List(env.domains.iter().map(allowed_host).collect())),
-        ("CSRF_TRUSTED_ORIGINS", Value::List(env.domains.iter().map(|domain| origin(subject, domain)).collect())),
+        ("CSRF_TRUSTED_ORIGINS", Value::List(env.domains.iter().flat_map(|domain| origins(subject, domain)).collect())),
         // Without [tls] there is nothing at the other end of such a redirect.
         ("SECURE_SSL_REDIRECT", Value::Bool(false)),
         ("STATIC_URL", Value::text("/static/")),
@@ -57,11 +57,13 @@ fn allowed_host(domain: &Domain) -> Value {
     Value::text(domain.as_str().strip_prefix('*').unwrap_or(domain.as_str()))
 }
 
-fn origin(subject: &Subject<'_>, domain: &Domain) -> Value {
-    match subject.http_port {
-        80 => Value::text(format!("http://{domain}")),
-        port => Value::text(format!("http://{domain}:{port}")),
-    }
+/// Ours, and that of whatever ends TLS in front of us: without it every form that is sent there is refused with 403.
+fn origins(subject: &Subject<'_>, domain: &Domain) -> [Value; 2] {
+    let plain = match subject.http_port {
+        80 => format!("http://{domain}"),
+        port => format!("http://{domain}:{port}"),
+    };
+    [Value::text(plain), Value::text(format!("https://{domain}"))]
 }
 
 fn database(file: &Path) -> Result<Value, EmitError> {

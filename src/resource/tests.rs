@@ -429,7 +429,8 @@ fn python_sees_our_settings_behind_the_projects() {
     let Some(said) = proof::ask("python3", &["-I", "-B", "-c", &program], b"") else { return };
     assert!(said.ok, "{}", said.stderr);
     let found: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
-    let origins = ["http://bakery.example", "http://*.bakery.example"];
+    let origins =
+        ["http://bakery.example", "https://bakery.example", "http://*.bakery.example", "https://*.bakery.example"];
     let hosts = ["bakery.example", ".bakery.example"];
     assert_eq!(found, serde_json::json!([false, "s3cr$t'\"\\key", 1, hosts, origins, "localhost", true]));
 }

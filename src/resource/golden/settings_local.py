@@ -2,7 +2,7 @@
 DEBUG = False
 SECRET_KEY = "s3cr$t'\"\\key"
 ALLOWED_HOSTS = ["bakery.example", ".bakery.example"]
-CSRF_TRUSTED_ORIGINS = ["http://bakery.example", "http://*.bakery.example"]
+CSRF_TRUSTED_ORIGINS = ["http://bakery.example", "https://bakery.example", "http://*.bakery.example", "https://*.bakery.example"]
 SECURE_SSL_REDIRECT = False
 STATIC_URL = "/static/"
 STATIC_ROOT = "/home/foouser/bakery/pro/static"
