@@ -137,6 +137,14 @@ pub(super) mod tests {
         })
     }
 
+    /// Another digest of the same content is one release of every environment of every host. A field that is new in what is
+    /// serialised changes it, unless it is left out while it is as if unsaid (`skip_serializing_if`).
+    #[test]
+    fn the_same_content_has_the_digest_that_it_always_had() {
+        let wanted = wanted(&EnvName::parse("bakery/pro").unwrap());
+        assert_eq!(wanted.digest.to_string(), "26802d3b034ee3c9b7cd4a5943c221535c37b9c9ecd546744b5d20299b3650b4");
+    }
+
     fn plan() -> EnvPlan {
         let name = EnvName::parse("bakery/pro").unwrap();
         let (want, installed) = (Want::Wanted(Box::new(wanted(&name))), Installed::nothing(name));
