@@ -12,7 +12,7 @@ use super::diagnostic::{Concern, Diagnostic, Diagnostics, Invalid};
 use super::document::{self, Source};
 use super::environment::Environment;
 use super::fleet::{self, Fleet, PortPolicy};
-use super::hosts::{self, HostEntry, Hosts};
+use super::hosts::{self, HostEntry, HostName, Hosts};
 use super::kind::Kind;
 use super::layer::Layer;
 use super::notify::Notify;
@@ -40,10 +40,19 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// The file of a host: by its whole name, then by its first label.
-    pub fn for_host(&self, host: &str) -> Option<(&str, &HostEntry)> {
-        let label = host.split('.').next().unwrap_or(host);
-        let entry = self.hosts.get_key_value(host).or_else(|| self.hosts.get_key_value(label));
+    /// The file of a host that is called so: a name that a person gave it is meant as it stands; a hostname, which is the same in
+    /// any case, counts whole, then by its first label, unless that label is another host's too.
+    pub fn for_host(&self, name: &HostName) -> Option<(&str, &HostEntry)> {
+        let entry = match name {
+            HostName::Said(said) => self.hosts.get_key_value(said),
+            HostName::Found(hostname) => {
+                let hostname = hostname.to_ascii_lowercase();
+                let label = hostname.split('.').next().unwrap_or(&hostname);
+                let another = |other: &String| other.strip_prefix(label).is_some_and(|rest| rest.starts_with('.'));
+                let by_label = || self.hosts.get_key_value(label).filter(|_| !self.hosts.keys().any(another));
+                self.hosts.get_key_value(&hostname).or_else(by_label)
+            }
+        };
         entry.map(|(name, entry)| (name.as_str(), entry))
     }
 
@@ -268,10 +277,10 @@ fn entries(
     let all = roles.iter().filter_map(|(_, role)| if let Role::Host(host) = role { Some(host.clone()) } else { None });
     all.map(|host| {
         let named = hosts.remove(&host).unwrap_or_default();
+        let split = split.iter().filter(|(_, hosts)| hosts.contains(&host));
+        let split = split.map(|(name, hosts)| (name.clone(), hosts.clone())).collect();
         let environments = named.into_iter().map(|at| at.value).collect();
         (host, HostEntry { environments, mistakes: None, split })
     })
     .collect()
 }
-        let split = split.iter().filter(|(_, hosts)| hosts.contains(&host));
-        let split = split.map(|(name, hosts)| (name.clone(), hosts.clone())).collect();
