@@ -351,10 +351,17 @@ fn no_control_character_of_the_repository_reaches_the_terminal() {
 
 #[test]
 fn a_hostile_manifest_costs_little_and_says_little() {
+    let nested = |around: &str| around.replace("{}", &".a".repeat(400_000));
     let keys = (0..20_000).map(|number| format!("k{number}=1")).collect::<Vec<_>>().join("\n");
-    for text in
-        [keys.clone(), format!("[settings]\n{keys}"), "=\n".repeat(100_000), format!("a={}", "[".repeat(900_000))]
-    {
+    for text in [
+        keys.clone(),
+        format!("[settings]\n{keys}"),
+        "=\n".repeat(100_000),
+        format!("a={}", "[".repeat(900_000)),
+        nested("[settings]\nA{}=1"),
+        nested("[settings.A{}]"),
+        nested("[settings]\nA={a{}=1}"),
+    ] {
         let tree = with(&[("projects/bakery/stage.toml", &text), ("projects/bakery/project.toml", &text)]);
         let diagnostics = parse(&tree).1;
         assert!(diagnostics.has_errors() && diagnostics.errors().count() <= 200, "{}", diagnostics.errors().count());
