@@ -72,7 +72,7 @@ pub use real::{Machine, Parts};
 pub use scratch::Scratch;
 pub use supervisor::Supervisor;
 pub use systemd::Systemd;
-pub use users::{RealUsers, Users};
+pub use users::{Account, RealUsers, Users};
 pub use write::Writer;
 
 pub use crate::model::{Activity, Found, Manager, Node, Service, SlotId};

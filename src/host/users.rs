@@ -1,14 +1,26 @@
 //! Users and groups, as the machine's name service knows them.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::unistd::{Group, User};
+use nix::unistd::{Group, User, getgrouplist};
 
 use super::tmpfiles::{self, Line};
 use super::{Authority, Files, Found, HostError, Node, Processes, RealFiles, RealProcesses, Result, Run};
 use crate::model::{Identity, UserName};
+
+/// What is known of a user beside his ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// His ids.
+    pub identity: Identity,
+    /// His home directory.
+    pub home: PathBuf,
+    /// The groups that he is in, by name.
+    pub groups: Vec<String>,
+}
 
 /// Users and groups.
 pub trait Users {
@@ -16,6 +28,8 @@ pub trait Users {
     fn own(&self) -> Identity;
     /// A user's ids; under `--root` without privileges, our own. `None` when there is no such user.
     fn user(&self, name: &UserName) -> Result<Option<Identity>>;
+    /// A user as the machine knows him, under any root. `None` when there is no such user.
+    fn account(&self, name: &UserName) -> Result<Option<Account>>;
     /// The name of the group with this number.
     fn group_name(&self, gid: u32) -> Result<String>;
     /// A group's number; under `--root` without privileges, our own. `None` when there is no such group.
@@ -100,6 +114,20 @@ impl Users for RealUsers {
             Authority::Own(own) => Ok(Some(own)),
             Authority::Machine => uid(name.as_str()),
         }
+    }
+
+    fn account(&self, name: &UserName) -> Result<Option<Account>> {
+        let name = name.as_str();
+        let Some(user) = User::from_name(name).map_err(|errno| unanswered(name, errno))? else { return Ok(None) };
+        let words = CString::new(name).map_err(|_| unanswered(name, nix::errno::Errno::EINVAL))?;
+        let gids = getgrouplist(&words, user.gid).map_err(|errno| unanswered(name, errno))?;
+        let mut groups = Vec::new();
+        for gid in gids {
+            let group = Group::from_gid(gid).map_err(|errno| unanswered(&format!("group {gid}"), errno))?;
+            groups.extend(group.map(|group| group.name));
+        }
+        let identity = Identity { uid: user.uid.as_raw(), gid: user.gid.as_raw() };
+        Ok(Some(Account { identity, home: user.dir, groups }))
     }
 
     fn group_name(&self, gid: u32) -> Result<String> {
@@ -202,6 +230,9 @@ mod tests {
             (real.group("nobody-of-ours").unwrap(), real.group_name(33).unwrap()),
             (None, "www-data".to_owned())
         );
+        let account = real.account(&daemon).unwrap().unwrap();
+        assert_eq!((account.identity.uid, account.groups), (1, vec!["daemon".to_owned()]));
+        assert_eq!(real.account(&nobody).unwrap(), None);
         let nameless = real.group_name(3_999_999).unwrap_err().to_string();
         assert!(nameless.contains("groupadd --gid 3999999"), "{nameless}");
         let anna = Identity { uid: 1000, gid: 1000 };

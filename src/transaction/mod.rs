@@ -4,6 +4,7 @@
 //! the rename is a set of idempotent effects, derived from the active generation and simply issued again after a crash.
 //! Going back after a failed check, after a crash, and by hand are the same functions.
 
+mod account;
 mod as_app;
 mod back;
 mod blame;

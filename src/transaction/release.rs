@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::build::Build;
 use super::verdict::{self, End, Verdict};
 use super::{
-    Context, Event, Failure, FailureKind, Intent, Phase, back, commit, ground, migrate, prune, recover, retire, room,
-    slot, stage, validate,
+    Context, Event, Failure, FailureKind, Intent, Phase, account, back, commit, ground, migrate, prune, recover,
+    retire, room, slot, stage, validate,
 };
 use crate::desired::{Generation, Wanted, Why};
 use crate::host::{HostError, Together};
@@ -228,6 +228,7 @@ fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> 
     let wanted = &generation.wanted;
     let together = cx.host.files().together();
     ground::ensure_includes(cx)?;
+    account::ensure_ours(cx, wanted)?;
     ground::ensure_user(cx, wanted)?;
     let owners = ground::owners(cx, wanted)?;
     ground::ensure_directories(cx, wanted, owners)?;

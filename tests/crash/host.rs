@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portreeve::host::{
-    Clock, Exit, Files, Front, Host, Kernel, Listener, Probe, Processes, Result, Run, Services, Users,
+    Account, Clock, Exit, Files, Front, Host, Kernel, Listener, Probe, Processes, Result, Run, Services, Users,
 };
 use portreeve::model::{Boot, Capabilities, Digest, EnvLayout, Identity, Layout, UserName};
 
@@ -145,6 +145,9 @@ impl Users for Rest {
     }
     fn user(&self, _: &UserName) -> Result<Option<Identity>> {
         Ok(Some(APP))
+    }
+    fn account(&self, _: &UserName) -> Result<Option<Account>> {
+        Ok(Some(Account { identity: APP, home: "/home/foouser".into(), groups: vec!["foouser".to_owned()] }))
     }
     fn group_name(&self, _: u32) -> Result<String> {
         Ok("foouser".to_owned())
