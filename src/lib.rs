@@ -8,7 +8,7 @@
 //! | [`model`] | names, paths, ports, digests: parsed once, never checked again |
 //! | [`settings`] | what the host's operator says: `/etc/portreeve/agent.toml` |
 //! | [`agent`] | the loop and its schedule, the pass, and the orders that people give |
-//! | [`source`] | git: fetch, verify, choose a commit, export its tree |
+//! | [`source`] | git: fetch, choose a commit that follows the one before, export its tree |
 //! | [`manifest`] | what the deploy repository says; every complaint with file, line and column |
 //! | [`desired`] | what is wanted of an environment, and a generation: one numbered state of it |
 //! | [`resource`] | the text of each file of a generation, one kind a module |
@@ -26,7 +26,7 @@
 //! # How a pass flows
 //!
 //! ```text
-//! tick → lock → recover → fetch → verify → select → parse → resolve → what is wanted
+//! tick → lock → recover → fetch → select → parse → resolve → what is wanted
 //!                                                          observe → what is there
 //! decide(wanted, there, standing) → Plan ── nothing to do → converged
 //! for each environment, on its own:
