@@ -85,7 +85,7 @@ fn failing(memory: &Memory) -> Vec<String> {
 fn read(cx: &Context<'_>) -> Result<(Memory, Option<String>), String> {
     let path = cx.layout.notified();
     let bytes = cx.host.files().read(&path, LIMIT).map_err(|error| unwritten(&error))?;
-    remembered(&path, bytes, &cx.host.clock().boot())
+    remembered(&path, bytes, &cx.boot())
 }
 
 fn remembered(path: &Path, bytes: Option<Vec<u8>>, boot: &Boot) -> Result<(Memory, Option<String>), String> {
@@ -102,7 +102,7 @@ fn write(cx: &Context<'_>, before: &Memory, after: &Memory) -> Option<String> {
     if before == after {
         return None;
     }
-    let node = Node::File { bytes: after.to_bytes(&cx.host.clock().boot()), mode: 0o600, owner: Identity::ROOT };
+    let node = Node::File { bytes: after.to_bytes(&cx.boot()), mode: 0o600, owner: Identity::ROOT };
     cx.host.files().put(&cx.layout.notified(), &node).err().map(|error| unwritten(&error))
 }
 
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn a_record_that_tells_nobody_is_shown() {
         let path = Path::new("/var/lib/portreeve/notify.json");
-        let boot = Boot { id: String::new(), began: jiff::Timestamp::UNIX_EPOCH };
+        let boot = Boot::new("", jiff::Timestamp::UNIX_EPOCH);
         let shown = |bytes: Option<&str>| silent(remembered(path, bytes.map(|text| text.as_bytes().to_vec()), &boot));
         let newer = shown(Some(r#"{"format": 99}"#));
         assert!(newer[0].starts_with("/var/lib/portreeve/notify.json: format 99, of a newer portreeve"), "{newer:?}");

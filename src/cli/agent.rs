@@ -143,7 +143,7 @@ mod tests {
         }
 
         fn boot(&self) -> Boot {
-            Boot { id: String::new(), began: Timestamp::UNIX_EPOCH }
+            Boot::new("", Timestamp::UNIX_EPOCH)
         }
 
         fn sleep(&self, time: Duration) {

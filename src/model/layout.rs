@@ -24,8 +24,7 @@ impl Layout {
         Self::with_runtime(root, runtime)
     }
 
-    /// The layout below `root` (absolute, without links) for whoever runs as `uid`: sockets in `run/portreeve` there, or, where
-    /// the longest could not be bound, in a short directory of his own. The same for every command below this root.
+    /// The same for whoever runs as `uid`, below an absolute root; where its longest socket could not be bound, in a short directory.
     pub fn for_root(root: Root, uid: u32) -> Self {
         let layout = Self::new(root);
         if layout.longest_socket() <= SOCKET_BYTES {
@@ -132,8 +131,7 @@ impl Layout {
         self.state().join("notify.json")
     }
 
-    /// The disposable record of the last pass that left nothing to do; only root reads it. Not on the disk: a pass with nothing
-    /// to do writes nothing there.
+    /// The disposable record of the last pass that left nothing to do; only root reads it. Not on the disk, which that spares.
     pub fn pass_cache(&self) -> PathBuf {
         self.runtime.join("pass")
     }
@@ -166,6 +164,11 @@ impl Layout {
     /// When tags were last looked at.
     pub fn tags_looked(&self) -> PathBuf {
         self.runtime.join("tags-looked")
+    }
+
+    /// How the first pass after a boot found it.
+    pub fn boot_note(&self) -> PathBuf {
+        self.runtime.join("boot.json")
     }
 
     /// When a pass last saw that again.

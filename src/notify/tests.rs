@@ -83,7 +83,7 @@ fn a_clock_that_was_set_back_begins_the_wait_again() {
 
 /// By a clock that was set by so many minutes.
 fn boot(set: i64) -> Boot {
-    Boot { id: "one".to_owned(), began: at(set - 60) }
+    Boot::new("one", at(set - 60))
 }
 
 #[test]

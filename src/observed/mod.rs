@@ -76,6 +76,9 @@ pub struct Removed {
     /// By whose clock that was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<Boot>,
+    /// When its grace was begun anew: at a reboot, for nobody knows what its clock did.
+    #[serde(skip)]
+    pub anew: Option<Timestamp>,
     /// What stays for ever: data, media, backups, logs, secrets.
     pub kept: Vec<PathBuf>,
 }
@@ -89,9 +92,17 @@ impl Removed {
         unless_newer(path, Self::FORMAT, bytes)
     }
 
-    /// When its files go; `None`: never, as far as this calendar goes.
+    /// The same by the clock as it is set `now`.
+    #[must_use]
+    pub fn by(self, now: &Boot) -> Self {
+        let anew = self.boot.as_ref().filter(|boot| now.is_later_than(boot)).map(|_| now.began);
+        Self { since: now.by_now(self.boot.as_ref(), self.since), anew, ..self }
+    }
+
+    /// When its files go; `None`: never, as far as this calendar goes. No grace is shorter than it was told by a clock that ran on
+    /// or was set while nobody looked.
     pub fn ends(&self, grace: Duration) -> Option<Timestamp> {
-        self.since.checked_add(grace).ok()
+        self.anew.unwrap_or(self.since).checked_add(grace).ok()
     }
 
     /// Where that is which stays.

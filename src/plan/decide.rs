@@ -363,8 +363,13 @@ mod tests {
     #[test]
     fn what_was_removed_goes_when_its_grace_is_over() {
         let since = Timestamp::from_second(1_000_000).unwrap();
-        let removed =
-            Some(Removed { format: 1, since, boot: None, kept: vec!["/home/foouser/bakery/dev/data".into()] });
+        let removed = Some(Removed {
+            format: 1,
+            since,
+            boot: None,
+            anew: None,
+            kept: vec!["/home/foouser/bakery/dev/data".into()],
+        });
         let installed =
             Installed { active: Some(0), removed, ..Installed::nothing(EnvName::parse("bakery/dev").unwrap()) };
         let gone = || Want::Absent { tombstone: false };

@@ -283,9 +283,11 @@ impl Standing {
     #[must_use]
     pub fn by(mut self, clock: impl Fn(Timestamp) -> Timestamp) -> Self {
         for hold in self.hold.iter_mut().chain(&mut self.covered) {
-            hold.since = clock(hold.since);
+            let since = hold.since;
+            hold.since = clock(since);
             if let HoldKind::Suspended { until: Some(until) } = &mut hold.kind {
-                *until = clock(*until);
+                // As long as it was ordered for, whenever that was.
+                *until = hold.since.checked_add(until.duration_since(since)).unwrap_or(Timestamp::MAX);
             }
         }
         self.quarantine.iter_mut().for_each(|failed| failed.at = clock(failed.at));
@@ -330,7 +332,7 @@ mod tests {
     use super::*;
 
     fn boot() -> Boot {
-        Boot { id: "one".to_owned(), began: "2026-11-20T18:00:00Z".parse().unwrap() }
+        Boot::new("one", "2026-11-20T18:00:00Z".parse().unwrap())
     }
 
     #[test]

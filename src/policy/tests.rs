@@ -262,7 +262,7 @@ fn has_living_hold(standing: &Standing, wanted: Digest, now: Timestamp) -> bool 
 proptest! {
     #[test]
     fn the_record_keeps_everything(standing in any_standing()) {
-        let boot = crate::model::Boot { id: "one".to_owned(), began: Timestamp::UNIX_EPOCH };
+        let boot = crate::model::Boot::new("one", Timestamp::UNIX_EPOCH);
         prop_assert_eq!(Standing::parse(&standing.to_bytes(&boot), &boot).unwrap(), standing);
     }
 

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use super::{Failure, Installer, Report};
 use crate::desired::{Generation, Wanted};
-use crate::host::Host;
-use crate::model::{EnvLayout, EnvName, Identity, Layout, Manager, Node};
+use crate::host::{Host, HostError};
+use crate::model::{Boot, EnvLayout, EnvName, Identity, Layout, Manager, Node};
+
+/// A name and a time take less.
+const BOOT_LIMIT: u64 = 4 * 1024;
 
 /// A file, link or directory on its way to the disk.
 pub type Entry = crate::host::Result<(PathBuf, Node)>;
@@ -70,6 +73,26 @@ impl<'a> Context<'a> {
         'a: 'b,
     {
         Context { host, ..*self }
+    }
+
+    /// This boot of the host: for times that outlive a process.
+    pub fn boot(&self) -> Boot {
+        self.host.clock().boot().as_found(self.first_of_boot().as_ref())
+    }
+
+    /// Notes how this boot was found, once, where a reboot loses it: a clock that is set later changes nothing that waits.
+    pub fn note_boot(&self) -> Result<(), HostError> {
+        let boot = self.host.clock().boot();
+        if self.first_of_boot().is_some_and(|first| boot.is_same(&first)) {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&boot).unwrap_or_default();
+        self.host.files().put(&self.layout.boot_note(), &Node::File { bytes, mode: 0o644, owner: Identity::ROOT })
+    }
+
+    fn first_of_boot(&self) -> Option<Boot> {
+        let bytes = self.host.files().read(&self.layout.boot_note(), BOOT_LIMIT).ok().flatten()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// The directories of the environment that `wanted` describes.

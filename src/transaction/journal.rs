@@ -119,7 +119,7 @@ impl Intent {
             slot_before: installed.slots.get(&slot).copied(),
             digest: None,
             at: Some(cx.host.clock().now()),
-            boot: Some(cx.host.clock().boot()),
+            boot: Some(cx.boot()),
             asked: false,
             failed: None,
             before: None,
@@ -194,7 +194,7 @@ impl Intent {
     /// Makes it durable that the transaction is undone, and why: whoever ends it goes back, whatever is active.
     /// The record as it is meant to be, also where the disk does not take it.
     pub fn failing(self, cx: &Context<'_>, wanted: &Wanted, failure: &Failure) -> (Self, Result<(), HostError>) {
-        let (this, failed) = (self.by(cx.host.clock().boot()), Verdict::of(cx, wanted, failure));
+        let (this, failed) = (self.by(cx.boot()), Verdict::of(cx, wanted, failure));
         if failed.is_none() {
             return (this, Ok(()));
         }
@@ -225,7 +225,7 @@ impl Intent {
         let path = Self::path(cx, env);
         let Some(bytes) = cx.host.files().read(&path, super::read::LIMIT)? else { return Ok(None) };
         let intent = Self::parse(&path, &bytes)?;
-        if intent.env == *env { Ok(Some(intent.by(cx.host.clock().boot()))) } else { Err(JournalError::Foreign(path)) }
+        if intent.env == *env { Ok(Some(intent.by(cx.boot()))) } else { Err(JournalError::Foreign(path)) }
     }
 }
 
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn what_stands_again_after_an_order_has_moved_with_the_clock() {
-        let boot = |began| Boot { id: "one".to_owned(), began: Timestamp::from_second(began).unwrap() };
+        let boot = |began| Boot::new("one", Timestamp::from_second(began).unwrap());
         let text = r#"{"format":1,"env":"bakery/pro","from":1,"to":2,"slot":"b","slot_before":null,"at":"1970-01-01T00:01:00Z",
             "boot":{"id":"one","began":"1970-01-01T00:00:00Z"},
             "failed":{"class":"host","phase":"start","cause":"no room","at":"1970-01-01T00:02:00Z"},

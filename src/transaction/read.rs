@@ -88,7 +88,7 @@ fn removed(cx: &Context<'_>, name: &EnvName) -> Result<Option<Removed>, Failure>
     let bytes = cx.host.files().read(&path, LIMIT).map_err(Failure::on_host(Phase::Recover))?;
     let Some(bytes) = bytes else { return Ok(None) };
     let note = Removed::parse(&path, &bytes)?;
-    Ok(note.map(|note| Removed { since: cx.host.clock().boot().by_now(note.boot.as_ref(), note.since), ..note }))
+    Ok(note.map(|note| note.by(&cx.boot())))
 }
 
 fn raised(cx: &Context<'_>, name: &EnvName) -> Result<BTreeSet<Slot>, HostError> {
@@ -140,7 +140,7 @@ pub fn read_generation(
     let path = cx.layout.generation(name, number).join(Generation::FILE);
     let bytes = cx.host.files().read(&path, LIMIT).map_err(Failure::on_host(Phase::Recover))?;
     match bytes.map(|bytes| Generation::parse(&bytes)) {
-        Some(Ok(generation)) => Ok(Some(generation.by(cx.host.clock().boot()))),
+        Some(Ok(generation)) => Ok(Some(generation.by(cx.boot()))),
         Some(Err(error @ crate::desired::GenerationError::Newer(_))) => {
             let cause = format!("{}: {error}", path.display());
             Err(Failure::new(FailureClass::Host, Phase::Recover, cause))
@@ -154,7 +154,7 @@ pub fn standing(cx: &Context<'_>, name: &EnvName) -> Result<Standing, Failure> {
     let path = cx.layout.standing(name);
     let bytes = cx.host.files().read(&path, LIMIT).map_err(Failure::on_host(Phase::Recover))?;
     let Some(bytes) = bytes else { return Ok(Standing::default()) };
-    Standing::parse(&bytes, &cx.host.clock().boot()).map_err(|error| {
+    Standing::parse(&bytes, &cx.boot()).map_err(|error| {
         let cause = format!("{}: {}", path.display(), super::chain(&error));
         Failure::new(FailureClass::Host, Phase::Recover, cause)
     })

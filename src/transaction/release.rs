@@ -138,7 +138,7 @@ fn settle(cx: &Context<'_>, intent: &Intent, generation: &Generation, installed:
 fn numbered(cx: &Context<'_>, installed: &Installed, wanted: &Wanted, why: Why) -> Generation {
     let (number, slot) = stage::next(installed);
     let (format, name, at) = (Generation::FORMAT, wanted.env.name.clone(), cx.host.clock().now());
-    let boot = Some(cx.host.clock().boot());
+    let boot = Some(cx.boot());
     Generation { format, name, number, slot, at, boot, why, wanted: wanted.clone() }
 }
 
@@ -152,7 +152,7 @@ fn intent(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> I
         slot_before: installed.slots.get(&generation.slot).copied(),
         digest: Some(generation.wanted.digest),
         at: Some(cx.host.clock().now()),
-        boot: Some(cx.host.clock().boot()),
+        boot: Some(cx.boot()),
         asked: false,
         failed: None,
         before: None,

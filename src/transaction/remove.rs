@@ -79,8 +79,8 @@ fn disable(cx: &Context<'_>, name: &EnvName) -> Result<Removed, Failure> {
     for slot in Slot::BOTH {
         slot::retire(cx, name, slot).map_err(&fail)?;
     }
-    let (clock, kept) = (cx.host.clock(), kept(cx, name)?);
-    let removed = Removed { format: Removed::FORMAT, since: clock.now(), boot: Some(clock.boot()), kept };
+    let (since, boot, kept) = (cx.host.clock().now(), Some(cx.boot()), kept(cx, name)?);
+    let removed = Removed { format: Removed::FORMAT, since, boot, anew: None, kept };
     let bytes = serde_json::to_vec(&removed).unwrap_or_default();
     let node = Node::File { bytes, mode: 0o644, owner: Identity::ROOT };
     cx.host.files().put(&cx.layout.removed_note(name), &node).map_err(&fail)?;

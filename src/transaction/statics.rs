@@ -112,7 +112,7 @@ fn notes(cx: &Context<'_>, name: &EnvName) -> Result<Notes, Failure> {
     let fail = Failure::on_host(Phase::Verify);
     let files = cx.host.files();
     let names = files.list(&cx.layout.env_generations(name)).map_err(&fail)?;
-    let (mut notes, now) = (Notes::new(), cx.host.clock().boot());
+    let (mut notes, now) = (Notes::new(), cx.boot());
     for number in names.iter().filter_map(|name| name.strip_suffix(".static")?.parse().ok()) {
         let bytes = files.read(&cx.layout.static_note(name, number), LIMIT).map_err(&fail)?;
         let note: Option<Note> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());

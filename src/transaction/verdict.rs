@@ -103,7 +103,7 @@ pub fn write_standing(cx: &Context<'_>, name: &EnvName, standing: &Standing) -> 
         return files.remove(&path);
     }
     files.make_directory(&cx.layout.policy(), 0o700, Identity::ROOT)?;
-    let bytes = standing.to_bytes(&cx.host.clock().boot());
+    let bytes = standing.to_bytes(&cx.boot());
     files.put(&path, &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })
 }
 

@@ -26,7 +26,7 @@ impl<'a> Waits<'a> {
     pub fn of(cx: &'a Context<'a>, generation: &'a Generation, drift: &[Drift]) -> Self {
         let path = path(cx, &generation.name);
         let record = cx.host.files().read(&path, read::LIMIT).ok().flatten();
-        let standing = record.and_then(|bytes| Standing::parse(&bytes, &cx.host.clock().boot()).ok());
+        let standing = record.and_then(|bytes| Standing::parse(&bytes, &cx.boot()).ok());
         Self { cx, generation, path, drift: fingerprint(cx, generation, drift), standing: standing.unwrap_or_default() }
     }
 
@@ -47,7 +47,7 @@ impl<'a> Waits<'a> {
         let files = self.cx.host.files();
         let written = match repaired {
             Err(failure) if failure.kind != FailureKind::Cancelled => {
-                let bytes = self.after(failure).to_bytes(&self.cx.host.clock().boot());
+                let bytes = self.after(failure).to_bytes(&self.cx.boot());
                 files.put(&self.path, &Node::File { bytes, mode: 0o600, owner: Identity::ROOT })
             }
             _ if self.standing == Standing::default() => Ok(()),

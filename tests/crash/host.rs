@@ -89,20 +89,23 @@ impl Host for MemoryHost {
     }
 }
 
-/// Its clock is set, and goes on over power cuts: there is no second boot.
+/// By the clock on the wall.
+fn by_wall(state: &State, time: Duration) -> jiff::Timestamp {
+    let begin = jiff::Timestamp::from_second(BEGIN + state.set).expect("a time");
+    begin.checked_add(time).expect("a time")
+}
+
+/// Its clock is set, and whatever a boot counts by begins anew at the next.
 pub fn booted(state: &State) -> Boot {
-    let began = jiff::Timestamp::from_second(BEGIN + state.set).expect("a time");
-    Boot { id: "one".to_owned(), began }
+    Boot::new(format!("boot {}", state.boots), by_wall(state, state.booted))
 }
 
 impl Clock for Rest {
     fn now(&self) -> jiff::Timestamp {
-        let begin = jiff::Timestamp::from_second(BEGIN).expect("a time");
-        let set = jiff::SignedDuration::from_secs(self.machine.look(|state| state.set));
-        begin.checked_add(self.monotonic()).and_then(|now| now.checked_add(set)).expect("a time")
+        self.machine.look(|state| by_wall(state, state.clock))
     }
     fn monotonic(&self) -> Duration {
-        self.machine.look(|state| state.clock)
+        self.machine.look(|state| state.clock.saturating_sub(state.booted))
     }
     fn boot(&self) -> Boot {
         self.machine.look(booted)
@@ -193,6 +196,7 @@ pub fn tmpfiles(storage: &mut Storage, file: &Path) {
 
 /// The machine starts: `/run` is filled, the web server reads its configuration, what is wanted and may run is started.
 pub fn boot(state: &mut State, layout: &Layout) {
+    (state.boots, state.booted) = (state.boots + 1, state.clock);
     let directory = layout.tmpfiles_d();
     for name in state.storage.names(&directory) {
         tmpfiles(&mut state.storage, &directory.join(name));

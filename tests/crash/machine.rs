@@ -20,6 +20,9 @@ pub struct State {
     pub front: Nginx,
     /// Since the machine was made.
     pub clock: Duration,
+    /// How often it was booted, and when last.
+    pub boots: u32,
+    pub booted: Duration,
     /// By how much somebody has set the clock on the wall, in seconds.
     pub set: i64,
     /// The package index does not answer.

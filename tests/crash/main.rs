@@ -7,6 +7,7 @@
 
 mod away;
 mod cell;
+mod clock;
 mod damaged;
 mod disk;
 mod files;

@@ -114,21 +114,3 @@ fn what_once_went_wrong_goes_well() {
         live(steps).unwrap_or_else(|why| panic!("{why}\nafter {steps:?}"));
     }
 }
-
-/// What is to end in two hours ends in two hours, wherever its clock is set meanwhile.
-#[test]
-fn a_clock_that_is_set_neither_ends_a_suspension_nor_prolongs_it() {
-    for days in [3_650, -3_650] {
-        let mut world = World::new();
-        let mut served = |steps: &[Step]| {
-            for step in steps {
-                world.live(step).unwrap_or_else(|why| panic!("{days} days, {step:?}: {why}"));
-            }
-            world.serves()
-        };
-        let first = served(&[Step::Push(Behaviour::Well), Step::Suspend(Some(2))]);
-        assert!(first.is_some());
-        assert_eq!(served(&[Step::Clock(days), Step::Push(Behaviour::Well), Step::Wait(90)]), first);
-        assert_ne!(served(&[Step::Wait(40)]), first, "{days} days");
-    }
-}

@@ -205,8 +205,8 @@ pub fn bare() -> State {
     storage.write(&layout.nginx_sites().join("neighbour.conf"), b"server_name neighbour.example;\n");
     storage.sync_all();
     let front = Front { running: false, pid: 0, vhosts: Vec::new() };
-    let mut state =
-        State { storage, services: Services::default(), front, clock: Duration::ZERO, set: 0, offline: false };
+    let (services, clock) = (Services::default(), Duration::ZERO);
+    let mut state = State { storage, services, front, clock, boots: 0, booted: clock, set: 0, offline: false };
     crate::host::boot(&mut state, &layout);
     state
 }

@@ -33,6 +33,8 @@ pub struct World {
     /// Until then what failed for a lack may wait for its next try.
     lacking: Duration,
     ledger: Ledger,
+    /// Since when it is off the host and can come back at once.
+    gone: Option<Duration>,
     /// How the next pass ends.
     doom: Option<Doom>,
     /// Passes that died in the middle of something.
@@ -56,7 +58,8 @@ impl World {
     pub fn new() -> Self {
         let (pushed, ledger, doom, lacking) = (Vec::new(), Ledger::default(), None, Duration::ZERO);
         let (rewritten, removed, grace) = (false, false, Duration::ZERO);
-        Self { state: bare(), pushed, rewritten, removed, grace, git: true, lacking, ledger, doom, died: 0 }
+        let gone = None;
+        Self { state: bare(), pushed, rewritten, removed, grace, git: true, lacking, ledger, gone, doom, died: 0 }
     }
 
     fn want(&self) -> Want {
@@ -119,8 +122,7 @@ impl World {
             Step::Name => self.removed = false,
             Step::Rollback(until) => self.order(Order::Rollback(*until))?,
             Step::Suspend(hours) => {
-                let time = hours.map(|hours| Duration::from_hours(hours.unsigned_abs()));
-                self.order(Order::Suspend(time.map(|time| self.state.clock + time)))?;
+                self.order(Order::Suspend(hours.map(|hours| Duration::from_hours(hours.unsigned_abs()))))?;
             }
             Step::Resume => self.order(Order::Resume)?,
             Step::Retry => self.order(Order::Retry)?,
@@ -128,12 +130,13 @@ impl World {
             Step::Start => self.order(Order::Start)?,
             Step::Restart => self.order(Order::Restart)?,
             Step::Kill(_) | Step::PowerCut(..) => {}
-            Step::Reboot => {
+            Step::Reboot(days) => {
                 self.state.storage.sync_all();
-                power_cut(&mut self.state, 0);
+                self.set_clock(*days);
+                self.power_cut(0);
             }
             Step::Drift(accident) => self.befall(*accident),
-            Step::Clock(days) => self.state.set = self.state.set.saturating_add(days * 86_400),
+            Step::Clock(days) => self.set_clock(*days),
             Step::Git(answers) => self.git = *answers,
             Step::Index(answers) => self.state.offline = !answers,
             Step::Room(more) => self.state.storage.room = *more,
@@ -141,6 +144,23 @@ impl World {
         }
         self.state.storage.collect();
         Ok(())
+    }
+
+    fn set_clock(&mut self, days: i64) {
+        if days == 0 {
+            return;
+        }
+        self.state.set = self.state.set.saturating_add(days * 86_400);
+        self.ledger.clock_was_set();
+        if !self.state.storage.exists(&layout().boot_note()) {
+            // No pass knows how this boot was found.
+            self.ledger.booted(self.state.clock);
+        }
+    }
+
+    fn power_cut(&mut self, bits: u64) {
+        power_cut(&mut self.state, bits);
+        self.ledger.booted(self.state.clock);
     }
 
     /// What somebody changed would be left, and be in the way of whoever comes back: that is another tale.
@@ -173,17 +193,14 @@ impl World {
         let obeyed = give(&stage, self.words(order)).is_ok();
         self.state = stage.state();
         let after = self.see()?;
-        self.ledger.ordered(order, obeyed, &before, &after)
+        self.ledger.ordered(order, obeyed, self.state.clock, (&before, &after))
     }
 
     /// The order, as the program takes it.
     fn words(&self, order: Order) -> agent::Order {
         match order {
             Order::Rollback(until) => agent::Order::Rollback { to: Target::Previous, until },
-            Order::Suspend(until) => {
-                let time = |until: Duration| self.now() + until.saturating_sub(self.state.clock);
-                agent::Order::Suspend { until: until.map(time) }
-            }
+            Order::Suspend(length) => agent::Order::Suspend { until: length.map(|length| self.now() + length) },
             Order::Resume => agent::Order::Resume,
             Order::Retry => agent::Order::Retry,
             Order::Stop => agent::Order::Stop,
@@ -234,13 +251,14 @@ impl World {
             self.died += 1;
             self.state = point.state;
         }
+        self.has_its_grace(now)?;
         let after = self.see().map_err(|why| format!("a pass died: {why}"))?;
         let started = stage.host.machine.started.borrow();
         let became = Became::Killed;
         let mut pass = Passed { wanted, hindered, before: &before, after: &after, started: &started, now, became };
         self.ledger.judged(&pass, |_, _| Ok(()))?;
         if let Some(bits) = doom.lost {
-            power_cut(&mut self.state, bits);
+            self.power_cut(bits);
             let back = self.see().map_err(|why| format!("the power went: {why}"))?;
             if self.ledger.served && !self.removed && !self.ledger.drifted && before.answers && !back.answers {
                 return Err(format!("{:?} served, and nothing since the power went", before.front));
@@ -261,12 +279,24 @@ impl World {
         let outcome = pass_within(&stage, want, self.grace);
         self.state = stage.state();
         let (after, started) = (self.see()?, stage.host.machine.started.borrow());
+        self.has_its_grace(now)?;
         let became = became(&outcome);
         let pass = Passed { wanted, hindered, before: &before, after: &after, started: &started, now, became };
         // A first release that came to no record says nothing of where it was built; the next one knows.
         let agreed = |before, _| if before { at_rest(&self.state) } else { settled(&self.state) }.map(drop);
         let judged = self.ledger.judged(&pass, agreed);
         judged.map_err(|why| format!("{why}; the pass: {outcome:?}\n{pass:#?}\n{:#?}", self.ledger))
+    }
+
+    /// A pass was made then. What was taken off the host is deleted when its time has come, and never before.
+    fn has_its_grace(&mut self, now: Duration) -> Judgement<()> {
+        let noted = self.state.storage.exists(&layout().removed_note(&name()));
+        let gone = self.gone;
+        self.gone = noted.then(|| gone.unwrap_or(now));
+        match gone {
+            Some(gone) if !noted && self.removed && now < gone + self.grace => Err("its grace is cut short".to_owned()),
+            _ => Ok(()),
+        }
     }
 
     /// Nobody does anything any more: it comes to rest within two passes, and then so many change nothing.

@@ -118,6 +118,32 @@ fn what_was_removed_has_its_grace() {
     assert_eq!(release().as_deref(), Some("v1"), "it is back");
 }
 
+/// Whatever a clock does while the power is off.
+#[test]
+fn a_reboot_by_another_clock_changes_nothing_that_waits() {
+    let mut world = World::new("clock-boot");
+    world.host.exec_ok(&["systemctl", "enable", "--now", "nginx"]);
+    world.reconcile().ok();
+    world.push_app("v2", &[], "v2");
+    world.set_rev("v2");
+    by_clock(&world, YEARS[0], &["suspend", "bakery/pro", "--for", "1m", "--reason", "stocktaking"]).ok();
+    world.host.reboot();
+    let pass = world.reconcile().ok();
+    assert!(pass.stdout.contains("bakery/pro  suspended until "), "{pass}");
+    until_within(Duration::from_mins(3), "a minute is over, by a clock that was ten years ahead", || {
+        world.reconcile().ok();
+        world.serving() == "v2"
+    });
+
+    world.edit_pro(|pro| format!("removed = true\n{pro}"));
+    world.reconcile().ok();
+    world.host.reboot();
+    for set in YEARS {
+        let pass = by_clock(&world, set, &["reconcile"]).ok();
+        assert!(world.host.has("/etc/portreeve/generations/bakery_pro/1"), "{set}: {pass}");
+    }
+}
+
 /// A pass whose clock is set while it waits for the candidate's health, and that has asked again since.
 #[track_caller]
 fn pass_set_while_it_waits(world: &World, set: &str) -> Background {

@@ -75,6 +75,8 @@ pub struct Life {
     /// How the next pass that gets there ends: killed at a point, and whether the power goes with it.
     doom: Option<(Point, bool)>,
     ledger: Ledger,
+    /// By how many the program's clock is wrong.
+    days: i64,
     pub passes: usize,
     /// Those that were killed at work.
     pub died: usize,
@@ -98,6 +100,7 @@ impl Life {
             full: false,
             doom: None,
             ledger,
+            days: 0,
             passes: 0,
             died: 0,
         };
@@ -141,17 +144,20 @@ impl Life {
             }
             Step::Suspend(hours) => {
                 let time = format!("{}h", hours.unwrap_or(1_000));
-                return self.order(Order::Suspend(None), &["suspend", "--reason", "db move", "--for", &time]);
+                let length = hours.map(|hours| Duration::from_hours(hours.unsigned_abs()));
+                return self.order(Order::Suspend(length), &["suspend", "--reason", "db move", "--for", &time]);
             }
             Step::Resume => return self.order(Order::Resume, &["resume"]),
             Step::Retry => return self.order(Order::Retry, &["retry"]),
             Step::Stop => return self.order(Order::Stop, &["stop"]),
             Step::Start => return self.order(Order::Start, &["start"]),
             Step::Restart => return self.order(Order::Restart, &["restart"]),
-            Step::Reboot => {
+            Step::Reboot(days) => {
                 let served = self.see().front;
                 self.world.host.power_off();
                 self.boots(served.is_some());
+                self.set_clock(*days);
+                self.ledger.booted(Duration::ZERO);
             }
             Step::Remove(minutes) => self.remove(*minutes),
             Step::Name => self.name(),
@@ -170,10 +176,18 @@ impl Life {
             }
             Step::Kill(share) => self.doomed(*share, false),
             Step::PowerCut(share, _) => self.doomed(*share, true),
-            Step::Clock(days) => self.world.set_clock((*days != 0).then(|| format!("{days:+}d")).as_deref()),
+            Step::Clock(days) => self.set_clock(*days),
             Step::Drift(_) | Step::Wait(_) => {}
         }
         Ok(None)
+    }
+
+    fn set_clock(&mut self, days: i64) {
+        if days != self.days {
+            self.days = days;
+            self.ledger.clock_was_set();
+            self.world.set_clock((days != 0).then(|| format!("{days:+}d")).as_deref());
+        }
     }
 
     fn index(&mut self, answers: bool) {
@@ -265,7 +279,7 @@ impl Life {
     fn order(&mut self, order: Order, words: &[&str]) -> Result<Option<CmdResult>, String> {
         let before = self.see();
         let said = self.world.portreeve(&[&words[..1], &["bakery/pro"], &words[1..]].concat());
-        self.ledger.ordered(order, said.code == 0, &before, &self.see())?;
+        self.ledger.ordered(order, said.code == 0, Duration::ZERO, (&before, &self.see()))?;
         Ok(Some(said))
     }
 
@@ -274,6 +288,7 @@ impl Life {
         self.world.host.boot_again();
         self.fill(false);
         self.git = true;
+        self.ledger.booted(Duration::ZERO);
         if serves && !self.ledger.drifted {
             let comes_back = || self.see().front.is_some();
             until_within(Duration::from_secs(90), "the site answers without a pass", comes_back);
@@ -326,7 +341,7 @@ impl Life {
     /// Nobody does anything any more, and nothing keeps a pass from its work.
     pub fn calm(&mut self) -> Result<(), String> {
         self.doom = None;
-        self.world.set_clock(None);
+        self.set_clock(0);
         self.full = false;
         self.index(true);
         self.happen(&Step::Git(true)).and_then(|_| self.happen(&Step::Resume)).map(drop)

@@ -137,7 +137,7 @@ fn hold(kind: HoldKind, reason: Option<&str>) -> Hold {
 }
 
 pub fn boot() -> Boot {
-    Boot { id: "5a9ae4bb-4f9a-4e0e-9a59-1ea3d7ec0a3e".to_owned(), began: at("2026-11-20T18:00:00Z") }
+    Boot::new("5a9ae4bb-4f9a-4e0e-9a59-1ea3d7ec0a3e", at("2026-11-20T18:00:00Z"))
 }
 
 /// What the records of this format hold.

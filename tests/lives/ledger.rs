@@ -13,7 +13,7 @@ const REMEMBERED: usize = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     Rollback(Until),
-    /// To then, by the time of [`Passed::now`]; `None`: until somebody resumes it.
+    /// For so long; `None`: until somebody resumes it.
     Suspend(Option<Duration>),
     Resume,
     Retry,
@@ -117,12 +117,24 @@ struct Still {
 #[derive(Debug, Clone, Copy)]
 struct Suspended {
     until: Option<Duration>,
+    /// For how long it was ordered.
+    length: Option<Duration>,
+    /// The clock on the wall was set since.
+    set: bool,
+    /// And the host was booted since: it may be over already.
+    unsure: bool,
 }
 
 impl Ledger {
     /// An order was given, and this is what was to be seen before and after it.
     /// The promise that was broken, if any.
-    pub fn ordered(&mut self, order: Order, obeyed: bool, before: &Seen, after: &Seen) -> Result<(), String> {
+    pub fn ordered(
+        &mut self,
+        order: Order,
+        obeyed: bool,
+        now: Duration,
+        (before, after): (&Seen, &Seen),
+    ) -> Result<(), String> {
         match order {
             // What was not started well may no longer be meant to be stopped.
             Order::Start => {
@@ -132,7 +144,11 @@ impl Ledger {
             Order::Stop if !obeyed => self.still.doubtful |= before.answers,
             _ if !obeyed => {}
             Order::Stop => self.still.stopped = true,
-            Order::Suspend(until) => self.still.suspended = Some(Suspended { until }),
+            Order::Suspend(length) => {
+                let suspended =
+                    Suspended { until: length.map(|length| now + length), length, set: false, unsure: false };
+                self.still.suspended = Some(suspended);
+            }
             Order::Retry => self.refused.clear(),
             Order::Restart => {}
             Order::Resume => (self.still.suspended, self.back) = (None, None),
@@ -156,6 +172,21 @@ impl Ledger {
 
     fn quarantine(&self) -> impl Iterator<Item = &str> {
         self.refused.iter().rev().take(REMEMBERED).map(String::as_str)
+    }
+
+    /// Somebody has set the clock on the wall.
+    pub fn clock_was_set(&mut self) {
+        self.still.suspended.iter_mut().for_each(|suspended| suspended.set = true);
+    }
+
+    /// The host was booted, and only the wall tells how long that took: what was to end in two hours ends two hours later at the
+    /// latest.
+    pub fn booted(&mut self, now: Duration) {
+        if let Some(Suspended { until: Some(until), length: Some(length), set: true, unsure }) =
+            &mut self.still.suspended
+        {
+            (*until, *unsure) = (now + *length, true);
+        }
     }
 
     /// A pass was made. The promise that it broke, if any. `agreed` finds out whether all of the host agrees on what serves: it is
@@ -185,6 +216,10 @@ impl Ledger {
                 return Err("something was released, and nobody saw it start".to_owned());
             }
             _ => {}
+        }
+        if self.still.suspended.is_some_and(|suspended| suspended.unsure) {
+            self.may_have_gone_on(pass);
+            return Ok(());
         }
         // What a killed pass left is ended all the same, and nothing else is put right.
         let open = pass.before.open;
@@ -238,6 +273,18 @@ impl Ledger {
         self.still.suspended.take_if(|suspended| suspended.until.is_some_and(|until| until <= now));
     }
 
+    /// Nothing is promised of what may be suspended, or no longer.
+    fn may_have_gone_on(&mut self, pass: &Passed<'_>) {
+        if self.goes(pass.wanted) {
+            (self.served, self.back) = (false, None);
+        }
+        self.served |= pass.after.healthy;
+        self.followed |= self.served;
+        if pass.became == Became::Refused {
+            self.refused.extend(pass.wanted.release().map(str::to_owned));
+        }
+    }
+
     /// What is held does not move.
     pub fn stays(&self, pass: &Passed<'_>) -> Result<(), String> {
         let moved = !pass.before.open && pass.before.active != pass.after.active;
@@ -250,7 +297,8 @@ impl Ledger {
             back.until == Until::Resume || wanted.release().is_some_and(|wanted| back.excludes.contains(wanted))
         });
         let unknown = wanted == Wanted::Unknown && self.served;
-        self.still.stopped || self.still.suspended.is_some() || back || unknown
+        let suspended = self.still.suspended.is_some_and(|suspended| !suspended.unsure);
+        self.still.stopped || suspended || back || unknown
     }
 
     /// A rollback that waits for other content may end by this, or holds for reasons that were not seen: nothing more is said of it.

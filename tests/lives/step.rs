@@ -35,7 +35,8 @@ pub enum Step {
     Kill(u16),
     /// The power goes at one of them, and each unsynced file or directory is lost by a bit of its own.
     PowerCut(u16, u64),
-    Reboot,
+    /// The clock on the wall is set meanwhile, by days.
+    Reboot(i64),
     Drift(Accident),
     /// The clock on the wall is set, by days.
     Clock(i64),
@@ -127,7 +128,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Restart),
         5 => any::<u16>().prop_map(Step::Kill),
         4 => (any::<u16>(), any::<u64>()).prop_map(|(share, bits)| Step::PowerCut(share, bits)),
-        2 => Just(Step::Reboot),
+        2 => prop_oneof![2 => Just(0), 1 => -3650..3650_i64].prop_map(Step::Reboot),
         4 => accident().prop_map(Step::Drift),
         1 => (-3650..3650_i64).prop_map(Step::Clock),
         1 => Just(Step::Git(false)),

@@ -166,7 +166,7 @@ impl Clock for Machine {
         Duration::from_millis(self.clock.fetch_add(1, Ordering::SeqCst))
     }
     fn boot(&self) -> Boot {
-        Boot { id: "one".to_owned(), began: jiff::Timestamp::UNIX_EPOCH }
+        Boot::new("one", jiff::Timestamp::UNIX_EPOCH)
     }
     fn sleep(&self, time: Duration) {
         self.clock.fetch_add(u64::try_from(time.as_millis()).expect("not for ever"), Ordering::SeqCst);

@@ -64,8 +64,7 @@ pub fn glance(app: &App, cx: &Context<'_>, only: &BTreeSet<EnvName>) -> Glance {
         let tags = tags_to_look_at(cx, &head);
         let tags: Vec<_> = tags.iter().map(|look| scope.spawn(move || !remote.has_moved(look))).collect();
         let inputs = inputs::inputs(app, cx).ok();
-        let clock = cx.host.clock();
-        let due = head.due.is_some_and(|due| clock.boot().by_now(head.boot.as_ref(), due) <= clock.now());
+        let due = head.due.is_some_and(|due| cx.boot().by_now(head.boot.as_ref(), due) <= cx.host.clock().now());
         let holds = !due && inputs == Some(head.inputs) && is_as_it_was(cx, &head, checks);
         let same = looks.into_iter().chain(tags).all(|look| look.join().unwrap_or(false));
         (inputs, holds, tip.join().ok(), same)
@@ -239,7 +238,7 @@ fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>
         looks: branches.into_iter().map(|look| seen(look, survey, None)).collect::<Option<_>>()?,
         tags,
         due,
-        boot: due.map(|_| cx.host.clock().boot()),
+        boot: due.map(|_| cx.boot()),
         interpreters: inputs::interpreters(cx, &pythons).ok()?,
         pythons,
         services: inputs::services(&services),
