@@ -3,7 +3,12 @@
 use std::process::Command;
 
 use crate::cmd;
+use crate::drift::writes;
+use crate::edits::IMPORT_ERROR;
 use crate::world::World;
+
+/// So many passes are traced at a time.
+const TRACED: usize = 100;
 
 /// What a pass was: a whole one asks the interpreter for its version, an idle one starts git alone.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +37,55 @@ fn pass(world: &World) -> Pass {
 fn settle(world: &World) {
     let idle = (0..4).any(|_| pass(world) == Pass::Idle);
     assert!(idle, "passes go on being whole ones");
+}
+
+/// So many passes exit alike, and none leaves anything on a disk.
+pub fn stays_at_rest(world: &World, passes: usize) -> Result<(), String> {
+    let mut codes = Vec::new();
+    while codes.len() < passes {
+        let some = TRACED.min(passes - codes.len());
+        let loops = format!("for n in $(seq {some}); do portreeve reconcile >/dev/null 2>&1; echo $?; done");
+        let (told, writes) = writes(world, &["sh", "-c", &loops]);
+        codes.extend(told.stdout.lines().map(str::to_owned));
+        if !writes.is_empty() {
+            return Err(format!("an idle pass wrote:\n{}", writes.join("\n")));
+        }
+        if told.stdout.lines().count() != some {
+            return Err(format!("not every pass came to its end: {told}"));
+        }
+    }
+    let alike = codes.iter().all(|code| *code == codes[0]);
+    if alike { Ok(()) } else { Err(format!("idle passes exit differently: {codes:?}")) }
+}
+
+/// One environment serves, one was refused, one is gone: whatever is left to do takes two passes.
+#[test]
+fn an_idle_world_comes_to_rest_within_two_passes_and_writes_nothing_in_sixty_more() {
+    let world = World::new("rest");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.host.put_file(
+        "/etc/portreeve/agent.toml",
+        world.host.read_file("/etc/portreeve/agent.toml") + "[prune]\ngrace = \"0s\"\n",
+    );
+    let env = |rev: &str, name: &str| format!("rev = \"{rev}\"\ndomains = [\"{name}.bakery.example\"]\n");
+    let list = |names: &str| format!("environments = [{names}]\n");
+    world.push_deploy(&[
+        ("hosts/web1.toml", Some(&list("\"bakery/dev\", \"bakery/pro\", \"bakery/stage\""))),
+        ("projects/bakery/dev.toml", Some(&env("v1", "dev"))),
+        ("projects/bakery/stage.toml", Some(&env("v1", "stage"))),
+    ]);
+    world.reconcile().ok();
+    world.push_app("v2", IMPORT_ERROR, "v2");
+    world.push_deploy(&[
+        ("hosts/web1.toml", Some(&list("\"bakery/dev\", \"bakery/pro\""))),
+        ("projects/bakery/dev.toml", Some(&env("v2", "dev"))),
+    ]);
+    world.reconcile().exits(3);
+    for _ in 0..2 {
+        world.reconcile().exits(4);
+    }
+    stays_at_rest(&world, 60).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(world.serving(), "v1");
 }
 
 #[test]

@@ -44,6 +44,19 @@ const UNIT: &str = "[Service]\nExecStart=/usr/bin/python3 /srv/sink.py\n[Install
 /// Each mail on its lines, and a line of dashes.
 const SENDMAIL: &str = "#!/bin/sh\n{ echo \"args $*\"; cat; echo; echo ---; } >>/srv/mail\n";
 
+/// A mail system that is asked over the network alone, as one in a container of its own is.
+const SMTP: &str = r#"
+import asyncore, smtpd
+
+class Sink(smtpd.SMTPServer):
+    def process_message(self, peer, sender, recipients, data, **options):
+        with open("/srv/mail", "a") as log:
+            log.write(f"to {recipients}\n{data.decode()}\n---\n")
+
+Sink(("127.0.0.1", 25), None)
+asyncore.loop()
+"#;
+
 /// An authority of the company's own, trusted by this machine, and what it says of the sink.
 const CERTIFICATES: &str = "cd /srv; new='openssl req -newkey rsa:2048 -nodes'
     $new -x509 -days 30 -subj /CN=Company -keyout ca.key -out ca.pem 2>/dev/null
@@ -104,6 +117,47 @@ fn people_are_told_once_of_each_change_over_many_ticks_and_reboots() {
     down(&world);
     forgotten(&world);
     held(&world);
+}
+
+#[test]
+fn mail_goes_by_smtp_where_there_is_no_sendmail_and_waits_while_nobody_takes_it() {
+    let world = world("notify-smtp");
+    world.host.put_file("/srv/smtp.py", SMTP);
+    world.host.put_file("/etc/systemd/system/smtp.service", UNIT.replace("sink.py", "smtp.py"));
+    world.host.sh("rm /usr/sbin/sendmail");
+    let takes = |takes: &str| {
+        world.host.exec_ok(&["systemctl", takes, "smtp"]);
+        let listens = || !world.host.exec(&["ss", "-ltnH", "sport = :25"]).stdout.is_empty();
+        until("it has come, or gone", || listens() == (takes == "start"));
+    };
+    takes("start");
+    world.reconcile().ok();
+    let failed = world.release("v2", IMPORT_ERROR).exits(3);
+    assert!(!failed.stderr.contains("note: email"), "{failed}");
+    (0..2).for_each(|_| drop(world.reconcile().exits(4)));
+    let mail = world.host.read_file("/srv/mail").replace('\r', "");
+    in_order(
+        &mail,
+        &["to ['ops@example.org']\n", "Subject: bakery/pro on web1: quarantined; v1", "rule    quarantined: "],
+    );
+    assert_eq!(mails(&world), 1);
+
+    takes("stop");
+    let good = world.release("v3", &[]).ok();
+    assert!(good.stderr.contains("no sendmail here, and localhost:25: "), "{good}");
+    assert_eq!((world.serving().as_str(), mails(&world)), ("v3", 1));
+    let status = world.portreeve(&["status"]).ok();
+    in_order(&status.stdout, &["notify  email ops@example.org fails since ", "; 1 message waits"]);
+    takes("start");
+    comes_due(&world);
+    let back = world.reconcile().ok();
+    assert!(back.stderr.contains("email ops@example.org works again"), "{back}");
+    assert_eq!(mails(&world), 2);
+}
+
+/// What waits to be sent again waits no longer.
+fn comes_due(world: &World) {
+    world.host.sh(r#"sed -i 's/"next": "20/"next": "19/' /var/lib/portreeve/notify.json"#);
 }
 
 /// Nothing to tell; the heartbeat beats, also while nothing happens, and that writes nothing.
@@ -182,8 +236,7 @@ fn down(world: &World) {
 
     world.host.exec_ok(&["systemctl", "start", "sink"]);
     listens(world);
-    // Its time has come.
-    world.host.sh(r#"sed -i 's/"next": "20/"next": "19/' /var/lib/portreeve/notify.json"#);
+    comes_due(world);
     let back = world.reconcile().ok();
     assert!(back.stderr.contains("webhook http://127.0.0.1:9080/… works again"), "{back}");
     assert_eq!(states(world), ["quarantined", "ok", "quarantined", "ok"]);

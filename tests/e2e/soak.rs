@@ -16,14 +16,13 @@ use std::time::{Instant, SystemTime};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::drift::writes;
+use crate::idle::stays_at_rest;
 use crate::life::Life;
 use crate::step::{Step, step};
 use crate::told::told;
 
-/// Passes over the world at rest, and how many of them are traced at a time.
+/// Passes over the world at rest.
 const IDLE: usize = 1_000;
-const TRACED: usize = 100;
 
 fn asked(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
@@ -37,28 +36,13 @@ fn drawn(seed: u64, count: usize) -> Vec<Step> {
     (0..count).map(|_| step.new_tree(&mut lot).expect("a step").current()).collect()
 }
 
-/// Each of the passes exits alike, and none leaves anything on a disk.
-fn idles(life: &Life) -> Result<(), String> {
-    let loops = format!("for n in $(seq {TRACED}); do portreeve reconcile >/dev/null 2>&1; echo $?; done");
-    let mut codes = Vec::new();
-    for _ in 0..IDLE / TRACED {
-        let (told, writes) = writes(&life.world, &["sh", "-c", &loops]);
-        codes.extend(told.stdout.lines().map(str::to_owned));
-        if !writes.is_empty() {
-            return Err(format!("an idle pass wrote:\n{}", writes.join("\n")));
-        }
-    }
-    let alike = codes.len() == IDLE && codes.iter().all(|code| *code == codes[0]);
-    if alike { Ok(()) } else { Err(format!("idle passes exit differently: {codes:?}")) }
-}
-
 /// Nobody does anything any more: it comes to rest within two passes.
 fn rests(life: &mut Life) -> Result<(), String> {
     life.calm()?;
     for _ in 0..2 {
         println!("     at rest: {}", life.pass()?);
     }
-    idles(life)
+    stays_at_rest(&life.world, IDLE)
 }
 
 #[test]

@@ -176,6 +176,46 @@ fn a_moved_tag_and_a_rewritten_branch_of_an_application_are_told_of_and_not_foll
     assert_eq!(stage().as_deref(), Some("v9"));
 }
 
+/// Whose history is rewritten every day is not asked every day; pro, in the same repository, is.
+#[test]
+fn dev_follows_a_rewritten_branch_and_pro_beside_it_does_not() {
+    const DEV: &str = "dev.bakery.example";
+    let world = World::new("dev-rewritten");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    let env = STAGE_TOML.replace(STAGE, DEV);
+    world.push_deploy(&[
+        ("hosts/web1.toml", Some("environments = [\"bakery/dev\", \"bakery/pro\"]\n")),
+        ("projects/bakery/dev.toml", Some(&env)),
+    ]);
+    world.reconcile().ok();
+    let dev = || http::get(&world.host, DEV, "/").expect("nginx answers").release().map(str::to_owned);
+    assert_eq!((world.serving(), dev()), ("v1".to_owned(), Some("v1".to_owned())));
+
+    // The application's branch.
+    world.app.git(&["checkout", "--quiet", "--orphan", "other"]);
+    world.app.write("bakery/__init__.py", "RELEASE = \"v9\"\n");
+    world.app.commit("v9");
+    world.app.push_forced();
+    world.reconcile().ok();
+    assert_eq!((world.serving(), dev()), ("v1".to_owned(), Some("v9".to_owned())));
+
+    // The deploy repository's, with news for both.
+    world.app.git(&["tag", "v9"]);
+    world.app.push();
+    let floor = world.deploy.git(&["rev-parse", "HEAD"]).stdout.trim().to_owned();
+    world.deploy.git(&["checkout", "--quiet", "--orphan", "other"]);
+    world.deploy.write("projects/bakery/dev.toml", env.replace("\"main\"", "\"v1\""));
+    let pro = world.deploy.read("projects/bakery/pro.toml");
+    world.deploy.write("projects/bakery/pro.toml", pro.replace("\"v1\"", "\"v9\""));
+    let tip = world.deploy.commit("rewritten");
+    world.deploy.push_forced();
+    let pass = world.reconcile().exits(4);
+    let words = format!("bakery/pro is diverged: main was rewritten; {} (applied)", short(&floor));
+    assert!(pass.stderr.contains(&words) && !pass.stderr.contains("bakery/dev is"), "{pass}");
+    assert!(pass.stderr.contains(&format!("portreeve accept bakery/pro {tip}")), "{pass}");
+    assert_eq!((world.serving(), dev()), ("v1".to_owned(), Some("v1".to_owned())));
+}
+
 /// A server that fails in some way, what is said of it, and the exit code.
 struct Failure {
     name: &'static str,
