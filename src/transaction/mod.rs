@@ -60,3 +60,4 @@ pub use report::{About, Event, Quiet, Report};
 pub use requirements::{LARGEST as LARGEST_REQUIREMENTS, Requirements, Unread};
 pub use slot::{retire, stop};
 pub use verdict::write_standing;
+pub use waits::forget_repairs;

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use super::{Context, Failure, FailureKind, Phase, host_print, read};
 use crate::desired::Generation;
-use crate::model::{Digest, EnvName, Identity, Node};
+use crate::host::HostError;
+use crate::model::{Digest, EnvName, Found, Identity, Node};
 use crate::observed::Drift;
 use crate::policy::{self, FailureClass, Ruling, Standing};
 
@@ -69,6 +70,13 @@ impl<'a> Waits<'a> {
         };
         self.standing.after_failure(failure, self.cx.host.clock().now())
     }
+}
+
+/// A person wants it tried again, now. Whether anything waited.
+pub fn forget_repairs(cx: &Context<'_>, name: &EnvName) -> Result<bool, HostError> {
+    let path = path(cx, name);
+    let waited = cx.host.files().look(&path)? != Found::Absent;
+    if waited { cx.host.files().remove(&path).map(|()| true) } else { Ok(false) }
 }
 
 /// Where it is remembered.

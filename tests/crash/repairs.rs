@@ -24,12 +24,17 @@ fn irreparable(stage: &Stage) {
     state.storage.write(&directory.join(Listing::FILE), &listing.to_bytes());
 }
 
-#[test]
-fn what_is_held_and_can_t_be_put_right_is_told_at_each_pass_and_writes_nothing() {
-    let wish = Wish::Release(Release::good("v2"));
+/// It is held where something can't be put right.
+fn held() -> (Stage, Wish) {
     let stage = Stage::new(after(&[Release::good("v1"), Release::good("v2")]));
     rollback(&stage).expect("v1 serves again");
     irreparable(&stage);
+    (stage, Wish::Release(Release::good("v2")))
+}
+
+#[test]
+fn what_is_held_and_can_t_be_put_right_is_told_at_each_pass_and_writes_nothing() {
+    let (stage, wish) = held();
     let fails = || {
         let Outcome::Failed(failure) = pass(&stage, &wish) else { panic!("it is no failure") };
         assert!(failure.cause.ends_with("its bytes can't be made again by this version"), "{failure}");
@@ -46,13 +51,27 @@ fn what_is_held_and_can_t_be_put_right_is_told_at_each_pass_and_writes_nothing()
     assert_eq!(writes, [&""; 0]);
 }
 
+#[test]
+fn what_waits_to_be_put_right_is_tried_again_when_a_person_says_so() {
+    let (stage, wish) = held();
+    let tries = || {
+        stage.host.machine.watch();
+        pass(&stage, &wish);
+        stage.host.machine.log.replace(Vec::new()).iter().any(|call| call.contains("repair.json"))
+    };
+    assert!(tries() && !tries(), "it waits");
+    let said = give(&stage, Order::Retry).expect("an order");
+    assert!(said.starts_with("tried again at the next pass"), "{said}");
+    assert!(tries() && !tries());
+    give(&stage, Order::Retry).expect("an order");
+    let said = give(&stage, Order::Retry).expect("an order");
+    assert_eq!(said, "nothing is quarantined or waits");
+}
+
 /// One that can't keeps no other from being put right.
 #[test]
 fn what_can_be_put_right_is() {
-    let wish = Wish::Release(Release::good("v2"));
-    let stage = Stage::new(after(&[Release::good("v1"), Release::good("v2")]));
-    rollback(&stage).expect("v1 serves again");
-    irreparable(&stage);
+    let (stage, wish) = held();
     let unit = layout().unit_file(&name(), Slot::A);
     let before = stage.state().storage.read(&unit);
     stage.host.machine.state.borrow_mut().storage.write(&unit, b"mine");

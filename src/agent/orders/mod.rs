@@ -238,10 +238,12 @@ impl Ordered<'_> {
         let quarantine = self.standing.quarantine.iter().map(|entry| entry.digest);
         let clean = quarantine
             .fold(Standing { retry: None, ..self.standing.clone() }, |standing, digest| standing.retried(digest));
-        if clean == self.standing {
+        let repairs = transaction::forget_repairs(self.cx, self.name)?;
+        if clean != self.standing {
+            self.write(&clean)?;
+        } else if !repairs {
             return Ok("nothing is quarantined or waits".to_owned());
         }
-        self.write(&clean)?;
         Ok(format!("tried again at the next pass; portreeve reconcile {} does not wait for it", self.name))
     }
 
