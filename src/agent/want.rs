@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::desired::{Generation, Interpreter, Wanted, WantedInput};
-use crate::host::Run;
+use crate::host::{HostError, Run};
 use crate::manifest::{Environment, Policy, Python, Rev};
 use crate::model::{CommitId, EnvName, Identity};
 use crate::plan::Want;
@@ -100,7 +100,8 @@ impl<'a> Resolver<'a> {
         let mut env = env.clone();
         place_manage(&mut env, &objects, &commit)?;
         let requirements = requirements(&env, &objects, &commit)?;
-        let secrets = secret_fingerprint(self.cx, &env.name).map_err(|error| Want::Unknown(chain(&error)))?;
+        let secrets =
+            secret_fingerprint(self.cx, &env.name).map_err(|error| unread_secrets(self.cx, &env.name, &error))?;
         Ok(Wanted::new(WantedInput {
             env,
             commit,
@@ -190,6 +191,16 @@ impl<'a> Resolver<'a> {
             ))
         })
     }
+}
+
+/// No wait mends that.
+fn unread_secrets(cx: &Context<'_>, name: &EnvName, error: &HostError) -> Want {
+    let place = cx.layout.secrets(name);
+    let place = place.display();
+    Want::Unusable(format!(
+        "its secrets can't be read: {}; each is a plain file of root's: ls -la {place} shows what is there",
+        chain(error)
+    ))
 }
 
 /// What is known of an environment's revision from its time on this host.
