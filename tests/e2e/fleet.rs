@@ -236,5 +236,11 @@ fn a_newcomer_takes_no_domain_from_who_serves_it_and_gets_it_once_that_lets_go()
     let waits = world.reconcile();
     assert!(waits.said().contains("until that is released without it"), "{waits}");
     world.reconcile().ok();
-    assert_eq!(["bakery.example", "www.bakery.example"].map(|domain| serving(&world, domain)), ["v2", "v3"]);
+    let domains = ["bakery.example", "www.bakery.example"];
+    assert_eq!(domains.map(|domain| serving(&world, domain)), ["v2", "v3"]);
+
+    // To a generation that had it, in a slot that is warm: no configuration would be tested.
+    let back = world.portreeve(&["rollback", "bakery/pro"]).exits(4);
+    assert!(back.said().contains("bakery.example is served by aaa/pro now"), "{back}");
+    assert_eq!(domains.map(|domain| serving(&world, domain)), ["v2", "v3"]);
 }

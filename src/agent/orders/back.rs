@@ -30,6 +30,7 @@ impl Ordered<'_> {
         }
         let target = self.target(to)?;
         transaction::permit_return(self.cx, serving, &target, self.installed.newest)?;
+        self.refuse_given_away(serving, &target)?;
         let excludes = self.excluded(&target)?;
         let (pinned, left) = (target.number, Some(self.serving()?.wanted.title()));
         let hold = self.hold(HoldKind::RolledBack { pinned, excludes, until, left });
@@ -68,6 +69,24 @@ impl Ordered<'_> {
             None if titled => Ok(title),
             _ => Ok(Target::Generation(*number)),
         }
+    }
+
+    /// A domain that moved to another environment since would be both's, and nginx would go by the order of their names.
+    fn refuse_given_away(&self, serving: &Generation, target: &Generation) -> Result<(), OrderError> {
+        let domains = |generation: &Generation| generation.wanted.env.domains.clone();
+        let mut back = domains(target);
+        back.retain(|domain| !serving.wanted.env.domains.contains(domain));
+        for name in transaction::installed_names(self.cx)?.into_iter().filter(|name| name != self.name) {
+            let Some(number) = transaction::active(self.cx, &name)?.filter(|&number| number > 0) else { continue };
+            let theirs =
+                transaction::read_generation(self.cx, &name, number)?.as_ref().map(domains).unwrap_or_default();
+            if let Some(domain) = back.iter().find(|domain| theirs.contains(domain)) {
+                return Err(OrderError::Refused(format!(
+                    "{domain} is served by {name} now; take it out of projects/{name}.toml, and go back when that is released"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// What served, what was tried since, and what waits for its time or its host: none of it may come by itself.
