@@ -112,9 +112,9 @@ pub fn remove(cx: &Context<'_>, app: Option<Identity>, directory: &Path, which: 
     cx.host.files().remove_tree(directory).map_err(&fail)
 }
 
-/// A name that we give to a tree, [`ReleaseId`](crate::model::ReleaseId), or gave it when nine digits of the commit were in it.
+/// A name that we give to a tree: [`ReleaseId`](crate::model::ReleaseId).
 fn is_release(name: &str) -> bool {
-    name.split_once('-').is_some_and(|(commit, key)| (is_hex(commit, 40) || is_hex(commit, 9)) && is_hex(key, 6))
+    name.split_once('-').is_some_and(|(commit, key)| is_hex(commit, 9) && is_hex(key, 6))
 }
 
 /// A name that we give to a release's static files: its own, and six digits more.
@@ -140,7 +140,6 @@ mod tests {
     fn only_names_of_our_making_are_ours() {
         let commit = CommitId::parse(&"0123456789".repeat(4)).unwrap();
         assert!(is_release(ReleaseId::new(&commit, &Digest::of(b"key")).as_str()));
-        assert!(is_release("012345678-abcdef"), "as an older version named it");
         assert!(is_venv(&format!("env3.11-{}", Digest::of(b"key").short(12))));
         assert!(is_static("012345678-abcdef-012345") && !is_static("012345678-abcdef") && !is_static("notes-012345"));
         for other in ["", "-", "notes", "v1-backup", "012345678-", "012345678-abcdeg", "012345678-abcdef0", "."] {

@@ -7,7 +7,7 @@ use portreeve::agent::{LastPass, Left, Seen as SeenThen};
 use portreeve::desired::{Generation, Interpreter, Listed, Listing, Wanted, WantedInput, Why};
 use portreeve::history::{Event, EventKind};
 use portreeve::manifest::{Entry, Environment, Notify, Tree, parse};
-use portreeve::model::{Boot, CommitId, Digest, EnvName, Identity, MailAddress, SecretUrl, Slot};
+use portreeve::model::{Boot, CommitId, Digest, EnvName, Identity, MailAddress, ReleaseId, SecretUrl, Slot};
 use portreeve::notify::{Channel, Failing, Memory, Seen, Sight, State};
 use portreeve::policy::{Accepted, Backoff, FailureClass, Hold, HoldKind, Phase, Quarantined, Standing, Until};
 use portreeve::resource::Exec;
@@ -288,7 +288,7 @@ pub fn events() -> Vec<Event> {
     let commit = commit("b");
     events[0] = Event {
         generation: Some(43),
-        release: Some(serde_json::from_str("\"bbbbbbbbb-2c70e1\"").unwrap()),
+        release: Some(ReleaseId::new(&commit, &digest("key"))),
         rev: Some("v1.5.0".to_owned()),
         deploy_commit: Some(commit),
         by: Some("anna".to_owned()),
