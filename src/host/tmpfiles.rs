@@ -25,6 +25,14 @@ pub(super) enum Line {
     },
 }
 
+impl Line {
+    /// Where it makes something.
+    pub(super) fn path(&self) -> &Path {
+        let (Self::Directory { path, .. } | Self::Link { path, .. }) = self;
+        path
+    }
+}
+
 /// The lines of a file, or what is wrong with one.
 pub(super) fn parse(text: &str) -> Result<Vec<Line>, String> {
     text.lines()

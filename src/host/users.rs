@@ -36,8 +36,8 @@ pub trait Users {
     fn group(&self, name: &str) -> Result<Option<u32>>;
     /// Makes the users that `/etc/sysusers.d/<name>` describes (`systemd-sysusers(8)`).
     fn apply_sysusers(&self, file: &Path) -> Result<()>;
-    /// Directories and links of a tmpfiles.d file (`systemd-tmpfiles --create`).
-    fn apply_tmpfiles(&self, file: &Path) -> Result<()>;
+    /// Directories and links of a tmpfiles.d file (`systemd-tmpfiles --create`), but not what is at or below `except`.
+    fn apply_tmpfiles(&self, file: &Path, except: Option<&Path>) -> Result<()>;
 }
 
 /// Largest tmpfiles.d file that is read.
@@ -164,11 +164,13 @@ impl Users for RealUsers {
 
     /// By `systemd-tmpfiles` where root has it, because that is what runs at boot; otherwise by our own reading of the two
     /// line types that we render.
-    fn apply_tmpfiles(&self, file: &Path) -> Result<()> {
+    fn apply_tmpfiles(&self, file: &Path, except: Option<&Path>) -> Result<()> {
         if self.files.authority() == Authority::Machine
             && let Some(program) = self.processes.find(&["systemd-tmpfiles"])
         {
-            return self.helper(program, &["--create"], file);
+            let except = except.map(|path| format!("--exclude-prefix={}", path.display()));
+            let args: Vec<&str> = ["--create"].into_iter().chain(except.as_deref()).collect();
+            return self.helper(program, &args, file);
         }
         // Permanent names in tmpfiles.d are links into the active generation.
         let real = file.canonicalize().map_err(HostError::at("open", file))?;
@@ -176,7 +178,8 @@ impl Users for RealUsers {
         let lines = tmpfiles::parse(&String::from_utf8_lossy(&bytes));
         let lines = lines.map_err(|why| HostError::Unsafe { path: file.to_owned(), why })?;
         let together = self.files.together();
-        lines.iter().try_for_each(|line| self.create(line))?;
+        let meant = |line: &&Line| except.is_none_or(|except| !line.path().starts_with(except));
+        lines.iter().filter(meant).try_for_each(|line| self.create(line))?;
         together.finish()
     }
 }
@@ -250,8 +253,10 @@ mod tests {
             let conf = root.path().join("link.conf");
             symlink("real.conf", &conf).unwrap();
             let users = users(root.path(), authority);
-            users.apply_tmpfiles(&conf).unwrap();
-            users.apply_tmpfiles(&conf).unwrap();
+            users.apply_tmpfiles(&conf, Some(&top.join("a"))).unwrap();
+            assert_eq!(users.files.look(&top.join("a")).unwrap(), Found::Absent);
+            users.apply_tmpfiles(&conf, None).unwrap();
+            users.apply_tmpfiles(&conf, None).unwrap();
             assert_eq!(users.files.look(&top.join("a")).unwrap(), Found::Directory { mode: 0o750, owner: OWN });
             assert_eq!(users.files.look(&top.join("web.sock")).unwrap(), Found::Link("a/s".into()));
         }
@@ -263,7 +268,7 @@ mod tests {
         let conf = root.path().join("bad.conf");
         std::fs::write(&conf, "x y z\n").unwrap();
         for authority in [Authority::Machine, Authority::Own(OWN)] {
-            users(root.path(), authority).apply_tmpfiles(&conf).unwrap_err();
+            users(root.path(), authority).apply_tmpfiles(&conf, None).unwrap_err();
         }
     }
 }

@@ -63,7 +63,14 @@ pub fn move_socket(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Result<(), F
 /// Makes nginx serve the generation's vhost. Nothing is reloaded when it does so already; a reload is believed only when the new
 /// vhost's own token is answered, because `reload` ends with 0 also when it was dropped.
 pub fn front(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
-    front_of(cx, generation, generation.number)
+    let fail = Failure::on_host(Phase::Switch);
+    if slot::is_level(cx, &generation.name).map_err(&fail)? {
+        return front_of(cx, generation, generation.number);
+    }
+    // nginx.conf names other workers than those that run: they are needed here, and the way back is to be theirs as well.
+    reload(cx)?;
+    front_of(cx, generation, generation.number)?;
+    slot::admit(cx, generation, generation.slot.other())
 }
 
 /// The same for the vhost of generation `number` of the same environment, of which nothing else may be known.

@@ -1,5 +1,6 @@
 //! A slot: pointed at a generation while it is stopped, started, judged, and put back.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Context, Event, Failure, FailureKind, Phase, blame, ground};
@@ -7,7 +8,7 @@ use crate::desired::Generation;
 use crate::health::{Check, Outcome, Verdict, Watcher};
 use crate::host::{HostError, Request, SlotId, Target};
 use crate::manifest::{Expect, Health};
-use crate::model::{Activity, EnvName, GenerationNumber, Identity, Manager, Node, Slot};
+use crate::model::{Activity, EnvName, Found, GenerationNumber, Identity, Manager, Node, Slot};
 use crate::policy::FailureClass;
 
 /// Lines of a slot's log that a failure shows.
@@ -89,7 +90,11 @@ pub fn put_back(cx: &Context<'_>, name: &EnvName, slot: Slot, before: Option<Gen
 pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> {
     let fail = Failure::on_host(Phase::Start);
     let (name, slot) = (&generation.name, generation.slot);
-    make_runtime(cx, generation).map_err(&fail)?;
+    // Whose group goes to the slot that serves is told to the nginx that runs, which has not been reloaded yet.
+    let other = cx.layout.slot_runtime(name, slot.other());
+    let is_there = cx.host.files().look(&other).map_err(&fail)? != Found::Absent;
+    make(cx, generation, Some(&*other).filter(|_| is_there)).map_err(&fail)?;
+    admit(cx, generation, slot)?;
     cx.host.files().raise_flag(&cx.layout.run_flag(name, slot)).map_err(&fail)?;
     let wait = Duration::from_secs(90).min(generation.wanted.env.health.deadline.duration());
     let service = cx.host.services().start(&id(name, slot), wait).map_err(&fail)?;
@@ -102,7 +107,32 @@ pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> 
 
 /// Makes the sockets' directories, and whatever else a boot takes away.
 pub fn make_runtime(cx: &Context<'_>, generation: &Generation) -> Result<(), HostError> {
-    cx.host.users().apply_tmpfiles(&cx.directory(generation).join("tmpfiles.conf"))
+    make(cx, generation, None)
+}
+
+fn make(cx: &Context<'_>, generation: &Generation, except: Option<&Path>) -> Result<(), HostError> {
+    cx.host.users().apply_tmpfiles(&cx.directory(generation).join("tmpfiles.conf"), except)
+}
+
+/// Opens the slot's directory to the workers that nginx.conf names: the generation may be from before it named them.
+pub fn admit(cx: &Context<'_>, generation: &Generation, slot: Slot) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Start);
+    let (files, directory) = (cx.host.files(), cx.layout.slot_runtime(&generation.name, slot));
+    let owners = ground::owners(cx, &generation.wanted)?;
+    let right = Identity { gid: owners.web_group, ..owners.app };
+    match files.look(&directory).map_err(&fail)? {
+        Found::Directory { owner, .. } if owner != right => {
+            files.make_directory(&directory, 0o750, right).map_err(&fail)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a web server that gets into one slot's directory gets into the other's.
+pub fn is_level(cx: &Context<'_>, name: &EnvName) -> Result<bool, HostError> {
+    let look = |slot| cx.host.files().look(&cx.layout.slot_runtime(name, slot));
+    let (one, other) = (look(Slot::A)?, look(Slot::B)?);
+    Ok(one == other || one == Found::Absent || other == Found::Absent)
 }
 
 /// Ends all that runs, and keeps it from running again, over reboots too. Once more changes nothing.

@@ -161,19 +161,20 @@ impl Users for Rest {
     fn apply_sysusers(&self, _: &Path) -> Result<()> {
         Ok(())
     }
-    fn apply_tmpfiles(&self, file: &Path) -> Result<()> {
+    fn apply_tmpfiles(&self, file: &Path, except: Option<&Path>) -> Result<()> {
         let what = || format!("systemd-tmpfiles --create {}", file.display());
-        self.machine.effect(&what, |state| tmpfiles(&mut state.storage, file));
+        self.machine.effect(&what, |state| tmpfiles(&mut state.storage, file, except));
         Ok(())
     }
 }
 
 /// `systemd-tmpfiles --create`, for the two types of lines that we write.
-pub fn tmpfiles(storage: &mut Storage, file: &Path) {
+pub fn tmpfiles(storage: &mut Storage, file: &Path, except: Option<&Path>) {
     let Some(bytes) = storage.read(file) else { return };
     for line in String::from_utf8_lossy(&bytes).lines() {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         match fields.as_slice() {
+            [_, path, ..] if except.is_some_and(|except| Path::new(path).starts_with(except)) => {}
             ["d", path, ..] => {
                 let path = Path::new(path);
                 if !storage.exists(path) {
@@ -199,7 +200,7 @@ pub fn boot(state: &mut State, layout: &Layout) {
     (state.boots, state.booted) = (state.boots + 1, state.clock);
     let directory = layout.tmpfiles_d();
     for name in state.storage.names(&directory) {
-        tmpfiles(&mut state.storage, &directory.join(name));
+        tmpfiles(&mut state.storage, &directory.join(name), None);
     }
     state.services.power_cut();
     state.services.boot(&state.storage, layout);

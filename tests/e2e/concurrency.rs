@@ -137,6 +137,10 @@ fn within_one_pass(world: &World) {
     let pass = begin(world, &["reconcile"]);
     until_building(world);
     until_within(A_STEP, "pro is released meanwhile", || pro_serves(world, "v3"));
+    let asked = Instant::now();
+    let history = world.portreeve(&["history"]).ok();
+    assert!(history.stdout.contains("bakery/dev") && history.stdout.contains("v1"), "{history}");
+    assert!(asked.elapsed() < PROMPTLY, "{:?}", asked.elapsed());
     assert!(dev_serves(world, "v1") && !processes_at_the_gate(world).is_empty());
     world.host.sh("touch /srv/gate/open");
     let said = pass.end().ok();
@@ -370,4 +374,23 @@ fn a_killed_holder_blocks_nobody(world: &World) {
     let next = world.reconcile().ok();
     assert!(!next.stderr.contains("waiting") && next.stderr.contains("an interrupted release was undone"), "{next}");
     assert!(pro_serves(world, "v2"));
+}
+
+/// Whose group may go to the sockets is what the running nginx's workers have, until it is reloaded.
+#[test]
+fn a_candidate_of_another_web_group_leaves_what_serves_to_the_nginx_that_runs() {
+    let world = world("webgroup");
+    world
+        .host
+        .sh("sed -i 's/^user .*/user games;/' /etc/nginx/nginx.conf; grep -q '^user games;' /etc/nginx/nginx.conf");
+    world.push_app("v2", HEALTH_GATED, "v2");
+    want(&world, "pro", "v2");
+    let pass = begin(&world, &["reconcile"]);
+    until_asked(&world);
+    assert_eq!(world.serving(), "v1", "nginx runs as it did");
+    world.host.sh("touch /srv/gate/open");
+    pass.end().ok();
+    assert_eq!(world.serving(), "v2");
+    world.portreeve(&["rollback", "bakery/pro", "--reason", "cart broken"]).ok();
+    assert_eq!(world.serving(), "v1", "the slot that was left is open to the nginx of now");
 }
