@@ -89,41 +89,29 @@ impl Intent {
 
     /// What changed under this generation is put right, and whoever reads it is told. Nothing moves.
     pub fn to_repair(generation: &Generation) -> Self {
-        let (number, slot) = (generation.number, generation.slot);
-        Self {
-            format: Self::FORMAT,
-            env: generation.name.clone(),
-            from: number,
-            to: number,
-            slot,
-            slot_before: Some(number),
-            digest: None,
-            at: None,
-            boot: None,
-            asked: false,
-            failed: None,
-            before: None,
-        }
+        let number = generation.number;
+        Self::between(&generation.name, number, number, generation.slot, Some(number))
+    }
+
+    /// To go from one generation to another, in this slot and from what it was before. What else there is to say is not said.
+    pub fn between(
+        env: &EnvName,
+        from: GenerationNumber,
+        to: GenerationNumber,
+        slot: Slot,
+        slot_before: Option<GenerationNumber>,
+    ) -> Self {
+        let (digest, at, boot, failed, before) = (None, None, None, None, None);
+        let (format, env, asked) = (Self::FORMAT, env.clone(), false);
+        Self { format, env, from, to, slot, slot_before, digest, at, boot, asked, failed, before }
     }
 
     /// An environment that serves is to be gone.
     pub fn to_remove(cx: &Context<'_>, installed: &Installed, from: GenerationNumber) -> Self {
         let serves = installed.generation.as_ref().map(|generation| generation.slot);
         let slot = serves.or(installed.damaged.as_ref().and_then(|damaged| damaged.slot)).unwrap_or(Slot::A).other();
-        Self {
-            format: Self::FORMAT,
-            env: installed.name.clone(),
-            from,
-            to: 0,
-            slot,
-            slot_before: installed.slots.get(&slot).copied(),
-            digest: None,
-            at: Some(cx.host.clock().now()),
-            boot: Some(cx.boot()),
-            asked: false,
-            failed: None,
-            before: None,
-        }
+        let to_go = Self::between(&installed.name, from, 0, slot, installed.slots.get(&slot).copied());
+        Self { at: Some(cx.host.clock().now()), boot: Some(cx.boot()), ..to_go }
     }
 
     /// Whether the environment is to be gone.

@@ -143,20 +143,10 @@ fn numbered(cx: &Context<'_>, installed: &Installed, wanted: &Wanted, why: Why) 
 }
 
 fn intent(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> Intent {
-    Intent {
-        format: Intent::FORMAT,
-        env: generation.name.clone(),
-        from: installed.active.unwrap_or(0),
-        to: generation.number,
-        slot: generation.slot,
-        slot_before: installed.slots.get(&generation.slot).copied(),
-        digest: Some(generation.wanted.digest),
-        at: Some(cx.host.clock().now()),
-        boot: Some(cx.boot()),
-        asked: false,
-        failed: None,
-        before: None,
-    }
+    let (from, slot) = (installed.active.unwrap_or(0), generation.slot);
+    let to_go = Intent::between(&generation.name, from, generation.number, slot, installed.slots.get(&slot).copied());
+    let digest = Some(generation.wanted.digest);
+    Intent { digest, at: Some(cx.host.clock().now()), boot: Some(cx.boot()), ..to_go }
 }
 
 /// Only of what the repository asks for the fate is remembered, not of what a person does.
