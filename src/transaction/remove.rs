@@ -1,5 +1,6 @@
 //! Takes an environment off the host: one rename to *absent*. All that is left for a grace, in which it can come back at once, is
-//! deleted after it: what is ours, and still as we made it. Data, media, backups, logs and secrets stay for ever.
+//! deleted after it: what is ours, and still as we made it; what was built goes whole. Data, media, collected static files,
+//! backups, logs and secrets stay for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,7 +18,7 @@ use crate::policy::FailureClass;
 /// What a deletion left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Deleted {
-    /// Data, media, backups, logs and secrets, where there are any.
+    /// Data, media, static files, backups, logs and secrets, where there are any.
     pub kept: Vec<PathBuf>,
     /// What is not as we made it: somebody's work, so it stays.
     pub changed: Vec<PathBuf>,
@@ -25,7 +26,9 @@ pub struct Deleted {
 
 impl fmt::Display for Deleted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "deleted from this host; {}", stays(&self.kept))?;
+        // What somebody edited in one of them is not looked for: he should know where it was.
+        let built = "releases and virtual environments went whole, changed or not";
+        write!(f, "deleted from this host; {built}; {}", stays(&self.kept))?;
         let changed: Vec<_> = self.changed.iter().map(|path| path.display().to_string()).collect();
         if changed.is_empty() { Ok(()) } else { write!(f, "; left, because changed: {}", changed.join(", ")) }
     }
@@ -92,7 +95,7 @@ fn kept(cx: &Context<'_>, name: &EnvName) -> Result<Vec<PathBuf>, Failure> {
     let mut kept = BTreeSet::new();
     for generation in generations(cx, name)?.values() {
         let paths = cx.paths(&generation.wanted);
-        kept.extend([paths.data(), paths.media(), paths.backup_dir(), paths.log_dir()]);
+        kept.extend([paths.data(), paths.media(), paths.static_files(), paths.backup_dir(), paths.log_dir()]);
     }
     kept.insert(cx.layout.secrets(name));
     let mut there = Vec::new();
@@ -279,5 +282,20 @@ impl Deletion<'_> {
         files.remove(&super::waits::path(self.cx, name))?;
         files.remove(&layout.active_link(name))?;
         files.remove(&layout.removed_note(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_edited_a_release_is_told_that_it_went() {
+        let deleted = Deleted { kept: vec!["/home/foouser/bakery/dev/data".into()], changed: vec!["/etc/x".into()] };
+        assert_eq!(
+            deleted.to_string(),
+            "deleted from this host; releases and virtual environments went whole, changed or not; \
+             /home/foouser/bakery/dev/data stay; left, because changed: /etc/x"
+        );
     }
 }
