@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Failure, Installer, Report};
 use crate::desired::{Generation, Wanted};
 use crate::host::{Host, HostError};
-use crate::model::{Boot, EnvLayout, EnvName, Identity, Layout, Manager, Node};
+use crate::model::{Boot, EnvLayout, EnvName, Found, Identity, Layout, Manager, Node};
 
 /// A name and a time take less.
 const BOOT_LIMIT: u64 = 4 * 1024;
@@ -87,6 +87,9 @@ impl<'a> Context<'a> {
             return Ok(());
         }
         let bytes = serde_json::to_vec(&boot).unwrap_or_default();
+        if self.host.files().look(self.layout.runtime())? == Found::Absent {
+            self.host.files().make_directory(self.layout.runtime(), 0o755, self.host.users().own())?;
+        }
         self.host.files().put(&self.layout.boot_note(), &Node::File { bytes, mode: 0o644, owner: Identity::ROOT })
     }
 

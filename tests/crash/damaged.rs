@@ -125,7 +125,9 @@ fn where_nothing_says_which_slot_serves_nothing_is_touched() {
             forget(&mut state.storage, &directory.join(format!("slot-{slot}")));
             forget(&mut state.storage, &layout().slot_link(&name(), slot));
         }
-        let stage = Stage::new(state);
+        let booted = Stage::new(state);
+        booted.cx().note_boot().expect("it is noted");
+        let stage = Stage::new(booted.state());
         stage.host.machine.watch();
         let outcome = pass(&stage, &wish);
         let Outcome::Left(Left::Blocked(words)) = outcome else { panic!("{what}: {outcome:?}") };
