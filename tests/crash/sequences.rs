@@ -66,7 +66,7 @@ fn whatever_happens_the_promises_hold() {
 /// Lives that a promise was once broken in.
 #[test]
 fn what_once_went_wrong_goes_well() {
-    let lives: [&[Step]; 5] = [
+    let lives: [&[Step]; 6] = [
         // Who went back twice while the left slot was warm was led to the release that he had left first.
         &[
             Step::Push(Behaviour::Well),
@@ -95,6 +95,28 @@ fn what_once_went_wrong_goes_well() {
             Step::Kill(16_384),
             Step::Drift(Accident::SocketMoved),
             Step::Drift(Accident::NginxLinkGone),
+        ],
+        // It could not be stopped for want of room, was taken off and came back with what is in quarantine: it answers nobody, and yet
+        // nobody stopped it.
+        &[
+            Step::ForcePush,
+            Step::Push(Behaviour::Well),
+            Step::Push(Behaviour::Well),
+            Step::Push(Behaviour::Dies),
+            Step::Room(Some(126)),
+            Step::PowerCut(507, 0),
+            Step::PutBack,
+            Step::Index(true),
+            Step::Stop,
+            Step::Room(Some(6)),
+            Step::Remove(0),
+            Step::Name,
+            Step::Room(None),
+            Step::Reboot(0),
+            Step::Room(None),
+            Step::Name,
+            Step::Resume,
+            Step::Push(Behaviour::Well),
         ],
         // Whoever went back from a release that was killed built on what it had not synced.
         &[
