@@ -38,15 +38,7 @@ fn the_template_means_what_its_comments_say() {
     assert_eq!(users, ["foouser", "foouser-stage", "foouser-dev"]);
     let ports = [pro, stage, dev].map(|env| env.ports.to_string());
     assert_eq!(ports, ["60000-60009", "60010-60019", "60020-60029"]);
-    assert_eq!(
-        repository
-            .for_host(&portreeve::manifest::HostName::Found("web1.example.org".to_owned()))
-            .unwrap()
-            .1
-            .environments
-            .len(),
-        2
-    );
+    assert_eq!(repository.for_host("web1.example.org").unwrap().1.environments.len(), 2);
 }
 
 /// A clone of a deploy repository, with a release and a new place in its second commit.

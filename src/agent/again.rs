@@ -7,12 +7,16 @@ use jiff::Timestamp;
 
 use super::{App, Left, Outcome, PassReport, Trouble, read_standing};
 use crate::model::{Digest, EnvName};
+use crate::plan::{Action, EnvPlan};
 use crate::policy::{Backoff, backoff};
 use crate::transaction::Quiet;
 
 /// How long after its end a pass is to be followed by another one; `None`: nothing of it waits. `unread`: so many passes, this one
 /// the last of them, could not find out what is wanted.
 pub fn again(app: &App, pass: &PassReport, unread: u32) -> Option<Duration> {
+    if is_freed(pass) {
+        return Some(Duration::ZERO);
+    }
     let cx = app.context(&Quiet);
     let now = app.host.clock().now();
     let retry = |name: &EnvName| read_standing(&cx, name).ok()?.retry;
@@ -23,6 +27,13 @@ pub fn again(app: &App, pass: &PassReport, unread: u32) -> Option<Duration> {
     let looks = (unread > 0).then(|| now.checked_add(backoff(unread)).ok()).flatten();
     let next = dues.chain(looks).min()?;
     Some(Duration::try_from(next.duration_since(now)).unwrap_or_default())
+}
+
+/// Whether somebody waits for what another environment had, and one was moved in this pass: a domain is nobody's meanwhile.
+fn is_freed(pass: &PassReport) -> bool {
+    let waits = |plan: &EnvPlan| plan.wants.is_none() && matches!(plan.action, Action::Waiting(_));
+    let moved = |outcome: &Outcome| matches!(outcome, Outcome::Released { .. } | Outcome::Removed(_));
+    pass.outcomes.values().any(moved) && pass.survey.plan.environments.iter().any(waits)
 }
 
 /// Whether what is wanted could not be found out, of the whole repository or of one application's.

@@ -23,23 +23,6 @@ pub struct HostEntry {
     pub split: BTreeMap<EnvName, Vec<String>>,
 }
 
-/// What a host is called.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HostName {
-    /// By its operator.
-    Said(String),
-    /// By the machine itself.
-    Found(String),
-}
-
-impl HostName {
-    /// The name, whoever gave it.
-    pub fn as_str(&self) -> &str {
-        let (Self::Said(name) | Self::Found(name)) = self;
-        name
-    }
-}
-
 /// The environments that each host names.
 pub(super) type Hosts<'t> = BTreeMap<String, Vec<At<'t, EnvName>>>;
 

@@ -32,7 +32,7 @@ pub use environment::{
     Django, Environment, Expect, Gunicorn, Health, Literal, Logs, Migrations, Nginx, Policy, Python, Rev, Web,
 };
 pub use fleet::PortPolicy;
-pub use hosts::{HostEntry, HostName};
+pub use hosts::HostEntry;
 pub use notify::Notify;
 pub use repository::{Repository, parse};
 pub use tree::{Entry, LARGEST_FILE, Tree};

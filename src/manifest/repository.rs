@@ -12,7 +12,7 @@ use super::diagnostic::{Concern, Diagnostic, Diagnostics, Invalid};
 use super::document::{self, Source};
 use super::environment::Environment;
 use super::fleet::{self, Fleet, PortPolicy};
-use super::hosts::{self, HostEntry, HostName, Hosts};
+use super::hosts::{self, HostEntry, Hosts};
 use super::kind::Kind;
 use super::layer::Layer;
 use super::notify::Notify;
@@ -40,19 +40,13 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// The file of a host that is called so: a name that a person gave it is meant as it stands; a hostname, which is the same in
-    /// any case, counts whole, then by its first label, unless that label is another host's too.
-    pub fn for_host(&self, name: &HostName) -> Option<(&str, &HostEntry)> {
-        let entry = match name {
-            HostName::Said(said) => self.hosts.get_key_value(said),
-            HostName::Found(hostname) => {
-                let hostname = hostname.to_ascii_lowercase();
-                let label = hostname.split('.').next().unwrap_or(&hostname);
-                let another = |other: &String| other.strip_prefix(label).is_some_and(|rest| rest.starts_with('.'));
-                let by_label = || self.hosts.get_key_value(label).filter(|_| !self.hosts.keys().any(another));
-                self.hosts.get_key_value(&hostname).or_else(by_label)
-            }
-        };
+    /// The file of a host: by its whole name, which is the same in any case, then by its first label, unless that is another host's too.
+    pub fn for_host(&self, name: &str) -> Option<(&str, &HostEntry)> {
+        let name = name.to_ascii_lowercase();
+        let label = name.split('.').next().unwrap_or(&name);
+        let another = |other: &String| other.strip_prefix(label).is_some_and(|rest| rest.starts_with('.'));
+        let by_label = || self.hosts.get_key_value(label).filter(|_| !self.hosts.keys().any(another));
+        let entry = self.hosts.get_key_value(&name).or_else(by_label);
         entry.map(|(name, entry)| (name.as_str(), entry))
     }
 

@@ -40,9 +40,10 @@ impl Boot {
         then.id == self.id && !then.id.is_empty()
     }
 
-    /// Whether it is known to have been another one.
+    /// Whether it is known to have been another one: a container's boot was called by its kernel's name alone once.
     pub fn is_later_than(&self, then: &Self) -> bool {
-        then.id != self.id && !then.id.is_empty() && !self.id.is_empty()
+        let kernels = self.id.split_once('+').map(|(kernel, _)| kernel);
+        then.id != self.id && kernels != Some(&then.id) && !then.id.is_empty() && !self.id.is_empty()
     }
 
     /// Whether two records may tell of one moment: times that were moved with a clock are as exact as two looks at it.
@@ -100,5 +101,8 @@ mod tests {
         let set = set.as_found(Some(&first));
         assert_eq!((by(&set, 9_000), by(&set, 60_000)), (at(39_000), at(50_000)), "set since");
         assert_eq!(by(&Boot::new("c", at(50_000)).as_found(Some(&first)), 9_000), at(9_000), "another boot's note");
+        let container = Boot::new("a+7200", at(8_200));
+        assert_eq!(by(&container, 9_000), at(9_000), "noted in it when its boot was called as its kernel's");
+        assert!(!container.is_later_than(&then) && container.is_later_than(&Boot::new("a+60", at(1_060))));
     }
 }

@@ -93,7 +93,7 @@ impl AgentSettings {
             jitter: Span::secs(30),
             manager: None,
             allow_local_git: false,
-            git: Git { key: None, known_hosts: None, deadline: Span::secs(600) },
+            git: Git { key: None, known_hosts: None, deadline: Span::secs(120) },
             nginx: Nginx { port: 80 },
             python: Python { wheelhouse: None },
             prune: Prune { grace: Span::secs(24 * 3600) },

@@ -5,18 +5,24 @@ use std::path::Path;
 use super::{Context, Failure, Phase};
 use crate::desired::Wanted;
 use crate::host::Account;
-use crate::model::{Capability, Found, Identity, UserName};
+use crate::model::{Capability, Found, UserName};
+use crate::observed::Installed;
 use crate::policy::FailureClass;
 
 /// Who is in one of these is root in all but name, or reads what only root should.
 const PRIVILEGED: [&str; 12] =
     ["root", "adm", "disk", "docker", "incus-admin", "kmem", "libvirt", "lxd", "shadow", "staff", "sudo", "wheel"];
+/// Debian's group of those who read logs: what is root's and this group's is no service's.
+const ADM: u32 = 4;
 /// Debian's and systemd's first number of a person; below it are the accounts of services.
 const FIRST_OF_PEOPLE: u32 = 1000;
 
 /// Refuses the account of another service, one that can do more than an application may, and the logs of others.
-pub fn ensure_ours(cx: &Context<'_>, wanted: &Wanted) -> Result<(), Failure> {
-    if !cx.host.capabilities().has(Capability::Identities) {
+///
+/// What serves as this user already is not kept from its releases: nothing is gained by that.
+pub fn ensure_ours(cx: &Context<'_>, installed: &Installed, wanted: &Wanted) -> Result<(), Failure> {
+    let serves = installed.generation.as_ref().is_some_and(|it| it.wanted.env.user == wanted.env.user);
+    if serves || !cx.host.capabilities().has(Capability::Identities) {
         return Ok(());
     }
     let fail = Failure::on_host(Phase::Build);
@@ -53,13 +59,15 @@ fn refuse_account(user: &UserName, account: &Account, by_us: bool) -> Option<Str
 /// What stands there becomes root's at each boot, and its owner could not write there any more.
 fn refuse_logs(logs: &Path, found: &Found, account: Option<&Account>) -> Option<String> {
     let Found::Directory { owner, .. } = found else { return None };
-    let ours = *owner == Identity::ROOT || account.is_some_and(|account| account.identity.uid == owner.uid);
+    let roots = owner.uid == 0 && [0, ADM].contains(&owner.gid);
+    let ours = roots || account.is_some_and(|account| account.identity.uid == owner.uid);
     (!ours).then(|| format!("{} belongs to another service (uid {}, gid {})", logs.display(), owner.uid, owner.gid))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Identity;
 
     fn account(uid: u32, home: &str, groups: &[&str]) -> Account {
         let groups = groups.iter().map(|&group| group.to_owned()).collect();
@@ -96,7 +104,8 @@ mod tests {
         assert!(refused(&directory(33, 4), None).is_some());
         let own = account(1001, "/home/x", &[]);
         assert_eq!(refused(&directory(1001, 1001), Some(&own)), None, "as people made it by hand");
-        assert_eq!(refused(&directory(0, 0), None), None);
+        assert!(refused(&directory(0, 114), None).is_some(), "as Debian's /var/log/postgresql is, too");
+        assert_eq!((refused(&directory(0, 0), None), refused(&directory(0, ADM), None)), (None, None));
         assert_eq!(refused(&Found::Absent, None), None);
     }
 }

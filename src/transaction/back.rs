@@ -1,6 +1,7 @@
 //! Back to where a transaction began: the same for a failed check, a crash, a stop on request, and a rollback that did not hold.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use super::recover::{lead, wake};
@@ -170,5 +171,8 @@ fn restore(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
         }
         awake => awake?,
     }
-    lead(cx, generation)
+    let (link, socket) = (cx.layout.web_socket(&generation.name), format!("{}/s", generation.slot));
+    let stayed = cx.host.files().holds_link(&link, Path::new(&socket)).map_err(Failure::on_host(Phase::Recover))?;
+    // Visitors who were never led away are not to notice that a candidate was tried.
+    if stayed { commit::front_of(cx, generation, generation.number) } else { lead(cx, generation) }
 }

@@ -69,8 +69,8 @@ pub fn front(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     }
     // nginx.conf names other workers than those that run: they are needed here, and the way back is to be theirs as well.
     reload(cx)?;
-    front_of(cx, generation, generation.number)?;
-    slot::admit(cx, generation, generation.slot.other())
+    Slot::BOTH.into_iter().try_for_each(|slot| slot::admit(cx, generation, slot))?;
+    front_of(cx, generation, generation.number)
 }
 
 /// The same for the vhost of generation `number` of the same environment, of which nothing else may be known.

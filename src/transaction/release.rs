@@ -218,7 +218,7 @@ fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> 
     let wanted = &generation.wanted;
     let together = cx.host.files().together();
     ground::ensure_includes(cx)?;
-    account::ensure_ours(cx, wanted)?;
+    account::ensure_ours(cx, installed, wanted)?;
     ground::ensure_user(cx, wanted)?;
     let owners = ground::owners(cx, wanted)?;
     ground::ensure_directories(cx, wanted, owners)?;

@@ -97,7 +97,12 @@ pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> 
     admit(cx, generation, slot)?;
     cx.host.files().raise_flag(&cx.layout.run_flag(name, slot)).map_err(&fail)?;
     let wait = Duration::from_secs(90).min(generation.wanted.env.health.deadline.duration());
-    let service = cx.host.services().start(&id(name, slot), wait).map_err(&fail)?;
+    let prevented = |error: HostError| {
+        let mut said = log(cx, name, slot);
+        said.push(super::chain(&error));
+        fail(error).with_log(said)
+    };
+    let service = cx.host.services().start(&id(name, slot), wait).map_err(prevented)?;
     if service.activity == Activity::Failed {
         let cause = "the processes ended while they were being started";
         return Err(blame::by_words(Phase::Start, cause.to_owned(), log(cx, name, slot)));

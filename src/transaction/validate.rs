@@ -110,8 +110,10 @@ fn taken(twice: &[String], before: &[String], generation: &Generation) -> Option
     let ours = |name: &&String| generation.wanted.env.domains.iter().any(|domain| domain.as_str() == name.as_str());
     let name = twice.iter().filter(|name| !before.contains(name)).find(ours)?;
     let cause = format!("another vhost of this host's nginx has the name {name} already");
-    let cure =
-        format!("grep -r {name} /etc/nginx says where: take it out there, or out of projects/{}.toml", generation.name);
+    let cure = format!(
+        "grep -r {name} /etc/nginx says where: take it out there, without a reload, which the release makes, or out of projects/{}.toml",
+        generation.name
+    );
     Some(Failure::new(FailureClass::Host, Phase::Validate, cause).with_help(cure))
 }
 

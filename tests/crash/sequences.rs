@@ -64,75 +64,71 @@ fn whatever_happens_the_promises_hold() {
 }
 
 /// Lives that a promise was once broken in.
+const ONCE_WRONG: [&[Step]; 6] = [
+    // Who went back twice while the left slot was warm was led to the release that he had left first.
+    &[
+        Step::Push(Behaviour::Well),
+        Step::Push(Behaviour::Well),
+        Step::Push(Behaviour::Well),
+        Step::Rollback(Until::Change),
+        Step::Rollback(Until::Change),
+    ],
+    // What a pass was building when it was killed stayed, because the next one had nothing to build.
+    &[Step::Push(Behaviour::Well), Step::Kill(3432), Step::Push(Behaviour::Well), Step::ForcePush],
+    // Its link put right, and not reloaded any more: nginx, which had started without it, served nothing for ever.
+    &[
+        Step::Push(Behaviour::Well),
+        Step::Suspend(None),
+        Step::Drift(Accident::NginxLinkGone),
+        Step::ForcePush,
+        Step::PowerCut(0, 5_794_627_818_727_623_636),
+        Step::Start,
+        Step::Kill(26_215),
+        Step::Resume,
+        Step::Push(Behaviour::Well),
+    ],
+    // A repair that was killed left its own half-made link.
+    &[Step::ForcePush, Step::Kill(16_384), Step::Drift(Accident::SocketMoved), Step::Drift(Accident::NginxLinkGone)],
+    // It could not be stopped for want of room, was taken off and came back with what is in quarantine: it answers nobody, and yet
+    // nobody stopped it.
+    &[
+        Step::ForcePush,
+        Step::Push(Behaviour::Well),
+        Step::Push(Behaviour::Well),
+        Step::Push(Behaviour::Dies),
+        Step::Room(Some(126)),
+        Step::PowerCut(507, 0),
+        Step::PutBack,
+        Step::Index(true),
+        Step::Stop,
+        Step::Room(Some(6)),
+        Step::Remove(0),
+        Step::Name,
+        Step::Room(None),
+        Step::Reboot(0),
+        Step::Room(None),
+        Step::Name,
+        Step::Resume,
+        Step::Push(Behaviour::Well),
+    ],
+    // Whoever went back from a release that was killed built on what it had not synced.
+    &[
+        Step::Push(Behaviour::Well),
+        Step::Push(Behaviour::Well),
+        Step::Stop,
+        Step::Push(Behaviour::Well),
+        Step::Kill(64_334),
+        Step::Start,
+        Step::Rollback(Until::Resume),
+        Step::PowerCut(0, 451_847_291_240_710_219),
+        Step::Drift(Accident::NginxLinkGone),
+        Step::Push(Behaviour::Well),
+    ],
+];
+
 #[test]
 fn what_once_went_wrong_goes_well() {
-    let lives: [&[Step]; 6] = [
-        // Who went back twice while the left slot was warm was led to the release that he had left first.
-        &[
-            Step::Push(Behaviour::Well),
-            Step::Push(Behaviour::Well),
-            Step::Push(Behaviour::Well),
-            Step::Rollback(Until::Change),
-            Step::Rollback(Until::Change),
-        ],
-        // What a pass was building when it was killed stayed, because the next one had nothing to build.
-        &[Step::Push(Behaviour::Well), Step::Kill(3432), Step::Push(Behaviour::Well), Step::ForcePush],
-        // Its link put right, and not reloaded any more: nginx, which had started without it, served nothing for ever.
-        &[
-            Step::Push(Behaviour::Well),
-            Step::Suspend(None),
-            Step::Drift(Accident::NginxLinkGone),
-            Step::ForcePush,
-            Step::PowerCut(0, 5_794_627_818_727_623_636),
-            Step::Start,
-            Step::Kill(26_215),
-            Step::Resume,
-            Step::Push(Behaviour::Well),
-        ],
-        // A repair that was killed left its own half-made link.
-        &[
-            Step::ForcePush,
-            Step::Kill(16_384),
-            Step::Drift(Accident::SocketMoved),
-            Step::Drift(Accident::NginxLinkGone),
-        ],
-        // It could not be stopped for want of room, was taken off and came back with what is in quarantine: it answers nobody, and yet
-        // nobody stopped it.
-        &[
-            Step::ForcePush,
-            Step::Push(Behaviour::Well),
-            Step::Push(Behaviour::Well),
-            Step::Push(Behaviour::Dies),
-            Step::Room(Some(126)),
-            Step::PowerCut(507, 0),
-            Step::PutBack,
-            Step::Index(true),
-            Step::Stop,
-            Step::Room(Some(6)),
-            Step::Remove(0),
-            Step::Name,
-            Step::Room(None),
-            Step::Reboot(0),
-            Step::Room(None),
-            Step::Name,
-            Step::Resume,
-            Step::Push(Behaviour::Well),
-        ],
-        // Whoever went back from a release that was killed built on what it had not synced.
-        &[
-            Step::Push(Behaviour::Well),
-            Step::Push(Behaviour::Well),
-            Step::Stop,
-            Step::Push(Behaviour::Well),
-            Step::Kill(64_334),
-            Step::Start,
-            Step::Rollback(Until::Resume),
-            Step::PowerCut(0, 451_847_291_240_710_219),
-            Step::Drift(Accident::NginxLinkGone),
-            Step::Push(Behaviour::Well),
-        ],
-    ];
-    for steps in lives {
+    for steps in ONCE_WRONG {
         live(steps).unwrap_or_else(|why| panic!("{why}\nafter {steps:?}"));
     }
 }

@@ -2,8 +2,7 @@
 
 use portreeve::cli::diagnostics::render;
 use portreeve::manifest::{
-    Entry, Environment, Expect, HostName, Literal, Migrations, Policy, Repository, Rev, Severity, Tree, Version, Web,
-    parse,
+    Entry, Environment, Expect, Literal, Migrations, Policy, Repository, Rev, Severity, Tree, Version, Web, parse,
 };
 use portreeve::model::{EnvName, Span};
 use proptest::prelude::*;
@@ -213,28 +212,20 @@ fn a_domain_of_two_environments_makes_neither_unusable() {
 #[test]
 fn a_host_is_found_by_its_whole_name_then_by_its_first_label() {
     let repository = usable(&with(&[STAGE, ("hosts/web2.example.org.toml", "environments = [\"bakery/stage\"]\n")]));
-    assert_eq!(repository.for_host(&found("web1.example.org")).unwrap().0, "web1");
-    let (file, entry) = repository.for_host(&found("web2.example.org")).unwrap();
+    assert_eq!(repository.for_host("web1.example.org").unwrap().0, "web1");
+    let (file, entry) = repository.for_host("web2.example.org").unwrap();
     assert_eq!(file, "web2.example.org");
     let here: Vec<_> = repository.environments_of(entry).map(|(name, it)| (name.to_string(), it.is_ok())).collect();
     assert_eq!(here, [("bakery/stage".to_owned(), true)]);
-    assert!(repository.for_host(&found("web2")).is_none());
-    assert_eq!(repository.for_host(&found("WEB1.Example.org")).unwrap().0, "web1", "hostnames have no case");
+    assert!(repository.for_host("web2").is_none());
+    assert_eq!(repository.for_host("WEB1.Example.org").unwrap().0, "web1", "hostnames have no case");
 }
 
 #[test]
 fn no_host_takes_the_file_of_another() {
     let repository = usable(&with(&[STAGE, ("hosts/web1.b.example.toml", "environments = [\"bakery/stage\"]\n")]));
-    assert!(repository.for_host(&found("web1.a.example")).is_none(), "whose web1 is, can't be known");
-    assert_eq!(repository.for_host(&found("web1")).unwrap().0, "web1");
-    for said in ["web1.example.org", "WEB1"] {
-        assert!(repository.for_host(&HostName::Said(said.to_owned())).is_none(), "{said} was written by a person");
-    }
-    assert_eq!(repository.for_host(&HostName::Said("web1".to_owned())).unwrap().0, "web1");
-}
-
-fn found(hostname: &str) -> HostName {
-    HostName::Found(hostname.to_owned())
+    assert!(repository.for_host("web1.a.example").is_none(), "whose web1 is, can't be known");
+    assert_eq!(repository.for_host("web1").unwrap().0, "web1");
 }
 
 #[test]

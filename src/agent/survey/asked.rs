@@ -9,7 +9,7 @@ use crate::agent::floor::Floors;
 use crate::agent::standing::policy;
 use crate::agent::want::Resolver;
 use crate::host::HostError;
-use crate::manifest::{Environment, HostName, Policy, Repository};
+use crate::manifest::{Environment, Policy, Repository};
 use crate::model::{Capability, EnvName, PortRange};
 use crate::plan::Want;
 use crate::source::Refs;
@@ -38,7 +38,7 @@ pub(super) fn wants(
     let floors = Floors::read(cx).map_err(|newer| newer.to_string())?;
     let repository = (deploy.repository.as_ref())
         .ok_or_else(|| "portreeve.toml of the deploy repository can't be used; portreeve check says why".to_owned())?;
-    let (_, entry) = repository.for_host(&host_name(app)).ok_or_else(|| {
+    let (_, entry) = repository.for_host(&app.name).ok_or_else(|| {
         format!("the deploy repository has no hosts/{}.toml; add it, or correct `host` in agent.toml", app.name)
     })?;
     let listed: Vec<(&EnvName, Result<&Environment, _>)> = repository.environments_of(entry).collect();
@@ -69,10 +69,6 @@ pub(super) fn wants(
     }
     let (moved, refs) = resolver.done();
     Ok(Asked { wants, moved, ports, refs, floors })
-}
-
-fn host_name(app: &App) -> HostName {
-    app.settings.host.clone().map_or_else(|| HostName::Found(app.name.clone()), HostName::Said)
 }
 
 /// Those that are not off this host already.
