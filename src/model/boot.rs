@@ -28,11 +28,10 @@ impl Boot {
         Self { id: id.into(), began, found: None }
     }
 
-    /// The same, with what the first pass of it has noted.
+    /// The same as the first pass of it has noted it, by the name that it had there.
     #[must_use]
-    pub fn as_found(self, first: Option<&Self>) -> Self {
-        let found = first.filter(|first| self.is_same(first)).map(|first| first.began);
-        Self { found, ..self }
+    pub fn as_found(self, first: &Self) -> Self {
+        Self { id: first.id.clone(), found: Some(first.began), ..self }
     }
 
     /// Whether it is this one.
@@ -98,9 +97,10 @@ mod tests {
         assert_eq!((by(&first, 9_000), by(&first, 30_000)), (at(9_000), at(20_000)));
         let set = Boot::new("b", at(50_000));
         assert_eq!((by(&set, 9_000), by(&set, 60_000)), (at(9_000), at(50_000)), "nobody noted how it was found");
-        let set = set.as_found(Some(&first));
+        let set = set.as_found(&first);
         assert_eq!((by(&set, 9_000), by(&set, 60_000)), (at(39_000), at(50_000)), "set since");
-        assert_eq!(by(&Boot::new("c", at(50_000)).as_found(Some(&first)), 9_000), at(9_000), "another boot's note");
+        let named = Boot::new("c", at(50_000)).as_found(&first);
+        assert!(named.is_same(&first), "by whomever it was noted");
         let container = Boot::new("a+7200", at(8_200));
         assert_eq!(by(&container, 9_000), at(9_000), "noted in it when its boot was called as its kernel's");
         assert!(!container.is_later_than(&then) && container.is_later_than(&Boot::new("a+60", at(1_060))));

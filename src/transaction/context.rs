@@ -77,13 +77,17 @@ impl<'a> Context<'a> {
 
     /// This boot of the host: for times that outlive a process.
     pub fn boot(&self) -> Boot {
-        self.host.clock().boot().as_found(self.first_of_boot().as_ref())
+        let boot = self.host.clock().boot();
+        match self.first_of_boot(&boot) {
+            Some(first) => boot.as_found(&first),
+            None => boot,
+        }
     }
 
     /// Notes how this boot was found, once, where a reboot loses it: a clock that is set later changes nothing that waits.
     pub fn note_boot(&self) -> Result<(), HostError> {
         let boot = self.host.clock().boot();
-        if self.first_of_boot().is_some_and(|first| boot.is_same(&first)) {
+        if self.first_of_boot(&boot).is_some() {
             return Ok(());
         }
         let bytes = serde_json::to_vec(&boot).unwrap_or_default();
@@ -93,9 +97,12 @@ impl<'a> Context<'a> {
         self.host.files().put(&self.layout.boot_note(), &Node::File { bytes, mode: 0o644, owner: Identity::ROOT })
     }
 
-    fn first_of_boot(&self) -> Option<Boot> {
+    /// The machine's own `/run` is empty after a boot, so that its note is of this one, whatever its name: a service with a `/proc`
+    /// of its own (`ProtectProc=`) is told another name than its container is. Below another root a note outlives a boot.
+    fn first_of_boot(&self, now: &Boot) -> Option<Boot> {
         let bytes = self.host.files().read(&self.layout.boot_note(), BOOT_LIMIT).ok().flatten()?;
-        serde_json::from_slice(&bytes).ok()
+        let first = serde_json::from_slice(&bytes).ok();
+        first.filter(|first| self.layout.root().is_system() || now.is_same(first))
     }
 
     /// The directories of the environment that `wanted` describes.

@@ -52,7 +52,7 @@ pub use migrate::{Applied, Migration, recorded};
 pub use read::{
     active, expected, installed, installed_names, listing, read_generation, services_of, standing, was_refused,
 };
-pub use recover::{Recovered, Watch, committed, recover, sync_left, tidy};
+pub use recover::{Recovered, Watch, committed, note_boot, recover, sync_left, tidy};
 pub use release::{Going, Ordered, Released, fits, go, go_by_order};
 pub use remove::{Deleted, delete, remove};
 pub use repair::{renders_differently, repair, start};

@@ -222,11 +222,16 @@ pub fn sweep_trees(cx: &Context<'_>, generation: &Generation) {
 /// that is beside it.
 pub fn tidy(cx: &Context<'_>) {
     let layout = cx.layout;
+    note_boot(cx);
+    sweep(cx, &[layout.staging(), layout.state(), layout.journal(), layout.attempts(), layout.runtime().to_owned()]);
+}
+
+/// Before anything is recorded in this boot: all its records are to call it alike.
+pub fn note_boot(cx: &Context<'_>) {
     if let Err(error) = cx.note_boot() {
         let text = format!("until the next pass, times follow a clock that is set: {}", super::chain(&error));
         cx.report.event(&Event::Note { text: &text });
     }
-    sweep(cx, &[layout.staging(), layout.state(), layout.journal(), layout.attempts(), layout.runtime().to_owned()]);
 }
 
 /// Hidden, and read by nobody: what can't be removed is only told.

@@ -89,7 +89,7 @@ print(s.DEBUG, s.ALLOWED_HOSTS, s.CSRF_TRUSTED_ORIGINS, s.STATIC_ROOT, s.MEDIA_R
     assert_eq!(
         said,
         format!(
-            "False ['bakery.example', 'www.bakery.example'] ['http://bakery.example', 'http://www.bakery.example'] \
+            "False ['bakery.example', 'www.bakery.example'] ['http://bakery.example', 'https://bakery.example', 'http://www.bakery.example', 'https://www.bakery.example'] \
              {} {home}/media {home}/data/db.sqlite3",
             statics.trim()
         )

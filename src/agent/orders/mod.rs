@@ -108,6 +108,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<String, OrderError> {
     let met = Met::find(cx, name)?;
     let _lock = enter(cx, name, given)?;
+    transaction::note_boot(cx);
     if back::leaves(cx, name, &given.order)? {
         // Whoever goes back leaves what has been switched to, whatever its health.
         transaction::sync_left(cx)?;
