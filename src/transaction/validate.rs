@@ -123,7 +123,7 @@ fn refused(words: &str, ours: &[PathBuf]) -> Failure {
     if words.contains("server_names_hash_bucket_size") {
         let cause = "a domain of this environment is longer than nginx has room for";
         return Failure::new(FailureClass::Host, Phase::Validate, cause).with_help(
-            "echo 'server_names_hash_bucket_size 128;' >/etc/nginx/conf.d/server_names_hash.conf, which is read in the http block",
+            "echo 'server_names_hash_bucket_size 512;' >/etc/nginx/conf.d/server_names_hash.conf, which is read in the http block",
         );
     }
     let elsewhere = place(words).filter(|(_, file, _)| !ours.iter().any(|own| Path::new(file).starts_with(own)));
@@ -192,7 +192,7 @@ mod tests {
         let words = "could not build server_names_hash, you should increase server_names_hash_bucket_size: 64";
         let failure = refused(words, &[]);
         assert_eq!(failure.kind, FailureKind::Class(FailureClass::Host));
-        assert!(failure.help.is_some_and(|help| help.contains("server_names_hash_bucket_size 128;")));
+        assert!(failure.help.is_some_and(|help| help.contains("server_names_hash_bucket_size 512;")));
     }
 
     #[test]
