@@ -184,15 +184,20 @@ fn a_crash_shows_as_a_restart_and_a_death_as_such() {
     until("it ended", || supervisor.service(&a).unwrap().unwrap().activity == Activity::Inactive);
 }
 
+/// Gives the slot a program that is not there.
+fn cannot_run(daemon: &Daemon, supervisor: &Supervisor, slot: &SlotId) {
+    let text = format!("[program:{}]\ncommand=/no/such/program\n", daemon.layout.program_name(&slot.env, slot.slot));
+    fs::write(daemon.layout.program_file(&slot.env, slot.slot), text).unwrap();
+    supervisor.refresh(std::slice::from_ref(slot)).unwrap();
+}
+
 /// As after a launcher that is gone: Supervisor tries to spawn it again for some seconds.
 #[test]
 fn what_can_not_be_spawned_takes_its_new_text() {
     let daemon = daemon();
     let supervisor = daemon.supervisor();
     let a = slot(Slot::A);
-    let text = format!("[program:{}]\ncommand=/no/such/program\n", daemon.layout.program_name(&a.env, a.slot));
-    fs::write(daemon.layout.program_file(&a.env, a.slot), text).unwrap();
-    supervisor.refresh(std::slice::from_ref(&a)).unwrap();
+    cannot_run(&daemon, &supervisor, &a);
     assert_eq!(supervisor.service(&a).unwrap().unwrap().activity, Activity::Changing, "it backs off");
     daemon.write(&a, "exec sleep 60");
     daemon.allow(&a);
@@ -225,9 +230,7 @@ fn a_program_that_cannot_run_is_said() {
     let daemon = daemon();
     let supervisor = daemon.supervisor();
     let a = slot(Slot::A);
-    let text = format!("[program:{}]\ncommand=/no/such/program\n", daemon.layout.program_name(&a.env, a.slot));
-    fs::write(daemon.layout.program_file(&a.env, a.slot), text).unwrap();
-    supervisor.refresh(std::slice::from_ref(&a)).unwrap();
+    cannot_run(&daemon, &supervisor, &a);
     let error = supervisor.start(&a, WAIT).unwrap_err().to_string();
     assert!(error.contains("NO_FILE"), "{error}");
     fs::write(daemon.layout.program_file(&a.env, a.slot), "[program:broken\n").unwrap();

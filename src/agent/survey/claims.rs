@@ -59,7 +59,7 @@ impl<'a> Claims<'a> {
         if holds(&env.name) {
             return None;
         }
-        if let Some(holder) = self.serving.keys().find(|name| **name != env.name && holds(name)) {
+        if let Some(holder) = self.serving.keys().find(|name| holds(name)) {
             return Some(self.held(env, domain, holder));
         }
         let rival = self.asking.iter().find(|other| other.name != env.name && asks(other, domain))?;
@@ -78,23 +78,21 @@ impl<'a> Claims<'a> {
                  host; `removed = true` in its file takes it off"
             ));
         };
-        let lets_go = Some(asker).filter(|other| !asks(other, domain));
-        let own = self.serving.get(&env.name);
-        match lets_go {
-            Some(other) if own.is_some_and(|own| own.iter().any(|domain| asks(other, domain))) => {
-                Want::Unusable(format!(
-                    "{domain} is served by {holder} here, which waits for a domain of {}: neither lets go first; \
-                     remove it from projects/{}.toml in one push, and add it in the next",
-                    env.name, env.name
-                ))
-            }
-            Some(_) => Want::Later(format!("{domain} is served by {holder} until that is released without it")),
-            None => Want::Unusable(format!(
+        if asks(asker, domain) {
+            return Want::Unusable(format!(
                 "{domain} is served by {holder} here (projects/{holder}.toml), so it is not for projects/{}.toml: \
                  remove it from one",
                 env.name
-            )),
+            ));
         }
+        if self.serving.get(&env.name).is_some_and(|own| own.iter().any(|domain| asks(asker, domain))) {
+            return Want::Unusable(format!(
+                "{domain} is served by {holder} here, which waits for a domain of {}: neither lets go first; \
+                 remove it from projects/{}.toml in one push, and add it in the next",
+                env.name, env.name
+            ));
+        }
+        Want::Later(format!("{domain} is served by {holder} until that is released without it"))
     }
 }
 
