@@ -28,10 +28,9 @@ pub fn run(args: &WaitArgs, global: &Global) -> Result<u8, Fault> {
     let until = clock.monotonic() + args.timeout.duration();
     for glance in 0_u32.. {
         let cx = app.context(&Quiet);
-        let up = is_up(&cx, &args.env)?;
-        let mut live = live(&cx, &args.env, &commit)?.filter(|_| up);
+        let mut live = if_up(&cx, &args.env, live(&cx, &args.env, &commit)?)?;
         if live.is_none() && glance % SURVEY_EVERY == 0 {
-            live = settled(&app, &cx, &args.env, &commit)?.filter(|_| up);
+            live = if_up(&cx, &args.env, settled(&app, &cx, &args.env, &commit)?)?;
         }
         if let Some(title) = live {
             printer::line(format!("{}  {title} is live", args.env));
@@ -66,10 +65,11 @@ fn live(cx: &Context<'_>, env: &EnvName, commit: &str) -> Result<Option<String>,
 }
 
 /// What was stopped, or has died, is not live, whatever was released.
-fn is_up(cx: &Context<'_>, env: &EnvName) -> Result<bool, Fault> {
+fn if_up(cx: &Context<'_>, env: &EnvName, title: Option<String>) -> Result<Option<String>, Fault> {
+    let Some(title) = title else { return Ok(None) };
     let services = transaction::services_of(cx, env).map_err(|error| Fault::failed(&error))?;
     let installed = transaction::installed(cx, env, &services).map_err(|failure| reconcile::fault(&failure))?;
-    Ok(installed.serving_slot().is_some_and(|slot| installed.runs(slot)))
+    Ok(installed.serving_slot().is_some_and(|slot| installed.runs(slot)).then_some(title))
 }
 
 /// Whether a pass is at work on the environment: what serves now may still be gone back from.
