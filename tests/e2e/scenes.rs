@@ -98,9 +98,10 @@ pub const ALL: [Scene; 7] = [
     },
 ];
 
-/// The same work in less time: packages come by uv, commits from the disk, hosts boot without what nobody asks for, one worker is
-/// enough, and one good answer: nothing is written during the others.
+/// The same work in less time: packages come by uv, and few of Django's; commits from the disk, hosts boot without what nobody asks
+/// for, one worker is enough, and one good answer: nothing is written during the others.
 fn quick(world: &World) {
+    world.host.exec_ok(&["python3", "-c", include_str!("thin_django.py")]);
     world.host.sh("python3 -m venv /opt/uv; /opt/uv/bin/pip install --quiet uv; ln -s /opt/uv/bin/uv /usr/local/bin/uv
         printf '[python]\\nwheelhouse = \"/opt/wheels\"\\n' >>/etc/portreeve/agent.toml
         sed -i '1i allow_local_git = true\ns,ssh://git@git.example.org/,file:///,' /etc/portreeve/agent.toml
