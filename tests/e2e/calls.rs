@@ -39,6 +39,9 @@ const ROOT: &str = "/";
 /// Stands in place of a call's result when another thread comes in between.
 const UNFINISHED: &str = " <unfinished ...>";
 
+/// Stands before that result, later.
+const RESUMED: &str = " resumed>";
+
 /// One call of a listed run.
 #[derive(Debug, Clone)]
 struct Call {
@@ -266,6 +269,21 @@ pub enum Blow {
     Error(&'static str),
 }
 
+/// The lines of a trace, each call in one.
+fn whole(trace: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in trace.lines() {
+        let thread = line.split(' ').next();
+        let of_thread = |begun: &&mut String| begun.ends_with(UNFINISHED) && begun.split(' ').next() == thread;
+        let begun = lines.iter_mut().rev().find(of_thread);
+        match (begun, line.split_once(RESUMED)) {
+            (Some(begun), Some((_, result))) => *begun = begun.replace(UNFINISHED, result),
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    lines
+}
+
 /// Runs the program with a blow at `point`. If the run went another way, and it struck nothing or something else: what strace saw.
 pub fn strike(
     host: &TestHost,
@@ -287,7 +305,8 @@ pub fn strike(
     let result = traced(host, number, &flags, arguments);
     let trace = host.read_file("/run/trace");
     let mark = if matches!(blow, Blow::Kill) { " = ?" } else { "(INJECTED)" };
-    let struck: Vec<Call> = trace.lines().filter(|line| line.ends_with(mark)).filter_map(Call::parse).collect();
+    let struck = whole(&trace).into_iter().filter(|line| line.ends_with(mark));
+    let struck: Vec<Call> = struck.filter_map(|line| Call::parse(&line)).collect();
     let alone = struck.len() == 1 || *reach != Reach::Alone;
     let right = alone && struck.first().is_some_and(|first| first.is_at(call));
     if right { Ok(result) } else { Err(format!("not struck: {nth} of {path:?}\n{trace}{result}")) }
@@ -334,6 +353,9 @@ fn a_call_is_told_from_the_same_one_of_another_thread() {
         point("fsync", "/etc", Reach::Later),
     ];
     assert_eq!(found, expected);
+
+    let cut = ["7 unlink(\"/a\" <unfinished ...>", "8 mkdir(\"/b\") = 0", "7 <... unlink resumed>)   = ?"].join("\n");
+    assert_eq!(whole(&cut), ["7 unlink(\"/a\")   = ?", "8 mkdir(\"/b\") = 0"]);
 
     let same = ["/srv/.a.new-20003-7/b", "/srv/.a.new-20004-8/b"];
     assert_eq!(unnumbered(same[0]), unnumbered(same[1]));

@@ -14,7 +14,7 @@ pub struct Scene {
     pub work: &'static [&'static str],
     /// What may answer before another pass has run; `None`: nothing of ours.
     pub meanwhile: &'static [Option<&'static str>],
-    /// What may answer at rest.
+    /// What may answer at rest; first what does if nothing goes wrong.
     pub finally: &'static [Option<&'static str>],
 }
 
