@@ -123,6 +123,10 @@ fn a_slow_build_of_dev_delays_neither_a_release_nor_a_rollback_of_pro() {
     a_newer_commit_ends_the_build(&world);
     // An agent that is ended between the switch and the record leaves the record to the next pass.
     until_within(A_PASS, "it is recorded", || releases_of(&world, "dev", "v5") == 1);
+    world.host.exec_ok(&["systemctl", "stop", UNIT]);
+    let last = || world.host.sh("stat -c %y /run/portreeve/last-*");
+    let before = last();
+    until_within(A_PASS, "the second agent makes passes too", || last() != before);
     world.host.exec_ok(&["pkill", "-TERM", "-f", "portreeve agent"]);
     let said = second.end().ok();
     assert!(!said.stderr.contains("error"), "two agents are no trouble: {said}");
@@ -144,8 +148,13 @@ fn within_one_pass(world: &World) {
     assert!(history.stdout.contains("bakery/dev") && history.stdout.contains("v1"), "{history}");
     assert!(asked.elapsed() < PROMPTLY, "{:?}", asked.elapsed());
     assert!(dev_serves(world, "v1") && !processes_at_the_gate(world).is_empty());
+    let waits = "portreeve retry bakery/dev --wait 2m >/run/waits 2>&1";
+    let waiter = Background::start(world.host.command(&["sh", "-c", waits]));
+    let told = || world.host.exec(&["cat", "/run/waits"]).stdout.contains("waiting: portreeve reconcile (pid ");
+    until_within(A_STEP, "it is told for whom it waits", told);
     world.host.sh("touch /srv/gate/open");
     let said = pass.end().ok();
+    waiter.end().ok();
     assert!(dev_serves(world, "v2"), "{said}");
     assert!(said.stdout.contains("bakery/dev  build ") && said.stdout.contains("bakery/pro  build "), "{said}");
     world.host.sh("rm -r /srv/gate/*");
@@ -316,12 +325,14 @@ fn baking(world: &World, version: &str) -> Background {
 #[track_caller]
 fn a_newer_commit_ends_a_bake(world: &World) {
     let pass = baking(world, "v8");
+    let begun = Instant::now();
     world.push_app("v9", &[], "v9");
     world.edit_pro(|_| env_toml("v9", "bakery.example"));
     world.reconcile();
     world.reconcile().ok();
     assert!(pro_serves(world, "v9"));
     pass.end();
+    assert!(begun.elapsed() < A_PASS, "{:?}", begun.elapsed());
 }
 
 #[track_caller]

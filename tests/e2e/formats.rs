@@ -1,7 +1,8 @@
 //! State that a newer portreeve wrote: refused by name, left alone, and the sites serve on. A history that is lost, damaged,
 //! newer, or on a disk that nobody can write fails no release.
 
-use crate::cmd::CmdResult;
+use crate::cmd::{Background, CmdResult};
+use crate::traces::until;
 use crate::world::World;
 
 const STAGE_TOML: &str = "rev = \"v1\"\ndomains = [\"stage.bakery.example\"]\n";
@@ -23,12 +24,14 @@ fn newer_state_is_refused_by_name_and_the_sites_serve_on() {
     removal(&world);
 }
 
-/// Puts a number into the place of the format and runs what is asked; then the old bytes come back.
+/// Puts a number into the place of the format and runs what is asked, which leaves it alone; then the old bytes come back.
 #[track_caller]
 fn as_newer<T>(world: &World, path: &str, edit: &str, then: impl FnOnce() -> T) -> T {
-    world.host.sh(&format!("cp -p {path} /root/kept; sed -i '{edit}' {path}; ! cmp -s {path} /root/kept"));
+    world.host.sh(&format!(
+        "cp -p {path} /root/kept; sed -i '{edit}' {path}; ! cmp -s {path} /root/kept; cp -p {path} /root/newer"
+    ));
     let result = then();
-    world.host.sh(&format!("mv /root/kept {path}"));
+    world.host.sh(&format!("cmp {path} /root/newer; mv /root/kept {path}"));
     result
 }
 
@@ -60,7 +63,7 @@ fn generation(world: &mut World) {
 
     world.host.sh(&format!("sed -i 's/^format = 1$/format = 7/' {ACTIVE}"));
     world.host.reboot();
-    crate::traces::until("the site serves after a boot too", || world.get("/").status == 200);
+    until("the site serves after a boot too", || world.get("/").status == 200);
     is_refused(&world.reconcile(), ACTIVE);
     assert_eq!(world.serving(), "v1");
     world.host.sh(&format!("sed -i 's/^format = 7$/format = 1/' {ACTIVE}"));
@@ -73,7 +76,15 @@ fn standing(world: &World) {
     world.portreeve(&["suspend", "bakery/pro", "--for", "1h", "--reason", "looking"]).ok();
     is_refused(&as_newer(world, HELD, "s/\"format\": [0-9]*,/\"format\": 7,/", || world.reconcile()), HELD);
     world.portreeve(&["resume", "bakery/pro"]).ok();
+
+    // What the first one wrote means what it meant.
+    let first = r#"{"format":1,"standing":{"hold":{"kind":"stopped","by":"anna","since":"2026-11-21T02:31:00Z"}}}"#;
+    world.host.put_file(HELD, first);
+    let stopped = world.reconcile().ok();
+    assert!(stopped.stdout.contains("bakery/pro  stopped"), "{stopped}");
+    world.portreeve(&["start", "bakery/pro"]).ok();
     world.reconcile().ok();
+    assert_eq!(world.serving(), "v2");
 }
 
 fn journal(world: &World) {
@@ -103,12 +114,7 @@ fn floors(world: &World) {
     for (path, text) in [(FLOORS, "an unrelated commit\n"), (FORMER, "and another\n")] {
         world.push_deploy(&[("README.md", Some(text))]);
         world.host.sh(&format!("test {path} = {FLOORS} || mv {FLOORS} {path}"));
-        let (pass, left) = as_newer(world, path, "s/\"format\":1/\"format\":7/", || {
-            let pass = world.reconcile();
-            (pass, world.host.read_file(path))
-        });
-        is_refused(&pass, path);
-        assert!(left.starts_with("{\"format\":7,"), "left alone: {left}");
+        is_refused(&as_newer(world, path, "s/\"format\":1/\"format\":7/", || world.reconcile()), path);
         assert_eq!(world.serving(), "v2");
         world.reconcile().ok();
         assert!(world.host.has(FLOORS) && !world.host.has(FORMER), "it is where the loss of state does not take it");
@@ -145,6 +151,7 @@ fn no_harm_to_the_history_fails_a_release() {
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
     world.reconcile().ok();
     world.release("v2", &[]).ok();
+    who_reads_does_not_wait_for_who_writes(&world);
 
     let lost = harmed(&world, "v3", &format!("rm {HISTORY}*"));
     assert!(lost.stderr.contains(": rebuilt from what this host still knows: 2 events\n"), "{lost}");
@@ -187,6 +194,17 @@ fn no_harm_to_the_history_fails_a_release() {
         .ok();
     assert!(whole.stdout.trim().parse::<u32>().is_ok_and(|count| count > 3), "{whole}");
     world.host.sh("umount /mnt");
+}
+
+#[track_caller]
+fn who_reads_does_not_wait_for_who_writes(world: &World) {
+    let script =
+        "(echo 'BEGIN EXCLUSIVE;'; echo '.shell touch /run/writes'; until test -e /run/read; do sleep 0.1; done)";
+    let writer = Background::start(world.host.command(&["sh", "-c", &format!("{script} | sqlite3 {HISTORY}")]));
+    until("somebody writes", || world.host.has("/run/writes"));
+    says(world, &["released v2"]);
+    world.host.sh("touch /run/read");
+    writer.end().ok();
 }
 
 /// Releases `version` after the harm: nothing of it may fail.

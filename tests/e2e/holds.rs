@@ -105,8 +105,10 @@ fn until_resume_outlasts_new_content_and_the_content_that_serves() {
     let pass = world.release("v3", &[]).ok();
     assert!(pass.stdout.contains("held"), "{pass}");
     holds(&world, "v1");
+    world.host.exec_ok(&["systemctl", "stop", "ssh"]);
     let resumed = world.portreeve(&["resume", "bakery/pro"]).ok();
     assert!(resumed.stdout.contains("goes on at the next pass"), "{resumed}");
+    world.host.exec_ok(&["systemctl", "start", "ssh"]);
     world.reconcile().ok();
     assert_eq!(world.serving(), "v3");
     assert!(world.portreeve(&["resume", "bakery/pro"]).ok().stdout.contains("nothing held it"));
@@ -203,6 +205,15 @@ fn what_failed_is_tried_again_for_a_person_and_for_a_corrected_secret() {
         world.reconcile().exits(4);
     }
     assert_eq!(attempts(&world), tried, "a pass tries nothing twice");
+    let other = world.release("other", &[]).ok();
+    world.set_rev("v2");
+    let before = attempts(&world);
+    world.reconcile().exits(4);
+    assert_eq!(
+        (attempts(&world), world.serving().as_str()),
+        (before, "other"),
+        "a success between is no reason: {other}"
+    );
     let why = world.portreeve(&["why", "bakery/pro"]).ok();
     assert!(why.stdout.contains(&format!("portreeve logs bakery/pro --release {tried}")), "{why}");
     assert!(why.stdout.contains("portreeve retry bakery/pro"), "{why}");

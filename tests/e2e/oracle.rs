@@ -19,13 +19,16 @@ same /etc/tmpfiles.d/portreeve-bakery_pro.conf "$active/tmpfiles.conf"
 same "/etc/systemd/system/multi-user.target.wants/$unit" "/etc/systemd/system/$unit"
 test ! -L "/etc/systemd/system/$unit" || fail "$unit is a link"
 cmp "/etc/systemd/system/$unit" "$active/unit" || fail "$unit has other bytes"
+test "$(systemctl show --property=NeedDaemonReload --value "$unit")" = no || fail "systemd has not read $unit again"
 test "$(readlink /run/portreeve/bakery_pro/web.sock)" = "$slot/s" || fail "nginx is led to another slot"
 cd "$active" && python3 -c '
 import hashlib, json, os, stat
 for name, made in json.load(open("listing.json")).items():
     if "file" in made:
         is_as_made = hashlib.sha256(open(name, "rb").read()).hexdigest() == made["file"]["sha256"]
-        is_as_made &= stat.S_IMODE(os.stat(name).st_mode) == made["file"]["mode"]
+        found, owner = os.stat(name), made["file"]["owner"]
+        is_as_made &= stat.S_IMODE(found.st_mode) == made["file"]["mode"]
+        is_as_made &= (found.st_uid, found.st_gid) == (owner["uid"], owner["gid"])
     else:
         is_as_made = os.readlink(name) == made["link"]
     assert is_as_made, name + " is not as it was made"

@@ -1,5 +1,6 @@
 //! What is no longer this host's: stopped at once, back at once within its grace, deleted after it; and what is not ours stays.
 
+use crate::cmd::CmdResult;
 use crate::http;
 use crate::world::World;
 
@@ -55,9 +56,11 @@ fn what_is_no_longer_listed_stops_and_comes_back_at_once_within_its_grace() {
     hosts(&world, &["pro"]);
     let many = world.reconcile().exits(4);
     assert!(many.stderr.contains("bakery/dev is blocked: more than half of this host's"), "{many}");
+    assert_eq!(all(), [true; 3], "{many}");
     hosts(&world, &["stage", "dev"]);
     let pro = world.reconcile().exits(4);
     assert!(pro.stderr.contains("bakery/pro is blocked") && pro.stderr.contains("removed = true"), "{pro}");
+    assert_eq!(all(), [true; 3], "{pro}");
     // A project that can't be read is not absent.
     let sound = world.deploy.read("projects/bakery/dev.toml");
     hosts(&world, &["pro", "stage", "dev"]);
@@ -68,10 +71,7 @@ fn what_is_no_longer_listed_stops_and_comes_back_at_once_within_its_grace() {
     world.push_deploy(&[("projects/bakery/dev.toml", Some(&sound))]);
     hosts(&world, &["pro", "stage"]);
     let gone = world.reconcile().ok();
-    for path in [format!("{DEV_HOME}/data"), format!("{DEV_HOME}/media"), "/var/log/foouser-dev/bakery/dev".to_owned()]
-    {
-        assert!(gone.stdout.contains(&path), "where data stays is said: {gone}");
-    }
+    where_it_stays_is_said(&gone);
     assert_eq!((all(), units(&world)), ([true, true, false], String::new()));
     world.host.exec_ok(&["nginx", "-t", "-q"]);
     assert!(world.host.has(&format!("{DEV_HOME}/releases")) && world.host.has(UNIT), "its grace lasts");
@@ -90,16 +90,32 @@ fn what_is_no_longer_listed_stops_and_comes_back_at_once_within_its_grace() {
     assert!(back.said().contains("venv reused"), "{back}");
     assert_eq!(all(), [true; 3]);
 
-    // A day later by the clock of its note.
     hosts(&world, &["pro", "stage"]);
     world.reconcile().ok();
-    let note = "/etc/portreeve/generations/bakery_dev/removed.json";
-    world.host.sh(&format!(
-        "sed -i 's/\"since\":\"[^\"]*\"/\"since\":\"2001-01-01T00:00:00Z\"/' {note}; rm -f /run/portreeve/pass"
-    ));
-    let deleted = world.reconcile().ok();
+    let stays = gone_for(&world, 23);
+    assert!(stays.stdout.contains("bakery/dev  removed "), "{stays}");
+    let deleted = gone_for(&world, 25);
     assert!(deleted.stdout.contains("bakery/dev  deleted from this host; "), "{deleted}");
     assert_eq!(all(), [true, true, false]);
+}
+
+/// All that people would miss.
+#[track_caller]
+fn where_it_stays_is_said(gone: &CmdResult) {
+    let below = ["/var/log", "/var/backups"].map(|below| format!("{below}/foouser-dev/bakery/dev"));
+    for path in ["data", "media"].map(|path| format!("{DEV_HOME}/{path}")).into_iter().chain(below) {
+        assert!(gone.stdout.contains(&path), "where {path} stays is said: {gone}");
+    }
+}
+
+/// A pass when dev has been away for so many hours, by the clock of its note.
+#[track_caller]
+fn gone_for(world: &World, hours: u32) -> CmdResult {
+    let since = world.host.sh(&format!("date -u -d '{hours} hours ago' +%Y-%m-%dT%H:%M:%SZ"));
+    let edit = format!("s/\"since\":\"[^\"]*\"/\"since\":\"{}\"/", since.trim());
+    let note = "/etc/portreeve/generations/bakery_dev/removed.json";
+    world.host.sh(&format!("sed -i '{edit}' {note}; rm -f /run/portreeve/pass"));
+    world.reconcile().ok()
 }
 
 #[test]
@@ -107,7 +123,8 @@ fn only_what_is_ours_and_unchanged_is_deleted_or_taken_over() {
     let world = world_of("prune", &[("dev", DEV)]);
     what_was_there_before_blocks_until_it_is_adopted(&world);
     world.host.sh(&format!(
-        "echo upload >{DEV_HOME}/media/cake.txt; echo '# mine' >>{UNIT}; touch /etc/portreeve/active/bakery_dev/mine
+        "echo upload >{DEV_HOME}/media/cake.txt; echo row >/var/backups/foouser-dev/bakery/dev/before-1.sqlite3
+        echo line >/var/log/foouser-dev/bakery/dev/own.log; echo '# mine' >>{UNIT}; touch /etc/portreeve/active/bakery_dev/mine
         printf '[prune]\\ngrace = \"0s\"\\n' >>/etc/portreeve/agent.toml"
     ));
     let number = || -> u64 {
@@ -119,6 +136,7 @@ fn only_what_is_ours_and_unchanged_is_deleted_or_taken_over() {
     let deleted = world.reconcile().ok();
     assert!(deleted.stdout.contains("left, because changed: ") && deleted.stdout.contains(UNIT), "{deleted}");
     assert!(deleted.stdout.contains(&format!("generations/bakery_dev/{before}/mine")), "{deleted}");
+    where_it_stays_is_said(&deleted);
     assert_eq!((release(&world, PRO).is_some(), release(&world, DEV), units(&world)), (true, None, String::new()));
     what_is_peoples_stays_and_all_else_is_gone(&world);
     assert_eq!(world.reconcile().ok().stdout.trim(), "bakery/pro  unchanged");
@@ -158,7 +176,8 @@ fn what_was_there_before_blocks_until_it_is_adopted(world: &World) {
 fn what_is_peoples_stays_and_all_else_is_gone(world: &World) {
     let home = |path: &str| format!("{DEV_HOME}/{path}");
     let other = |path: &str| path.to_owned();
-    let stays = ["/var/log/foouser-dev/bakery/dev", "/var/backups/foouser-dev/bakery/dev", UNIT];
+    let stays =
+        ["/var/log/foouser-dev/bakery/dev/own.log", "/var/backups/foouser-dev/bakery/dev/before-1.sqlite3", UNIT];
     let stays = stays.map(other).into_iter().chain(["data/db.sqlite3", "media/cake.txt"].map(home));
     for path in stays.chain([other("/etc/portreeve/secrets/bakery_dev")]) {
         assert!(world.host.has(&path), "{path} stays");

@@ -16,10 +16,18 @@ pub struct Scene {
     pub meanwhile: &'static [Option<&'static str>],
     /// What may answer at rest; first what does if nothing goes wrong.
     pub finally: &'static [Option<&'static str>],
+    /// What else is true at rest.
+    pub at_rest: fn(&World),
 }
 
 const RECONCILE: &[&str] = &["reconcile"];
 const ROLLBACK: &[&str] = &["rollback", "bakery/pro"];
+
+/// What of an environment's own is there, but for what people would miss.
+const LEFT: &str = "cd /etc; ls -d nginx/sites-enabled/portreeve-* logrotate.d/portreeve-* tmpfiles.d/portreeve-* \
+        systemd/system/portreeve-bakery_pro@* systemd/system/*.wants/portreeve-bakery_pro@* portreeve/active/bakery_pro \
+        portreeve/slots/bakery_pro /home/foouser/bakery/pro/releases /home/foouser/bakery/pro/venvs 2>/dev/null || true
+    systemctl list-units --state=active --plain --no-legend 'portreeve-bakery_pro@*'";
 
 pub const SECOND: Scene = Scene {
     name: "second release",
@@ -31,6 +39,7 @@ pub const SECOND: Scene = Scene {
     work: RECONCILE,
     meanwhile: &[Some("v1"), Some("v2")],
     finally: &[Some("v2")],
+    at_rest: |_| (),
 };
 
 pub const ALL: [Scene; 7] = [
@@ -41,6 +50,7 @@ pub const ALL: [Scene; 7] = [
         work: RECONCILE,
         meanwhile: &[None, Some("v1")],
         finally: &[Some("v1")],
+        at_rest: |_| (),
     },
     SECOND,
     Scene {
@@ -50,6 +60,7 @@ pub const ALL: [Scene; 7] = [
         work: ROLLBACK,
         meanwhile: &[Some("v1"), Some("v2")],
         finally: &[Some("v1"), Some("v2")],
+        at_rest: |_| (),
     },
     Scene {
         name: "rollback to a slot that still runs",
@@ -60,6 +71,7 @@ pub const ALL: [Scene; 7] = [
         work: ROLLBACK,
         meanwhile: &[Some("v1"), Some("v2")],
         finally: &[Some("v1"), Some("v2")],
+        at_rest: |_| (),
     },
     Scene {
         name: "release that prunes",
@@ -72,6 +84,7 @@ pub const ALL: [Scene; 7] = [
         work: RECONCILE,
         meanwhile: &[Some("v3"), Some("v4")],
         finally: &[Some("v4")],
+        at_rest: |world| assert!(!world.host.has("/etc/portreeve/generations/bakery_pro/1"), "the oldest was pruned"),
     },
     Scene {
         name: "renewal of the configuration",
@@ -83,6 +96,7 @@ pub const ALL: [Scene; 7] = [
         work: RECONCILE,
         meanwhile: &[Some("v1")],
         finally: &[Some("v1")],
+        at_rest: |world| assert_eq!(world.get("/").header("x-vhost"), Some("renewed")),
     },
     Scene {
         name: "removal and deletion",
@@ -95,6 +109,7 @@ pub const ALL: [Scene; 7] = [
         work: RECONCILE,
         meanwhile: &[Some("v1"), None],
         finally: &[None],
+        at_rest: |world| assert_eq!(world.host.sh(LEFT), ""),
     },
 ];
 

@@ -334,6 +334,11 @@ fn a_git_server_that_fails_changes_nothing_and_its_age_is_told_until_it_is_well(
             status.stdout.contains("  for ") && status.stdout.contains("ssh://git@git.example.org"),
             "{name}: {status}"
         );
+        world.set_clock(Some("+3d"));
+        let later = world.portreeve(&["status", "--exit-code"]).exits(4);
+        world.set_clock(None);
+        let told = later.stdout.lines().find(|line| line.contains(", not read for 3d")).unwrap_or_default();
+        assert!(told.contains(failure.says), "{name}: {later}");
         world.host.sh(failure.end);
     }
 

@@ -31,7 +31,8 @@ fn why(world: &World) -> Explanation {
     let why: Explanation = parsed(world, &["why", "bakery/pro"]);
     let status: json::Status = parsed(world, &["status"]);
     let row = status.environments.into_iter().next().expect("a row");
-    assert_eq!((row.state, row.needs_you, row.rule.len()), (why.state, why.needs_you, why.rule.len()));
+    let told = |it: &Explanation| (it.state, it.class, it.needs_you, it.rule.len(), it.you.clone());
+    assert_eq!(told(&row), told(&why));
     why
 }
 

@@ -9,13 +9,15 @@ pub struct Tally {
     pub errors: usize,
     pub pairs: usize,
     pub half_applied: Vec<String>,
+    /// Points that another thread's call hides from the tracer: not killed, and not counted.
+    pub hidden: Vec<String>,
     /// Points that were there when the work was listed, and that no later run came by: not tried, and not counted.
     pub missed: Vec<String>,
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kills, errors, pairs, half_applied, missed: _ } = self;
+        let Self { kills, errors, pairs, half_applied, .. } = self;
         let half = half_applied.len();
         write!(f, "{kills} kill points, {errors} error points, {pairs} pairs, {half} half-applied")
     }
@@ -27,6 +29,7 @@ impl Tally {
         self.errors += other.errors;
         self.pairs += other.pairs;
         self.half_applied.extend(other.half_applied);
+        self.hidden.extend(other.hidden);
         self.missed.extend(other.missed);
     }
 }
