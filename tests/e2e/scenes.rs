@@ -1,6 +1,6 @@
 //! The transactions that are swept on a real kernel, from the host before them to what may serve after them.
 
-use crate::edits::SMALL;
+use crate::edits::{ADDITIVE_MIGRATION, SMALL};
 use crate::world::World;
 
 /// A host before the program's work, the work, and what may be true afterwards.
@@ -29,6 +29,12 @@ const LEFT: &str = "cd /etc; ls -d nginx/sites-enabled/portreeve-* logrotate.d/p
         portreeve/slots/bakery_pro /home/foouser/bakery/pro/releases /home/foouser/bakery/pro/venvs 2>/dev/null || true
     systemctl list-units --state=active --plain --no-legend 'portreeve-bakery_pro@*'";
 
+/// What was ordered before the migration: after it, and in each dump; a partial one is none.
+const ORDERS: &str = "sqlite3 /home/foouser/bakery/pro/data/db.sqlite3 'SELECT item FROM shop_order WHERE note IS NULL'
+    for dump in /var/backups/foouser/bakery/pro/before-*.sqlite3; do
+        sqlite3 $dump 'SELECT count(*), item FROM shop_order' | tr '|' ' '
+    done | sort -u";
+
 pub const SECOND: Scene = Scene {
     name: "second release",
     before: |world| {
@@ -42,7 +48,7 @@ pub const SECOND: Scene = Scene {
     at_rest: |_| (),
 };
 
-pub const ALL: [Scene; 7] = [
+pub const ALL: [Scene; 8] = [
     Scene {
         name: "first release",
         before: quick,
@@ -53,6 +59,28 @@ pub const ALL: [Scene; 7] = [
         at_rest: |_| (),
     },
     SECOND,
+    Scene {
+        name: "release that migrates",
+        before: |world| {
+            released(world, &["v1"]);
+            world.host.exec_ok(&[
+                "curl",
+                "-sf",
+                "-d",
+                "item=rye",
+                "-H",
+                "Host: bakery.example",
+                "http://127.0.0.1/order",
+            ]);
+            world.push_app("v2", &[SMALL, ADDITIVE_MIGRATION].concat(), "v2");
+            world.set_rev("v2");
+        },
+        booted: |_| (),
+        work: RECONCILE,
+        meanwhile: &[Some("v1"), Some("v2")],
+        finally: &[Some("v2")],
+        at_rest: |world| assert_eq!(world.host.sh(ORDERS), "rye\n1 rye\n"),
+    },
     Scene {
         name: "rollback",
         before: |world| released(world, &["v1", "v2"]),
