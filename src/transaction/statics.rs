@@ -60,9 +60,12 @@ pub fn prepare(cx: &Context<'_>, own: &Path, owners: Owners) -> Result<(), Failu
 /// Adds what a release collected by itself to the files of all releases, under names that are new: a page of it may be open for
 /// longer than it serves, and names with a hash are only looked for there.
 pub fn share(cx: &Context<'_>, own: &Path, app: Identity, paths: &EnvLayout) -> Result<(), Failure> {
-    if cx.host.files().list(own).map_err(Failure::on_host(Phase::Build))?.is_empty() {
+    let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Build));
+    if files.list(own).map_err(&fail)?.is_empty() {
         return Ok(());
     }
+    // A file that a power cut emptied under its new name would never be replaced.
+    files.sync_all(own).map_err(&fail)?;
     let (from, to) = (format!("{}/.", own.display()), format!("{}/", paths.static_files().display()));
     // Versions of cp differ in what they call it when a name was there.
     as_app::run(cx, app, "cp", &["-rln", "--", &from, &to]).map(|_| ())
