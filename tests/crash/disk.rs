@@ -78,7 +78,9 @@ impl MemoryDisk {
         let is_file = self.storage(|storage| matches!(storage.inode(handle.id).live.body, Body::File(_)));
         match self.0.flaw.get() {
             Flaw::FilesUnsynced => is_file,
-            Flaw::DirectoryUnsynced(name) => !is_file && handle.path.file_name() == Some(OsStr::new(name)),
+            Flaw::DirectoryUnsynced(name) | Flaw::DirectoryForgotten(name) => {
+                !is_file && handle.path.file_name() == Some(OsStr::new(name))
+            }
             _ => false,
         }
     }
@@ -236,20 +238,23 @@ impl Disk for MemoryDisk {
     fn sync(&self, handle: &Handle) -> Answer<()> {
         let ignored = self.ignores(handle);
         let what = || format!("fsync {}", handle.path.display());
-        self.0.call(&what, |state| {
+        let synced = self.0.call(&what, |state| {
             if !ignored {
                 state.storage.sync(handle.id);
             }
             Ok(())
-        })
+        });
+        if self.0.flaw.get() == Flaw::SyncErrorsForgotten { Ok(()) } else { synced }
     }
 
     fn sync_all(&self, handle: &Handle) -> Answer<()> {
-        let ignored = self.0.flaw.get() == Flaw::BuildsUnsynced;
+        let flaw = self.0.flaw.get();
         let what = || format!("syncfs {}", handle.path.display());
         self.0.call(&what, |state| {
-            if !ignored {
-                state.storage.sync_file_system(handle.id);
+            match flaw {
+                Flaw::BuildsUnsynced => {}
+                Flaw::DirectoryForgotten(name) => state.storage.sync_file_system(handle.id, Some(name)),
+                _ => state.storage.sync_file_system(handle.id, None),
             }
             Ok(())
         })

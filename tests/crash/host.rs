@@ -1,5 +1,6 @@
 //! The rest of a host in memory: users, kernel, clock, and programs that a build runs.
 
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,6 @@ pub struct MemoryHost {
 #[derive(Debug)]
 struct Rest {
     machine: Arc<Machine>,
-    layout: Layout,
     paths: EnvLayout,
 }
 
@@ -53,7 +53,7 @@ impl MemoryHost {
             services: MemoryServices { machine: Arc::clone(m), layout: l() },
             front: MemoryFront { machine: Arc::clone(m), layout: l() },
             probe: MemoryProbe { machine: Arc::clone(m) },
-            rest: Rest { machine: Arc::clone(m), layout: l(), paths: paths.clone() },
+            rest: Rest { machine: Arc::clone(m), paths: paths.clone() },
             machine,
         }
     }
@@ -135,7 +135,9 @@ impl Kernel for Rest {
         2
     }
     fn random(&self, bytes: usize) -> Result<Vec<u8>> {
-        Ok((0u8..=255).cycle().take(bytes).collect())
+        let drawn = self.machine.look(|state| (state.boots, state.clock, self.machine.calls()));
+        let byte = |at: usize| BuildHasherDefault::<DefaultHasher>::default().hash_one((drawn, at)).to_le_bytes()[0];
+        Ok((0..bytes).map(byte).collect())
     }
     fn hostname(&self) -> Result<String> {
         Ok("memory".to_owned())
@@ -227,14 +229,17 @@ impl Processes for Rest {
                 storage.write(&bin.join(["gunicorn", "django-admin"][half]), b"program");
             }),
             ("python", ["manage.py", "collectstatic", ..]) => self.in_two(|storage, half| {
-                let file = self.paths.static_files().join(["a.css", "b.css"][half]);
+                let file = settings(run).join("static").join(ASSETS[half]);
                 // What is there already is left as it is.
                 if storage.read(&file).is_none_or(|bytes| *bytes != b"css") {
                     storage.write(&file, b"css");
                 }
             }),
+            ("cp", ["-rln", "--", from, to]) => self.in_two(|storage, half| {
+                storage.link(&Path::new(from).join(ASSETS[half]), &Path::new(to).join(ASSETS[half]));
+            }),
             ("python", ["-c", script, ..]) if script.contains("hashlib") => {
-                Ok(format!("PORTREEVE {}", self.effective()))
+                Ok(format!("PORTREEVE {}", self.effective(&settings(run))))
             }
             ("python", ["-c", ..]) => Ok("PORTREEVE {\"migrations\": [], \"unwritten\": []}".to_owned()),
             _ => Ok(String::new()),
@@ -250,6 +255,15 @@ impl Processes for Rest {
         let known = ["find", "python3"];
         names.iter().find(|name| known.contains(name)).map(|name| Path::new("/usr/bin").join(name))
     }
+}
+
+/// The static files of every release.
+const ASSETS: [&str; 2] = ["a.css", "b.css"];
+
+/// Where the application's Python looks first: the directory of the generation whose settings it has.
+fn settings(run: &Run) -> PathBuf {
+    let path = run.env.get("PYTHONPATH").map(String::as_str).unwrap_or_default();
+    PathBuf::from(path.split(':').next().unwrap_or_default())
 }
 
 /// What a program said: on its standard output, or as its last line before it failed.
@@ -277,12 +291,13 @@ impl Rest {
     }
 
     /// What the application's settings come to.
-    fn effective(&self) -> String {
-        let secret = self.layout.config().join("secrets").join(crate::site::name().flat()).join("SECRET_KEY");
-        let key = self.machine.look(|state| state.storage.read(&secret)).unwrap_or_default();
+    fn effective(&self, settings: &Path) -> String {
+        let text = self.machine.look(|state| state.storage.read(&settings.join("env.conf"))).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let key = portreeve::emit::env::parse(&text).unwrap_or_default().remove("SECRET_KEY").unwrap_or_default();
         serde_json::json!({
             "debug": false,
-            "secret": Digest::of(&key).to_string(),
+            "secret": Digest::of(key.as_bytes()).to_string(),
             "database": self.paths.data().join("db.sqlite3"),
             "module": portreeve::resource::SETTINGS_MODULE,
             "redirects": false,

@@ -47,6 +47,13 @@ pub struct Point {
     pub state: State,
 }
 
+impl Point {
+    /// Whether a name has just come or gone.
+    pub fn changed_a_name(&self) -> bool {
+        ["after rename", "after symlink", "after unlink"].iter().any(|call| self.what.starts_with(call))
+    }
+}
+
 /// What a disk refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
@@ -65,6 +72,10 @@ pub enum Flaw {
     FilesUnsynced,
     /// Syncs of the directory with this name do nothing.
     DirectoryUnsynced(&'static str),
+    /// The same, and a sync of its whole file system passes it over.
+    DirectoryForgotten(&'static str),
+    /// A sync that fails is taken for one that worked.
+    SyncErrorsForgotten,
     /// Programs' own files are never synced.
     BuildsUnsynced,
     /// nginx's permanent link is made before what it leads to.

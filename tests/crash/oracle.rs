@@ -79,11 +79,17 @@ pub fn settled(state: &State) -> Judgement<Option<String>> {
 
 /// What was being built when a program was killed.
 pub fn leftovers(storage: &Storage) -> Judgement<()> {
-    let temporary = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        name.starts_with('.') && (name.contains(".new-") || name.contains(".gone-"))
-    };
-    let left: Vec<PathBuf> = storage.paths().into_iter().filter(temporary).collect();
+    none_named(storage, |name| name.starts_with('.') && (name.contains(".new-") || name.contains(".gone-")))
+}
+
+/// Trees that are out of the way and about to go.
+pub fn set_aside(storage: &Storage) -> Judgement<()> {
+    none_named(storage, |name| name.strip_suffix(".gone").is_some())
+}
+
+fn none_named(storage: &Storage, like: impl Fn(&str) -> bool) -> Judgement<()> {
+    let named = |path: &PathBuf| like(&path.file_name().unwrap_or_default().to_string_lossy());
+    let left: Vec<PathBuf> = storage.paths().into_iter().filter(named).collect();
     same("what killed programs left", &left, &Vec::new())
 }
 
@@ -120,6 +126,7 @@ fn one_generation(state: &State, layout: &Layout) -> Judgement<()> {
         same(file, &storage.link_text(&link), &Some(through.join(file).as_path()))?;
     }
     release(storage, &directory, &generation)?;
+    secret(storage, layout, &directory)?;
     within_reach(storage, &directory, &generation)?;
     unit(state, layout, &directory, slot)?;
     front(state, layout, &directory, slot)
@@ -156,8 +163,23 @@ fn release(storage: &Storage, directory: &Path, generation: &Generation) -> Judg
     for program in ["python", "pip", "gunicorn", "django-admin"] {
         same(program, &*file(storage, &bin.join(program))?, &b"program".to_vec())?;
     }
-    for asset in ["a.css", "b.css"] {
-        same(asset, &*file(storage, &paths().static_files().join(asset))?, &b"css".to_vec())?;
+    // As the web server looks for them: first the release's own, then those of all.
+    for place in [directory.join("static"), paths().static_files()] {
+        for asset in ["a.css", "b.css"] {
+            same(asset, &*file(storage, &place.join(asset))?, &b"css".to_vec())?;
+        }
+    }
+    Ok(())
+}
+
+/// The settings hold the key that is kept: with another one everybody would be logged out.
+fn secret(storage: &Storage, layout: &Layout, directory: &Path) -> Judgement<()> {
+    let kept = file(storage, &layout.secrets(&name()).join("SECRET_KEY"))?;
+    let kept = String::from_utf8_lossy(&kept).into_owned();
+    for name in ["env.conf", "settings_local.py"] {
+        let path = directory.join(name);
+        let holds_it = String::from_utf8_lossy(&file(storage, &path)?).contains(&kept);
+        same(&format!("the kept secret in {}", path.display()), &holds_it, &true)?;
     }
     Ok(())
 }

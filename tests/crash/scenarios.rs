@@ -4,17 +4,17 @@ use std::ffi::OsString;
 
 use portreeve::agent::Outcome;
 use portreeve::desired::Generation;
-use portreeve::model::Digest;
+use portreeve::model::{Digest, GenerationNumber};
 use portreeve::policy::{FailureClass, HoldKind, Standing};
 use portreeve::transaction::FailureKind;
 
 use crate::host::booted;
+use crate::judge::Scenario;
 use crate::machine::State;
 use crate::oracle::{Judgement, active_number, at_rest, serving};
 use crate::program::{Wish, pass, rollback};
-use crate::site::{Release, Stage, bare, layout, name};
+use crate::site::{Release, Stage, bare, layout, name, paths};
 use crate::step::Behaviour;
-use crate::sweep::Scenario;
 
 /// A good end; of a bad release also that it was refused for its own fault.
 fn settled(outcome: Outcome) -> Result<(), String> {
@@ -47,6 +47,11 @@ fn nothing(_: &State, _: &Wish) -> Judgement<()> {
     Ok(())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "one of several judges")]
+fn all_needed(_: &State) -> Judgement<()> {
+    Ok(())
+}
+
 /// Holds and quarantine, by the file.
 pub fn standing(state: &State) -> Standing {
     let bytes = state.storage.read(&layout().standing(&name()));
@@ -71,13 +76,36 @@ fn concluded(state: &State, wish: &Wish) -> Judgement<()> {
     if storage.exists(&layout.refused_mark(&name(), newest)) {
         return quarantined(state, wish);
     }
-    let record = storage.read(&generations.join(newest.to_string()).join(Generation::FILE));
-    let generation = record.and_then(|record| Generation::parse(&record).ok());
-    let asked = generation.is_some_and(|it| it.wanted.digest == release.wanted().digest);
+    let asked = is_of(state, newest, release);
     if !asked || active_number(state) == Some(newest) {
         return Ok(());
     }
     Err(format!("generation {newest} was kept and does not serve"))
+}
+
+/// Whether this generation is of that release, as it is wanted.
+fn is_of(state: &State, number: GenerationNumber, release: &Release) -> bool {
+    let record = state.storage.read(&layout().generation(&name(), number).join(Generation::FILE));
+    let generation = record.and_then(|record| Generation::parse(&record).ok());
+    generation.is_some_and(|generation| generation.wanted.digest == release.wanted().digest)
+}
+
+/// What is wanted serves, and not only something of the same title.
+fn arrived(state: &State, wish: &Wish) -> Judgement<()> {
+    let Wish::Release(release) = wish else { return Ok(()) };
+    match active_number(state) {
+        Some(number) if is_of(state, number, release) => Ok(()),
+        number => Err(format!("generation {number:?} serves, which is not what is wanted")),
+    }
+}
+
+/// Of the first generation nothing is left.
+fn first_gone(state: &State) -> Judgement<()> {
+    let wanted = pruned_after("v1").wanted();
+    let (paths, storage) = (paths(), &state.storage);
+    let own = [paths.release(&wanted.release), paths.static_of(&wanted.release, &wanted.digest)];
+    let there = own.into_iter().chain([layout().generation(&name(), 1)]).find(|path| storage.exists(path));
+    there.map_or(Ok(()), |path| Err(format!("{} is kept, which nobody needs", path.display())))
 }
 
 /// What serves is what the hold says, and without a hold what the repository says.
@@ -114,8 +142,9 @@ fn to(
         wish,
         meanwhile: meanwhile.to_vec(),
         finally: vec![finally],
-        also: if bad { quarantined } else { nothing },
+        also: if bad { quarantined } else { arrived },
         closed: concluded,
+        pruned: all_needed,
     }
 }
 
@@ -135,7 +164,12 @@ fn back(name: &'static str, warm: u64) -> Scenario {
         finally: both,
         also: as_held,
         closed: nothing,
+        pruned: all_needed,
     }
+}
+
+pub fn cold() -> Scenario {
+    back("cold rollback", 0)
 }
 
 /// Longer than anything here takes.
@@ -153,10 +187,17 @@ pub fn failing() -> Scenario {
     to("failing release", &[Release::good("v1")], bad("v2", Behaviour::Fails), &[Some("v1")], Some("v1"))
 }
 
+/// No release but what either slot holds is kept.
+fn pruned_after(title: &str) -> Release {
+    Release { keep: 1, ..Release::good(title) }
+}
+
 fn pruning() -> Scenario {
-    let release = |title: &str| Release { keep: 1, ..Release::good(title) };
-    let before = [release("v1"), release("v2")];
-    to("release that prunes", &before, release("v3"), &[Some("v2"), Some("v3")], Some("v3"))
+    let before = ["v1", "v2"].map(pruned_after);
+    let next = pruned_after("v3");
+    let scenario = to("release that prunes", &before, next, &[Some("v2"), Some("v3")], Some("v3"));
+    assert!(first_gone(&scenario.before).is_err(), "there is nothing to prune");
+    Scenario { pruned: first_gone, ..scenario }
 }
 
 fn renewal() -> Scenario {
@@ -175,6 +216,7 @@ fn removal() -> Scenario {
         finally: vec![None],
         also: nothing,
         closed: nothing,
+        pruned: all_needed,
     }
 }
 
@@ -201,7 +243,7 @@ pub const ALL: [Named; 11] = [
     ("release that prunes", pruning),
     ("renewal of the configuration", renewal),
     ("warm rollback", || back("warm rollback", WARM)),
-    ("cold rollback", || back("cold rollback", 0)),
+    ("cold rollback", cold),
     ("removal", removal),
     ("failing release", failing),
     ("dying release", dying),

@@ -128,13 +128,19 @@ impl Storage {
         }
     }
 
-    /// The same of the file system that this one lies on.
-    pub fn sync_file_system(&mut self, of: Id) {
+    /// The same of the file system that this one lies on, but for what has the name `but`.
+    pub fn sync_file_system(&mut self, of: Id, but: Option<&str>) {
         let device = self.inodes[of].device;
-        let there: Vec<Id> = self.unsynced.iter().copied().filter(|id| self.inodes[*id].device == device).collect();
+        let spared = but.map(|name| self.named(OsStr::new(name))).unwrap_or_default();
+        let goes = |id: &Id| self.inodes[*id].device == device && !spared.contains(id);
+        let there: Vec<Id> = self.unsynced.iter().copied().filter(goes).collect();
         for id in there {
             self.sync(id);
         }
+    }
+
+    fn named(&self, name: &OsStr) -> BTreeSet<Id> {
+        (0..self.inodes.len()).filter_map(|directory| self.child(directory, name).ok()).collect()
     }
 
     pub fn entries(&self, id: Id) -> Result<&BTreeMap<OsString, Id>, Errno> {
@@ -246,6 +252,15 @@ impl Storage {
         let device = self.inodes[parent].device;
         let id = self.make(Body::File(Arc::new(bytes.to_vec())), 0o644, device);
         self.name(parent, path.file_name().expect("a name"), Some(id));
+    }
+
+    /// Gives a file a second name, where nothing has that name.
+    pub fn link(&mut self, file: &Path, path: &Path) {
+        let parent = path.parent().and_then(|parent| self.find(parent, true)).expect("its directory is there");
+        let (name, id) = (path.file_name().expect("a name"), self.find(file, true));
+        if id.is_some() && self.child(parent, name).is_err() {
+            self.name(parent, name, id);
+        }
     }
 
     /// All that is below a directory is gone, and may come back after a power cut.
