@@ -208,6 +208,11 @@ fn sweep_own(cx: &Context<'_>, env: &EnvName) {
     sweep(cx, &[cx.layout.env_generations(env), cx.layout.env_runtime(env), cx.layout.staging()]);
 }
 
+/// Removes what killed programs left half-made beside the sockets: what is below `/run` is made where it is to be.
+pub fn sweep_runtime(cx: &Context<'_>, env: &EnvName) {
+    sweep(cx, &[cx.layout.env_runtime(env)]);
+}
+
 /// Removes what killed programs left half-made in the directories where releases are built, which may be a file system of
 /// their own: what they removed there comes back otherwise after a power cut.
 pub fn sweep_trees(cx: &Context<'_>, generation: &Generation) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::waits::Waits;
-use super::{Context, Event, Failure, Intent, Phase, commit, ground, read, render, slot};
+use super::{Context, Event, Failure, Intent, Phase, commit, ground, read, recover, render, slot};
 use crate::desired::{Generation, Listed, Listing};
 use crate::model::{Digest, Node};
 use crate::observed::{Drift, Part};
@@ -16,6 +16,8 @@ pub fn repair(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Res
     waits.are_over()?;
     let repaired = put_all_right(cx, generation, drift);
     waits.remember(&repaired);
+    // Of a killed one that had no room to write down that it began, no recovery knows.
+    recover::sweep_runtime(cx, &generation.name);
     repaired
 }
 

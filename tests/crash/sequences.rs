@@ -64,7 +64,7 @@ fn whatever_happens_the_promises_hold() {
 }
 
 /// Lives that a promise was once broken in.
-const ONCE_WRONG: [&[Step]; 6] = [
+const ONCE_WRONG: [&[Step]; 7] = [
     // Who went back twice while the left slot was warm was led to the release that he had left first.
     &[
         Step::Push(Behaviour::Well),
@@ -123,6 +123,14 @@ const ONCE_WRONG: [&[Step]; 6] = [
         Step::PowerCut(0, 451_847_291_240_710_219),
         Step::Drift(Accident::NginxLinkGone),
         Step::Push(Behaviour::Well),
+    ],
+    // A repair was killed that had no room to write down that it began: what it left half-made stayed.
+    &[
+        Step::Push(Behaviour::Well),
+        Step::Room(Some(0)),
+        Step::Drift(Accident::NginxLinkGone),
+        Step::Kill(8_192),
+        Step::Wait(1),
     ],
 ];
 
