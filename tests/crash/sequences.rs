@@ -6,32 +6,32 @@
 //! - what is held does not move;
 //! - an idle world comes to rest within two passes, and then a thousand change nothing, whatever its clock says.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::RefCell;
 
 use portreeve::policy::Until;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
+use crate::ledger::{Counts, Order};
 use crate::step::{Accident, Behaviour, Step, step};
 use crate::world::World;
 
 /// Steps of the longest life.
 const LENGTH: usize = 256;
 /// Lives in `make test`. `PORTREEVE_LIVES` says another number, and then they are other ones each time.
-const LIVES: u32 = 96;
+const LIVES: u32 = 120;
+/// How often people are obeyed at least, by each kind of order.
+const OBEYED: usize = 50;
 /// Passes over a world in which nothing happens.
 const IDLE: usize = 1_000;
 
-static LIVED: AtomicUsize = AtomicUsize::new(0);
-static DIED: AtomicUsize = AtomicUsize::new(0);
-
-fn live(steps: &[Step]) -> Result<(), String> {
+/// What was counted in a life.
+fn live(steps: &[Step]) -> Result<Counts, String> {
     let mut world = World::new();
     for (at, step) in steps.iter().enumerate() {
         world.live(step).map_err(|why| format!("step {at}, {step:?}: {why}"))?;
-        LIVED.fetch_add(1, Ordering::Relaxed);
     }
-    DIED.fetch_add(world.died, Ordering::Relaxed);
-    world.rests(IDLE)
+    let counts = world.counts().clone();
+    world.rests(IDLE).map(|()| counts)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test finds out how much it may do")]
@@ -51,16 +51,20 @@ fn runner() -> (u32, TestRunner) {
 fn whatever_happens_the_promises_hold() {
     let (cases, mut runner) = runner();
     let all = proptest::collection::vec(step(), 0..=LENGTH);
-    let lived = runner.run(&all, |steps| live(&steps).map_err(TestCaseError::fail));
+    let counts = RefCell::new(Counts::default());
+    let lived = runner.run(&all, |steps| {
+        counts.borrow_mut().add(&live(&steps).map_err(TestCaseError::fail)?);
+        Ok(())
+    });
     if let Err(TestError::Fail(why, steps)) = lived {
         panic!("{why}\nafter {steps:?}");
     }
-    let steps = LIVED.load(Ordering::Relaxed);
-    let (died, idle) = (DIED.load(Ordering::Relaxed), cases as usize * IDLE);
-    crate::told::told(&format!(
-        "{cases} lives, {steps} steps, {died} passes that died at work, {idle} passes over idle worlds, 0 broken promises"
-    ));
-    assert!(steps >= 10_000 && died >= 200, "{steps} steps and {died} deaths are too few");
+    let (counts, idle) = (counts.into_inner(), cases as usize * IDLE);
+    crate::told::told(&format!("{cases} lives, {counts}, {idle} passes over idle worlds, 0 broken promises"));
+    assert!(counts.steps >= 10_000 && counts.agreed >= 9_000 && counts.died >= 300, "that is too little: {counts}");
+    for order in Order::KINDS {
+        assert!(counts.obeyed(order) >= OBEYED, "{order:?} is hardly ever obeyed: {counts}");
+    }
 }
 
 /// Lives that a promise was once broken in.
@@ -137,6 +141,8 @@ const ONCE_WRONG: [&[Step]; 7] = [
 #[test]
 fn what_once_went_wrong_goes_well() {
     for steps in ONCE_WRONG {
-        live(steps).unwrap_or_else(|why| panic!("{why}\nafter {steps:?}"));
+        if let Err(why) = live(steps) {
+            panic!("{why}\nafter {steps:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use portreeve::agent::{self, Outcome, Target};
+use portreeve::agent::{self, Left, Outcome, Target};
 use portreeve::host::Host as _;
 use portreeve::model::{Slot, SlotId};
 use portreeve::plan::Want;
@@ -11,7 +11,7 @@ use portreeve::policy::{Hold, HoldKind};
 
 use crate::front::visit;
 use crate::host::boot;
-use crate::ledger::{Became, Ledger, Order, Passed, Seen, Wanted};
+use crate::ledger::{Became, Counts, Extent, Ledger, Order, Passed, Seen, Wanted};
 use crate::machine::{Point, State};
 use crate::oracle::{Judgement, active, at_rest, serving, settled};
 use crate::program::{give, pass_within};
@@ -37,14 +37,20 @@ pub struct World {
     gone: Option<Duration>,
     /// How the next pass ends.
     doom: Option<Doom>,
-    /// Passes that died in the middle of something.
-    pub died: usize,
 }
 
 /// A pass that ends in the middle, so far on; with the power, these files and directories are lost.
 struct Doom {
     share: u16,
     lost: Option<u64>,
+}
+
+impl Doom {
+    /// As the machine is then; `None`: the pass has nothing to do.
+    fn moment(&self, points: Vec<Point>) -> Option<State> {
+        let at = points.len() * usize::from(self.share) / (usize::from(u16::MAX) + 1);
+        points.into_iter().nth(at).map(|point| point.state)
+    }
 }
 
 /// A pass every so often.
@@ -59,7 +65,7 @@ impl World {
         let (pushed, ledger, doom, lacking) = (Vec::new(), Ledger::default(), None, Duration::ZERO);
         let (rewritten, removed, grace) = (false, false, Duration::ZERO);
         let gone = None;
-        Self { state: bare(), pushed, rewritten, removed, grace, git: true, lacking, ledger, gone, doom, died: 0 }
+        Self { state: bare(), pushed, rewritten, removed, grace, git: true, lacking, ledger, gone, doom }
     }
 
     fn want(&self) -> Want {
@@ -99,10 +105,7 @@ impl World {
             Step::PowerCut(share, bits) => self.doom = Some(Doom { share, lost: Some(bits) }),
             _ => {
                 self.happen(step)?;
-                return match self.doom.take() {
-                    Some(doom) => self.die(&doom),
-                    None => self.tick(),
-                };
+                return self.tick();
             }
         }
         Ok(())
@@ -172,8 +175,9 @@ impl World {
 
     fn befall(&mut self, accident: Accident) {
         if !self.removed {
-            self.ledger.drifted = true;
+            let before = self.state.clone();
             befall(&mut self.state, accident);
+            self.ledger.drifted |= !self.state.is_same(&before);
         }
     }
 
@@ -188,11 +192,13 @@ impl World {
 
     /// Refused or not: what it said is judged elsewhere.
     fn order(&mut self, order: Order) -> Judgement<()> {
-        let before = self.see()?;
+        let (before, now) = (self.see()?, self.state.clock);
         let stage = Stage::new(self.state.clone());
         let obeyed = give(&stage, self.words(order)).is_ok();
         self.state = stage.state();
         let after = self.see()?;
+        // An order ends a removal that was killed, and its grace begins.
+        self.has_its_grace(now)?;
         self.ledger.ordered(order, obeyed, self.state.clock, (&before, &after))
     }
 
@@ -237,32 +243,27 @@ impl World {
         self.pushed.last().map(|release| release.code.release.clone())
     }
 
-    /// A pass that ends in the middle. Visitors don't notice, but for the power.
-    fn die(&mut self, doom: &Doom) -> Judgement<()> {
+    /// A pass, which may end in the middle, and the promises after it.
+    pub fn tick(&mut self) -> Judgement<()> {
         let (before, now, hindered) = self.next_pass()?;
         let (want, pushed) = (self.want(), self.pushed());
         let wanted = as_ledger(&want, pushed.as_deref());
-        let stage = Stage::new(self.state.clone());
-        stage.host.machine.watch();
-        drop(pass_within(&stage, want, self.grace));
-        let points: Vec<Point> = stage.host.machine.points();
-        let at = points.len() * usize::from(doom.share) / (usize::from(u16::MAX) + 1);
-        if let Some(point) = points.into_iter().nth(at) {
-            self.died += 1;
-            self.state = point.state;
+        let (stage, doom) = (Stage::new(self.state.clone()), self.doom.take());
+        if doom.is_some() {
+            stage.host.machine.watch();
         }
+        let outcome = pass_within(&stage, want, self.grace);
+        let death = doom.as_ref().and_then(|doom| doom.moment(stage.host.machine.points()));
+        let became = if death.is_some() { Became::Killed } else { became(&outcome) };
+        self.state = death.unwrap_or_else(|| stage.state());
         self.has_its_grace(now)?;
-        let after = self.see().map_err(|why| format!("a pass died: {why}"))?;
+        let after = self.see().map_err(|why| format!("{became:?}: {why}"))?;
         let started = stage.host.machine.started.borrow();
-        let became = Became::Killed;
         let mut pass = Passed { wanted, hindered, before: &before, after: &after, started: &started, now, became };
-        self.ledger.judged(&pass, |_, _| Ok(()))?;
-        if let Some(bits) = doom.lost {
-            self.power_cut(bits);
-            let back = self.see().map_err(|why| format!("the power went: {why}"))?;
-            if self.ledger.served && !self.removed && !self.ledger.drifted && before.answers && !back.answers {
-                return Err(format!("{:?} served, and nothing since the power went", before.front));
-            }
+        let judged = self.ledger.judged(&pass, |extent| agreed(&self.state, extent));
+        judged.map_err(|why| format!("{why}; the pass: {outcome:?}\n{pass:#?}\n{:#?}", self.ledger))?;
+        if let Some(bits) = doom.and_then(|doom| doom.lost) {
+            let back = self.comes_back(bits, &before)?;
             pass.after = &back;
             self.ledger.stays(&pass)?;
         }
@@ -270,25 +271,23 @@ impl World {
         Ok(())
     }
 
-    /// A pass, and the promises after it.
-    pub fn tick(&mut self) -> Judgement<()> {
-        let (before, now, hindered) = self.next_pass()?;
-        let (want, pushed) = (self.want(), self.pushed());
-        let wanted = as_ledger(&want, pushed.as_deref());
-        let stage = Stage::new(self.state.clone());
-        let outcome = pass_within(&stage, want, self.grace);
-        self.state = stage.state();
-        let (after, started) = (self.see()?, stage.host.machine.started.borrow());
-        self.has_its_grace(now)?;
-        let became = became(&outcome);
-        let pass = Passed { wanted, hindered, before: &before, after: &after, started: &started, now, became };
-        // A first release that came to no record says nothing of where it was built; the next one knows.
-        let agreed = |before, _| if before { at_rest(&self.state) } else { settled(&self.state) }.map(drop);
-        let judged = self.ledger.judged(&pass, agreed);
-        judged.map_err(|why| format!("{why}; the pass: {outcome:?}\n{pass:#?}\n{:#?}", self.ledger))
+    /// The power goes, and no pass has been made yet.
+    fn comes_back(&mut self, bits: u64, before: &Seen) -> Judgement<Seen> {
+        self.power_cut(bits);
+        let back = self.see().map_err(|why| format!("the power went: {why}"))?;
+        let served = self.ledger.served && !self.removed && !self.ledger.drifted && before.answers;
+        if served && !back.answers {
+            return Err(format!("{:?} served, and nothing since the power went", before.front));
+        }
+        Ok(back)
     }
 
-    /// A pass was made then. What was taken off the host is deleted when its time has come, and never before.
+    /// What was counted so far.
+    pub fn counts(&self) -> &Counts {
+        &self.ledger.counts
+    }
+
+    /// A pass was made then, or an order given. What was taken off the host is deleted when its time has come, and never before.
     fn has_its_grace(&mut self, now: Duration) -> Judgement<()> {
         let noted = self.state.storage.exists(&layout().removed_note(&name()));
         let gone = self.gone;
@@ -314,13 +313,19 @@ impl World {
         self.tick()?;
         let stage = Stage::new(self.state.clone());
         stage.host.machine.watch();
+        let mut idle = None;
         for pass in 0..passes {
-            let mut state = stage.state();
-            state.clock += MINUTE;
-            // Ten years there and back again: nothing but displayed ages may follow from it.
-            state.set = [0, 3650, 0, -3650][pass / 8 % 4] * 86_400;
-            *stage.host.machine.state.borrow_mut() = state;
-            drop(pass_within(&stage, self.want(), self.grace));
+            {
+                let mut state = stage.host.machine.state.borrow_mut();
+                state.clock += MINUTE;
+                // Ten years there and back again: nothing but displayed ages may follow from it.
+                state.set = [0, 3650, 0, -3650][pass / 8 % 4] * 86_400;
+            }
+            let outcome = pass_within(&stage, self.want(), self.grace);
+            let kind = (std::mem::discriminant(&outcome), outcome.left().map(std::mem::discriminant));
+            if matches!(outcome, Outcome::Failed(_)) || *idle.get_or_insert(kind) != kind {
+                return Err(format!("pass {pass} of an idle world ends so: {outcome:?}"));
+            }
             if stage.host.machine.calls() > 0 {
                 let log = stage.host.machine.log.borrow().clone();
                 return Err(format!("pass {pass} of an idle world changes something: {log:?}"));
@@ -346,8 +351,36 @@ fn became(outcome: &Outcome) -> Became {
         Outcome::Failed(_) => Became::Failed,
         Outcome::Released { .. } => Became::Released,
         Outcome::NotReleased { .. } if outcome.exit_code() == 3 => Became::Refused,
+        // A recovery may have found that.
+        Outcome::Left(Left::Quarantined(_)) => Became::Refused,
         _ => Became::Over,
     }
+}
+
+/// Whether so much of the machine agrees.
+fn agreed(state: &State, extent: Extent) -> Judgement<()> {
+    match extent {
+        Extent::Whole => at_rest(state).map(drop),
+        Extent::Settled | Extent::Nothing => settled(state).map(drop),
+        Extent::Stopped => stopped(state),
+    }
+}
+
+/// Nothing runs, and once somebody starts what is active all of the machine agrees.
+fn stopped(state: &State) -> Judgement<()> {
+    if let Some(slot) = state.services.running().next() {
+        return Err(format!("it is stopped, and {slot:?} runs"));
+    }
+    let mut state = state.clone();
+    forget(&mut state.storage, &layout().stopped_flag(&name()));
+    let stage = Stage::new(state);
+    for slot in Slot::BOTH {
+        let slot = SlotId { env: name(), slot };
+        if stage.host.machine.look(|state| state.storage.exists(&layout().wants_link(&name(), slot.slot))) {
+            stage.host.services().start(&slot, Duration::ZERO).map_err(|error| error.to_string())?;
+        }
+    }
+    settled(&stage.state()).map(drop)
 }
 
 fn power_cut(state: &mut State, bits: u64) {

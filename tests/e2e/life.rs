@@ -327,8 +327,7 @@ impl Life {
         let (became, said) = became(&pass)?;
         let now = Duration::ZERO;
         let passed = Passed { wanted, hindered, before: &before, after: &after, started: &started, now, became };
-        let agreed = |_, serves| if serves { agreed(&self.world).map(drop) } else { Ok(()) };
-        let judged = self.ledger.judged(&passed, agreed);
+        let judged = self.ledger.judged(&passed, |extent| agreed(&self.world, extent).map(drop));
         judged.map_err(|why| format!("{why}\n{pass}\n{passed:#?}\n{:#?}", self.ledger))?;
         if doomed.is_some_and(|(_, cut)| cut) {
             self.world.host.power_cut();
@@ -361,7 +360,8 @@ fn became(pass: &CmdResult) -> Result<(Became, String), String> {
     let became = match (outcome, code) {
         ("failed", _) => Became::Failed,
         ("released", _) => Became::Released,
-        (_, 3) => Became::Refused,
+        // A recovery may have found that it is to be in quarantine.
+        ("quarantined", _) | (_, 3) => Became::Refused,
         _ => Became::Over,
     };
     Ok((became, outcome.to_owned()))

@@ -1,11 +1,12 @@
 //! Whether all that a host shows of `bakery/pro` belongs to one generation, and which.
 
+use crate::ledger::Extent;
 use crate::traces::until_within;
 use crate::world::World;
 use std::time::Duration;
 
-/// Prints the active generation's number, or says what does not belong to it. Nothing here asks the program.
-const ONE_GENERATION: &str = r#"
+/// What files say of the active generation, and nginx. Nothing here asks the program.
+const FILES: &str = r#"
 fail() { echo "$*; active is generation $number" >&2; exit 1; }
 same() { test "$(readlink -f "$1")" = "$2" || fail "$1 leads to $(readlink -f "$1")"; }
 active=$(readlink -f /etc/portreeve/active/bakery_pro)
@@ -37,25 +38,49 @@ token=$(grep -o '/\.portreeve/[0-9a-f]*' "$active/nginx.conf")
 code=$(curl -s -o /dev/null -w '%{http_code}' -H 'Host: bakery.example' "http://127.0.0.1$token")
 test "$code" = 204 || fail "nginx serves another vhost ($code)"
 pid=$(systemctl show --property=MainPID --value "$unit")
+nginx -t -q
+logrotate -d /etc/logrotate.conf 2>&1 | grep '^error:' && fail "logrotate complains"
+"#;
+
+/// What runs, and answers.
+const RUNS: &str = r#"
 test "$pid" != 0 || fail "$unit does not run"
 test "$(readlink "/proc/$pid/cwd")" = "$(readlink -f "$active/release")" || fail "$pid runs in $(readlink "/proc/$pid/cwd")"
 release=$(sed -n 's/^RELEASE = "\(.*\)"$/\1/p' "$active/release/bakery/__init__.py")
 served=$(curl -s -o /dev/null -D - -H 'Host: bakery.example' http://127.0.0.1/ | tr -d '\r' | sed -n 's/^x-release: //Ip')
 test "$served" = "$release" || fail "$served answers, not $release"
-nginx -t -q
-logrotate -d /etc/logrotate.conf 2>&1 | grep '^error:' && fail "logrotate complains"
-echo "$number"
+"#;
+
+const STOPPED: &str = r#"
+test "$pid" = 0 || fail "$unit is stopped, and runs"
+"#;
+
+/// Where nothing is active nothing runs.
+const NOTHING: &str = r#"
+case $(readlink /etc/portreeve/active/bakery_pro || echo /0) in
+*/0)
+    runs=$(systemctl list-units --plain --no-legend --state=active 'portreeve-bakery_pro@*')
+    test -z "$runs" || { echo "nothing is active, and this runs: $runs" >&2; exit 1; }
+    echo 0
+    exit ;;
+esac
 "#;
 
 /// What the visitors' generation is, with all of the host agreeing.
 #[track_caller]
 pub fn one_generation(world: &World) -> u64 {
-    agreed(world).unwrap_or_else(|why| panic!("{why}"))
+    agreed(world, Extent::Whole).unwrap_or_else(|why| panic!("{why}"))
 }
 
 /// The same, or what does not agree.
-pub fn agreed(world: &World) -> Result<u64, String> {
-    let told = world.host.exec(&["sh", "-euc", ONE_GENERATION]);
+pub fn agreed(world: &World, extent: Extent) -> Result<u64, String> {
+    let parts = match extent {
+        Extent::Whole | Extent::Settled => [FILES, RUNS, ""],
+        Extent::Stopped => [NOTHING, FILES, STOPPED],
+        Extent::Nothing => [NOTHING, FILES, RUNS],
+    };
+    let script = parts.concat() + "echo \"$number\"\n";
+    let told = world.host.exec(&["sh", "-euc", &script]);
     let number = told.stdout.trim().parse().ok().filter(|_| told.code == 0);
     number.ok_or_else(|| format!("{}[exit {}]", told.said(), told.code))
 }

@@ -1,7 +1,8 @@
 //! What must hold in an environment's life, judged from beside the host: by what visitors get, by which release was started, by
 //! where one link leads, and by a ledger of what people ordered and were told. The program's own records are not asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use portreeve::policy::Until;
@@ -20,6 +21,32 @@ pub enum Order {
     Stop,
     Start,
     Restart,
+}
+
+impl Order {
+    /// One of each kind.
+    pub const KINDS: [Self; 7] = [
+        Self::Rollback(Until::Change),
+        Self::Suspend(None),
+        Self::Resume,
+        Self::Retry,
+        Self::Stop,
+        Self::Start,
+        Self::Restart,
+    ];
+
+    /// As people type it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Rollback(_) => "rollback",
+            Self::Suspend(_) => "suspend",
+            Self::Resume => "resume",
+            Self::Retry => "retry",
+            Self::Stop => "stop",
+            Self::Start => "start",
+            Self::Restart => "restart",
+        }
+    }
 }
 
 /// What can be seen of the environment.
@@ -43,7 +70,7 @@ pub enum Became {
     Killed,
     Failed,
     Released,
-    /// What was wanted failed by its own fault.
+    /// What was wanted failed by its own fault, or had done so before.
     Refused,
     /// It was as it should be, repaired, or left alone.
     Over,
@@ -81,6 +108,59 @@ pub struct Passed<'a> {
     pub became: Became,
 }
 
+/// What of the host is to agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All, and nothing is left of what was under way.
+    Whole,
+    /// All but what was being built when something failed.
+    Settled,
+    /// The same, and it runs no sooner than somebody starts it.
+    Stopped,
+    /// Nothing that serves is known of.
+    Nothing,
+}
+
+/// How often something was looked at, over one life or many.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    /// Steps with a pass after them, and the promises after that.
+    pub steps: usize,
+    /// Those after which all of the host agreed on what serves.
+    pub agreed: usize,
+    /// Passes that were killed at work.
+    pub died: usize,
+    obeyed: BTreeMap<&'static str, usize>,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.agreed += other.agreed;
+        self.died += other.died;
+        other.obeyed.iter().for_each(|(word, times)| *self.obeyed.entry(word).or_default() += times);
+    }
+
+    /// How often such an order was obeyed.
+    pub fn obeyed(&self, order: Order) -> usize {
+        self.obeyed.get(order.word()).copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { steps, agreed, died, obeyed: _ } = self;
+        write!(
+            f,
+            "{steps} steps, {agreed} with all of the host in agreement, {died} passes that died at work, obeyed"
+        )?;
+        let word = |(at, order): (usize, Order)| {
+            write!(f, "{} {} {}", if at == 0 { "" } else { "," }, self.obeyed(order), order.word())
+        };
+        Order::KINDS.into_iter().enumerate().try_for_each(word)
+    }
+}
+
 /// Somebody went back, and what was there then is not to come back by itself.
 #[derive(Debug, Clone)]
 struct Back {
@@ -103,6 +183,7 @@ pub struct Ledger {
     back: Option<Back>,
     /// What people went back from, and what has not been released since.
     fled: BTreeSet<String>,
+    pub counts: Counts,
 }
 
 /// Orders to move nothing.
@@ -135,6 +216,9 @@ impl Ledger {
         now: Duration,
         (before, after): (&Seen, &Seen),
     ) -> Result<(), String> {
+        if obeyed {
+            *self.counts.obeyed.entry(order.word()).or_default() += 1;
+        }
         match order {
             // What was not started well may no longer be meant to be stopped.
             Order::Start => {
@@ -189,13 +273,13 @@ impl Ledger {
         }
     }
 
-    /// A pass was made. The promise that it broke, if any. `agreed` finds out whether all of the host agrees on what serves: it is
-    /// told whether something well has served before, and whether it does now.
+    /// A pass was made. The promise that it broke, if any. `agreed` finds out whether so much of the host agrees on what serves.
     pub fn judged(
         &mut self,
         pass: &Passed<'_>,
-        agreed: impl FnOnce(bool, bool) -> Result<(), String>,
+        agreed: impl FnOnce(Extent) -> Result<(), String>,
     ) -> Result<(), String> {
+        self.counts.steps += 1;
         if let Some(again) = self.quarantine().find(|refused| pass.started.iter().any(|started| started == refused)) {
             return Err(format!("{again} is in quarantine and was started again"));
         }
@@ -205,44 +289,99 @@ impl Ledger {
         self.doubts(pass);
         self.fled
             .retain(|version| pass.wanted != Wanted::Release(version) || pass.after.front.as_ref() != Some(version));
+        if pass.became == Became::Killed {
+            self.counts.died += 1;
+            return self.survives(pass);
+        }
+        self.ended(pass)?;
+        let (rests, before) = (!self.is_still() && !pass.hindered, self.served);
+        if !self.may_go(pass.wanted) {
+            self.serves(pass, rests)?;
+        } else if rests {
+            self.is_gone(pass.after)?;
+        } else if !pass.after.answers {
+            (self.served, self.back) = (false, None);
+        }
+        self.agrees(pass, rests, before, agreed)?;
+        if rests { self.arrives(pass) } else { Ok(()) }
+    }
+
+    /// How a pass may end.
+    fn ended(&mut self, pass: &Passed<'_>) -> Result<(), String> {
+        let wanted = pass.wanted.release();
         match pass.became {
-            Became::Killed => return self.survives(pass),
-            Became::Refused if pass.hindered && pass.wanted.release().is_some_and(good) => {
-                return Err("a good release is refused for what the host or the network lacks".to_owned());
+            Became::Refused if pass.hindered && wanted.is_some_and(good) => {
+                Err("a good release is refused for what the host or the network lacks".to_owned())
             }
-            Became::Failed if pass.hindered => {}
-            Became::Failed => return Err("the pass fails".to_owned()),
-            Became::Released if !pass.started.iter().any(|started| pass.wanted.release() == Some(started)) => {
-                return Err("something was released, and nobody saw it start".to_owned());
+            Became::Failed if !pass.hindered => Err("the pass fails".to_owned()),
+            Became::Released if !pass.started.iter().any(|started| wanted == Some(started)) => {
+                Err("something was released, and nobody saw it start".to_owned())
             }
-            _ => {}
-        }
-        if self.still.suspended.is_some_and(|suspended| suspended.unsure) {
-            self.may_have_gone_on(pass);
-            return Ok(());
-        }
-        // What a killed pass left is ended all the same, and nothing else is put right.
-        let open = pass.before.open;
-        if self.still.suspended.is_some() && (!open || self.drifted) {
-            let as_before = pass.before.front.is_none() || pass.before.front == pass.after.front;
-            return if as_before || open || self.still.doubtful {
+            Became::Refused => {
+                let new = wanted.filter(|wanted| self.quarantine().all(|refused| refused != *wanted));
+                self.refused.extend(new.map(str::to_owned));
                 Ok(())
-            } else {
-                Err("it is suspended, and serves something else".to_owned())
-            };
+            }
+            _ => Ok(()),
         }
-        if self.still.stopped {
-            return Ok(());
+    }
+
+    /// Whether somebody ordered that nothing is done here, as far as is known.
+    fn is_still(&self) -> bool {
+        self.still.stopped || self.still.suspended.is_some()
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.still.suspended.is_some_and(|suspended| !suspended.unsure)
+    }
+
+    /// Whether a pass may take it off the host, if nothing keeps that one from its work.
+    fn may_go(&self, wanted: Wanted<'_>) -> bool {
+        self.goes(wanted) && !self.still.stopped && !self.is_suspended()
+    }
+
+    /// Something healthy serves, if anything ever did.
+    fn serves(&mut self, pass: &Passed<'_>, rests: bool) -> Result<(), String> {
+        let after = pass.after;
+        let other = pass.before.front.is_some() && pass.before.front != after.front;
+        if self.is_suspended() && other && !pass.before.open && !self.still.doubtful {
+            return Err("it is suspended, and serves something else".to_owned());
         }
-        if pass.hindered {
-            return self.endures(pass);
+        self.served |= after.healthy;
+        self.followed |= self.served;
+        if self.served && !after.healthy && !self.still.stopped && !self.is_excused(pass, rests) {
+            return Err("nothing healthy serves".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether an accident, or an order that failed, has left what this pass was not to put right, or had no means to.
+    fn is_excused(&self, pass: &Passed<'_>, rests: bool) -> bool {
+        !rests && (self.drifted || self.still.doubtful) || pass.hindered && pass.after.open
+    }
+
+    /// What serves belongs to one generation.
+    fn agrees(
+        &mut self,
+        pass: &Passed<'_>,
+        rests: bool,
+        served: bool,
+        agreed: impl FnOnce(Extent) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let extent = match (self.still.stopped, self.served) {
+            (true, _) => Extent::Stopped,
+            (false, false) => Extent::Nothing,
+            // A first release that came to no record says nothing of where it was built; the next one knows.
+            (false, true) if rests && served => Extent::Whole,
+            (false, true) => Extent::Settled,
+        };
+        match agreed(extent) {
+            Ok(()) => self.counts.agreed += 1,
+            Err(_) if self.is_excused(pass, rests) => return Ok(()),
+            Err(why) => return Err(format!("not one generation: {why}")),
         }
         self.drifted = false;
-        if self.goes(pass.wanted) {
-            return self.is_gone(pass.after);
-        }
-        self.rests(pass.after, agreed)?;
-        self.arrives(pass)
+        if pass.after.open && !pass.hindered { Err("something is left to end".to_owned()) } else { Ok(()) }
     }
 
     /// Whether nothing keeps it from being taken off the host. Who went back until he says otherwise has not said so.
@@ -274,18 +413,6 @@ impl Ledger {
         self.still.suspended.take_if(|suspended| suspended.until.is_some_and(|until| until <= now));
     }
 
-    /// Nothing is promised of what may be suspended, or no longer.
-    fn may_have_gone_on(&mut self, pass: &Passed<'_>) {
-        if self.goes(pass.wanted) {
-            (self.served, self.back) = (false, None);
-        }
-        self.served |= pass.after.healthy;
-        self.followed |= self.served;
-        if pass.became == Became::Refused {
-            self.refused.extend(pass.wanted.release().map(str::to_owned));
-        }
-    }
-
     /// What is held does not move.
     pub fn stays(&self, pass: &Passed<'_>) -> Result<(), String> {
         let moved = !pass.before.open && pass.before.active != pass.after.active;
@@ -298,8 +425,7 @@ impl Ledger {
             back.until == Until::Resume || wanted.release().is_some_and(|wanted| back.excludes.contains(wanted))
         });
         let unknown = wanted == Wanted::Unknown && self.served;
-        let suspended = self.still.suspended.is_some_and(|suspended| !suspended.unsure);
-        self.still.stopped || suspended || back || unknown
+        self.still.stopped || self.is_suspended() || back || unknown
     }
 
     /// A rollback that waits for other content may end by this, or holds for reasons that were not seen: nothing more is said of it.
@@ -330,35 +456,6 @@ impl Ledger {
         }
     }
 
-    /// Whatever is lacking, visitors have what they had.
-    fn endures(&mut self, pass: &Passed<'_>) -> Result<(), String> {
-        if pass.became == Became::Refused {
-            self.refused.extend(pass.wanted.release().map(str::to_owned));
-        }
-        if self.goes(pass.wanted) {
-            self.served &= pass.after.answers;
-            return Ok(());
-        }
-        match &pass.before.front {
-            Some(served) if !self.drifted && !self.still.doubtful && pass.after.front.is_none() => {
-                Err(format!("{served} served, and nothing since something was lacking"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Something healthy serves, if anything ever did, and all of the host agrees which.
-    fn rests(&mut self, after: &Seen, agreed: impl FnOnce(bool, bool) -> Result<(), String>) -> Result<(), String> {
-        if self.served && !after.healthy {
-            return Err("nothing healthy serves".to_owned());
-        }
-        let before = self.served;
-        self.served |= after.healthy;
-        self.followed |= self.served;
-        agreed(before, self.served).map_err(|why| format!("not one generation: {why}"))?;
-        if after.open { Err("something is left to end".to_owned()) } else { Ok(()) }
-    }
-
     /// What is wanted and good serves, unless a person or its own failure keeps it from that.
     fn arrives(&mut self, pass: &Passed<'_>) -> Result<(), String> {
         let Some(wanted) = pass.wanted.release() else { return Ok(()) };
@@ -369,9 +466,6 @@ impl Ledger {
         }
         if good && self.back.is_none() {
             return Err(format!("{wanted} is good, nothing holds it, and it does not serve"));
-        }
-        if pass.became == Became::Refused {
-            self.refused.push(wanted.to_owned());
         }
         Ok(())
     }
