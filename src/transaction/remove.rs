@@ -222,7 +222,10 @@ impl Deletion<'_> {
             links.extend([(paths.current(), active.join("release")), (paths.etc(), active.clone())]);
         }
         links.dedup();
-        links.into_iter().try_for_each(|(path, target)| self.take(&path, Part::Link, &[Listed::Link(target)]))
+        links.into_iter().try_for_each(|(path, target)| self.take(&path, Part::Link, &[Listed::Link(target)]))?;
+        // nginx does not start with a link that leads nowhere: one that somebody removed, or a killed program, comes back with a
+        // power cut otherwise, and what it led to does not.
+        self.cx.host.files().sync_all(&layout.nginx_sites()).map_err(Failure::on_host(Phase::Switch))
     }
 
     /// A generation goes whole, or not at all.

@@ -68,7 +68,7 @@ fn whatever_happens_the_promises_hold() {
 }
 
 /// Lives that a promise was once broken in.
-const ONCE_WRONG: [&[Step]; 7] = [
+const ONCE_WRONG: [&[Step]; 8] = [
     // Who went back twice while the left slot was warm was led to the release that he had left first.
     &[
         Step::Push(Behaviour::Well),
@@ -135,6 +135,14 @@ const ONCE_WRONG: [&[Step]; 7] = [
         Step::Drift(Accident::NginxLinkGone),
         Step::Kill(8_192),
         Step::Wait(1),
+    ],
+    // The link that somebody had removed was back after a power cut, and what it led to was deleted: nginx did not start.
+    &[
+        Step::Push(Behaviour::Dies),
+        Step::Drift(Accident::NginxLinkGone),
+        Step::Remove(0),
+        Step::PowerCut(0, 9_323_907_467_804_288_071),
+        Step::Push(Behaviour::Well),
     ],
 ];
 
