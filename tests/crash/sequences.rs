@@ -1,4 +1,5 @@
-//! Lives of one environment, drawn by lot, and the promises that hold after each step:
+//! Lives of one environment, drawn by lot, and the promises that hold after each step and its pass, unless an accident waits where
+//! a hold or a lack keeps it from being put right:
 //!
 //! - something healthy serves, if anything ever did;
 //! - what serves belongs to one generation;

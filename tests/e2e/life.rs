@@ -1,7 +1,7 @@
 //! One environment's life on a booted host: whatever [`Step`] says happens for real.
 //!
 //! But for one: no time is waited for. And whenever it is to be killed something is pushed, for most passes of a life have nothing
-//! to do at which they could be.
+//! to do at which they could be. What the outside world does is on the disk at once; what the program does is when it says so.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use portreeve::policy::Until;
 use crate::cmd::CmdResult;
 use crate::crash::{Point, died, pass_until};
 use crate::edits::{HEALTH_500, HEALTH_500_IN_FRONT, IMPORT_ERROR_AT_START, NO_INDEX};
-use crate::ledger::{Became, Ledger, Order, Passed, Seen, Wanted};
+use crate::ledger::{Became, Counts, Extent, Ledger, Order, Passed, Seen, Wanted};
 use crate::oracle::agreed;
 use crate::seen::{Started, see};
 use crate::step::{Accident, Behaviour, SAME_PACKAGES, Step};
@@ -77,9 +77,6 @@ pub struct Life {
     ledger: Ledger,
     /// By how many the program's clock is wrong.
     days: i64,
-    pub passes: usize,
-    /// Those that were killed at work.
-    pub died: usize,
 }
 
 impl Life {
@@ -101,10 +98,9 @@ impl Life {
             doom: None,
             ledger,
             days: 0,
-            passes: 0,
-            died: 0,
         };
         life.push(Behaviour::Well);
+        life.world.host.sync();
         life
     }
 
@@ -153,9 +149,9 @@ impl Life {
             Step::Start => return self.order(Order::Start, &["start"]),
             Step::Restart => return self.order(Order::Restart, &["restart"]),
             Step::Reboot(days) => {
-                let served = self.see().front;
+                let served = self.see().answers;
                 self.world.host.power_off();
-                self.boots(served.is_some());
+                self.boots(served);
                 self.set_clock(*days);
                 self.ledger.booted(Duration::ZERO);
             }
@@ -179,7 +175,16 @@ impl Life {
             Step::Clock(days) => self.set_clock(*days),
             Step::Drift(_) | Step::Wait(_) => {}
         }
+        self.is_kept(step);
         Ok(None)
+    }
+
+    /// What came from outside is on the disk. Of a push no more than that: what orders and passes did before it is their own to sync.
+    fn is_kept(&self, step: &Step) {
+        match step {
+            Step::Drift(_) | Step::Index(_) | Step::Room(_) | Step::Remove(_) => self.world.host.sync(),
+            _ => drop(self.world.host.sh("find /srv/git -mmin -10 -exec sync {} +")),
+        }
     }
 
     fn set_clock(&mut self, days: i64) {
@@ -290,7 +295,7 @@ impl Life {
         self.git = true;
         self.ledger.booted(Duration::ZERO);
         if serves && !self.ledger.drifted {
-            let comes_back = || self.see().front.is_some();
+            let comes_back = || self.see().answers;
             until_within(Duration::from_secs(90), "the site answers without a pass", comes_back);
         }
     }
@@ -309,11 +314,9 @@ impl Life {
 
     /// A pass, and the promises after it. What became of it.
     pub fn pass(&mut self) -> Result<String, String> {
-        self.passes += 1;
         let pushed = self.pushed.last().cloned().unwrap_or_default();
         let wanted = self.wanted(&pushed);
         let (before, started) = (self.see(), Started::from_now(&self.world));
-        self.world.host.sync();
         self.fill(self.full);
         let pass = match self.doom {
             Some((point, _)) => pass_until(&self.world, point, &["--json"]),
@@ -323,7 +326,6 @@ impl Life {
         let (after, started) = (self.see(), started.until_now(&self.world));
         let hindered = self.offline || self.full;
         let doomed = self.doom.take_if(|_| died(&pass));
-        self.died += usize::from(doomed.is_some());
         let (became, said) = became(&pass)?;
         let now = Duration::ZERO;
         let passed = Passed { wanted, hindered, before: &before, after: &after, started: &started, now, became };
@@ -331,10 +333,20 @@ impl Life {
         judged.map_err(|why| format!("{why}\n{pass}\n{passed:#?}\n{:#?}", self.ledger))?;
         if doomed.is_some_and(|(_, cut)| cut) {
             self.world.host.power_cut();
-            self.boots(before.front.is_some() && !self.removed());
+            self.boots(self.ledger.served && before.answers && !self.removed());
+            let back = self.see();
+            let passed = Passed { after: &back, ..passed };
+            if self.ledger.comes_back(&passed, self.removed())? {
+                agreed(&self.world, Extent::Settled)?;
+            }
             return Ok(said + ", and the power went");
         }
         Ok(format!("{said}, {} serves", after.front.as_deref().unwrap_or("nothing")))
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> &Counts {
+        &self.ledger.counts
     }
 
     /// Nobody does anything any more, and nothing keeps a pass from its work.

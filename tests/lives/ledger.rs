@@ -414,9 +414,22 @@ impl Ledger {
     }
 
     /// What is held does not move.
-    pub fn stays(&self, pass: &Passed<'_>) -> Result<(), String> {
+    fn stays(&self, pass: &Passed<'_>) -> Result<(), String> {
         let moved = !pass.before.open && pass.before.active != pass.after.active;
         if moved && self.holds(pass.wanted) { Err("it is held, and moved".to_owned()) } else { Ok(()) }
+    }
+
+    /// The power went after that, and what is to be seen now nobody but the host has a hand in. Whether it is to serve.
+    pub fn comes_back(&self, pass: &Passed<'_>, removed: bool) -> Result<bool, String> {
+        self.stays(pass)?;
+        // What is to be gone may be gone already.
+        let serves = self.served && !self.drifted && !removed && pass.before.answers;
+        let bad = pass.before.front.is_none() || pass.wanted.release().is_some_and(|wanted| !good(wanted));
+        let well = pass.after.front.is_some() || pass.after.answers && bad;
+        if serves && !well {
+            return Err(format!("{:?} served, and nothing since the power went", pass.before.front));
+        }
+        Ok(serves)
     }
 
     /// Whether a pass may not move it, when this is wanted.
