@@ -124,6 +124,8 @@ pub fn delete(cx: &Context<'_>, installed: &Installed) -> Result<Deleted, Failur
     if installed.active != Some(0) || installed.removed.is_none() {
         remove(cx, installed)?;
     }
+    // A journal that was closed before may come back with a power cut otherwise, and nothing is left for its recovery.
+    recover::sync_left(cx)?;
     let name = &installed.name;
     let generations = generations(cx, name)?;
     let mut deletion = Deletion { cx, name, changed: Vec::new() };

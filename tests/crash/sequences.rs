@@ -69,7 +69,7 @@ fn whatever_happens_the_promises_hold() {
 }
 
 /// Lives that a promise was once broken in.
-const ONCE_WRONG: [&[Step]; 8] = [
+const ONCE_WRONG: [&[Step]; 9] = [
     // Who went back twice while the left slot was warm was led to the release that he had left first.
     &[
         Step::Push(Behaviour::Well),
@@ -143,6 +143,23 @@ const ONCE_WRONG: [&[Step]; 8] = [
         Step::Drift(Accident::NginxLinkGone),
         Step::Remove(0),
         Step::PowerCut(0, 9_323_907_467_804_288_071),
+        Step::Push(Behaviour::Well),
+    ],
+    // The journal of a removal that was finished was back after a power cut, all else was deleted, and each pass failed.
+    &[
+        Step::PutBack,
+        Step::Push(Behaviour::Well),
+        Step::Push(Behaviour::Dies),
+        Step::Push(Behaviour::Dies),
+        Step::Name,
+        Step::Push(Behaviour::Well),
+        Step::Git(true),
+        Step::Start,
+        Step::Drift(Accident::NginxLinkGone),
+        Step::Kill(9_627),
+        Step::Remove(0),
+        Step::Resume,
+        Step::PowerCut(0, 4_684_494_193_307_569_831),
         Step::Push(Behaviour::Well),
     ],
 ];
