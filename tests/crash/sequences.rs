@@ -69,7 +69,9 @@ fn whatever_happens_the_promises_hold() {
 }
 
 /// Lives that a promise was once broken in.
-const ONCE_WRONG: [&[Step]; 9] = [
+const ONCE_WRONG: [&[Step]; 10] = [
+    // A suspension in its last second, and a boot by an earlier clock.
+    &[Step::ForcePush, Step::Suspend(Some(1)), Step::Wait(58), Step::Reboot(-1), Step::Drift(Accident::NginxLinkGone)],
     // Who went back twice while the left slot was warm was led to the release that he had left first.
     &[
         Step::Push(Behaviour::Well),

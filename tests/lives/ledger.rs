@@ -202,7 +202,7 @@ struct Suspended {
     length: Option<Duration>,
     /// The clock on the wall was set since.
     set: bool,
-    /// And the host was booted since: it may be over already.
+    /// It may be over already: this is its last second, or the host was booted since.
     unsure: bool,
 }
 
@@ -408,9 +408,11 @@ impl Ledger {
         }
     }
 
-    /// A suspension ends by itself.
+    /// A suspension ends by itself, within a second: it is written down in whole ones.
     fn ends(&mut self, now: Duration) {
-        self.still.suspended.take_if(|suspended| suspended.until.is_some_and(|until| until <= now));
+        let over = |suspended: &Suspended, by| suspended.until.is_some_and(|until| until + by <= now);
+        self.still.suspended.take_if(|suspended| over(suspended, Duration::from_secs(1)));
+        self.still.suspended.iter_mut().for_each(|suspended| suspended.unsure |= over(suspended, Duration::ZERO));
     }
 
     /// What is held does not move.
