@@ -158,19 +158,17 @@ fn refused_recovery(judge: &Judge<'_>, state: &State, refusal: Refusal) -> Judge
     let state = stage.state();
     judge.state(&state, LATER * 2, End::Untidy).map_err(told)?;
     // What else fails is either told or of no account: the work's own errors are followed by a power cut whatever failed.
-    if syncs(&what) { dark(judge, power_cuts(&state), LATER * 2).map_err(told) } else { Ok(()) }
+    if what.starts_with("fsync") || what.starts_with("syncfs") {
+        return dark(judge, &state, LATER * 2).map_err(told);
+    }
+    Ok(())
 }
 
 /// What an error costs that was passed over is seen once the power is cut.
-fn dark(judge: &Judge<'_>, mut cuts: impl Iterator<Item = Image>, later: Duration) -> Judgement<()> {
-    cuts.try_for_each(|(image, dark)| {
+fn dark(judge: &Judge<'_>, state: &State, later: Duration) -> Judgement<()> {
+    power_cuts(state).try_for_each(|(image, dark)| {
         judge.state(&dark, later, End::Untidy).map_err(|why| format!("then {image}: {why}"))
     })
-}
-
-/// Of these an error leaves what it was to make durable to a power cut, or a part of it.
-fn syncs(call: &str) -> bool {
-    call.starts_with("fsync") || call.starts_with("syncfs")
 }
 
 /// What a disk answers when it is full, broken, protected, or when the program has too many files open; when the kernel has no
@@ -182,8 +180,7 @@ fn by_turns(call: usize) -> Errno {
     ERRNOS[call % ERRNOS.len()]
 }
 
-/// Lets every changing call fail once with each error; after one of these, by turns, the power is cut as well: where a sync failed,
-/// with every mixture of what is lost.
+/// Lets every changing call fail once with each error; after one of these, by turns, the power is cut as well.
 pub fn errors(scenario: &Scenario, hunt: Hunt, memory: &Memory) -> Tally {
     let judge = Judge::new(scenario, hunt.flaw, memory);
     let calls = {
@@ -215,11 +212,7 @@ fn refused(judge: &Judge<'_>, refusal: Refusal) -> Judgement<()> {
     }
     let state = stage.state();
     judge.state(&state, LATER, End::Refused).map_err(told)?;
-    match refusal.errno == by_turns(refusal.call) {
-        true if syncs(&what) => dark(judge, power_cuts(&state), LATER).map_err(told),
-        true => dark(judge, extremes(&state).skip(1), LATER).map_err(told),
-        false => Ok(()),
-    }
+    if refusal.errno == by_turns(refusal.call) { dark(judge, &state, LATER).map_err(told) } else { Ok(()) }
 }
 
 /// On both cores.

@@ -63,15 +63,7 @@ pub const ALL: [Scene; 8] = [
         name: "release that migrates",
         before: |world| {
             released(world, &["v1"]);
-            world.host.exec_ok(&[
-                "curl",
-                "-sf",
-                "-d",
-                "item=rye",
-                "-H",
-                "Host: bakery.example",
-                "http://127.0.0.1/order",
-            ]);
+            world.host.sh("curl -sf -d item=rye -H 'Host: bakery.example' http://127.0.0.1/order");
             world.push_app("v2", &[SMALL, ADDITIVE_MIGRATION].concat(), "v2");
             world.set_rev("v2");
         },
