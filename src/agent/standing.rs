@@ -3,9 +3,8 @@
 use crate::desired::Wanted;
 use crate::history::{Event as Happened, EventKind};
 use crate::manifest::Policy;
-use crate::model::Digest;
 use crate::observed::Installed;
-use crate::plan::{Action, EnvPlan};
+use crate::plan::EnvPlan;
 use crate::policy::{FailureClass, Hold, HoldKind, Standing};
 use crate::transaction::{Context, Failure, Phase, host_print, standing as read_standing, write_standing};
 
@@ -14,11 +13,10 @@ use super::chronicle;
 /// The record without the holds that have ended, made durable before the environment moves: an ended hold must not come back when
 /// what it excluded is wanted again. Its lock is held.
 pub fn settle(cx: &Context<'_>, plan: &EnvPlan) -> Result<(), Failure> {
-    let Some(content) = goes_to(plan) else { return Ok(()) };
     let now = cx.host.clock().now();
     let standing = read_standing(cx, &plan.name)?;
-    let settled = standing.settled(content, now);
-    if settled.standing == standing {
+    let settled = standing.settled(plan.goes_to(), now);
+    if settled.ended.is_empty() {
         return Ok(());
     }
     write_standing(cx, &plan.name, &settled.standing).map_err(Failure::on_host(Phase::Recover))?;
@@ -27,15 +25,6 @@ pub fn settle(cx: &Context<'_>, plan: &EnvPlan) -> Result<(), Failure> {
         chronicle::write(cx, &event);
     }
     Ok(())
-}
-
-/// The content that the plan makes an environment serve; to be gone is another one than any that was gone back from.
-fn goes_to(plan: &EnvPlan) -> Option<Digest> {
-    match (&plan.action, &plan.wants) {
-        (Action::Remove | Action::Delete, _) => Some(Digest::nothing()),
-        (_, Some(wanted)) if plan.follows() => Some(wanted.digest),
-        _ => None,
-    }
 }
 
 fn ended(hold: &Hold) -> String {

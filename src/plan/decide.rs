@@ -72,8 +72,7 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
     plan.respect();
     plan.stays = plan.stays.take().filter(|_| plan.action == Action::Start);
     plan.retires = cooled(installed, standing, now).filter(|_| plan.leaves_slots());
-    plan.settles = plan.follows()
-        && plan.wants.as_ref().is_some_and(|wanted| standing.settled(wanted.digest, now).standing != *standing);
+    plan.settles = !standing.settled(plan.goes_to(), now).ended.is_empty();
     plan
 }
 

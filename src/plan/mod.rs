@@ -13,7 +13,7 @@ pub(crate) use need::tests::wanted;
 pub use need::{Need, Row};
 
 use crate::desired::Wanted;
-use crate::model::{CommitId, EnvName, Slot};
+use crate::model::{CommitId, Digest, EnvName, Slot};
 use crate::observed::Drift;
 
 /// What the repository asks of an environment, as far as that could be found out.
@@ -125,6 +125,15 @@ impl EnvPlan {
     /// Whether it goes by what is wanted: nothing keeps it from that.
     pub fn follows(&self) -> bool {
         matches!(self.action, Action::Nothing | Action::Release | Action::Start) && self.stays.is_none()
+    }
+
+    /// The content that it is made to serve; to be gone is another one than any that was gone back from. `None`: it stays as it is.
+    pub fn goes_to(&self) -> Option<Digest> {
+        match (&self.action, &self.wants) {
+            (Action::Remove | Action::Delete, _) => Some(Digest::nothing()),
+            (_, Some(wanted)) if self.follows() => Some(wanted.digest),
+            _ => None,
+        }
     }
 
     /// Whether a pass would change anything.

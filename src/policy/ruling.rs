@@ -71,11 +71,18 @@ impl Standing {
         }
     }
 
-    /// Takes off the holds that have ended. An ended hold does not come back when the excluded content is wanted again,
-    /// so the result is to be written before the new content is released.
-    pub fn settled(&self, wanted: Digest, now: Timestamp) -> Settled {
-        let (ended, left) = self.holds().cloned().partition(|hold| hold.has_ended(wanted, now));
+    /// Takes off the holds that have ended. An ended hold does not come back when the excluded content is wanted again, or when
+    /// the clock is set back, so the result is to be written before the environment goes to `goes_to`; `None`: it stays where it
+    /// is, and only time can have ended anything.
+    pub fn settled(&self, goes_to: Option<Digest>, now: Timestamp) -> Settled {
+        let has_ended = |hold: &Hold| hold.is_over(now) || goes_to.is_some_and(|wanted| hold.has_ended(wanted, now));
+        let (ended, left) = self.holds().cloned().partition(has_ended);
         Settled { standing: self.with_holds(left), ended }
+    }
+
+    /// When the next hold is over by time alone; `None`: none ever is.
+    pub fn next_end(&self) -> Option<Timestamp> {
+        self.holds().filter_map(Hold::until).min()
     }
 }
 
@@ -84,10 +91,21 @@ impl Hold {
     pub fn has_ended(&self, wanted: Digest, now: Timestamp) -> bool {
         match &self.kind {
             HoldKind::RolledBack { excludes, until: Until::Change, .. } => !excludes.contains(&wanted),
-            HoldKind::Suspended { until: Some(until) } => *until <= now,
-            HoldKind::RolledBack { until: Until::Resume, .. }
-            | HoldKind::Suspended { until: None }
-            | HoldKind::Stopped => false,
+            HoldKind::RolledBack { until: Until::Resume, .. } | HoldKind::Suspended { .. } | HoldKind::Stopped => {
+                self.is_over(now)
+            }
+        }
+    }
+
+    /// Whether its time is over, whatever is wanted.
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.until().is_some_and(|until| until <= now)
+    }
+
+    fn until(&self) -> Option<Timestamp> {
+        match self.kind {
+            HoldKind::Suspended { until } => until,
+            HoldKind::RolledBack { .. } | HoldKind::Stopped => None,
         }
     }
 

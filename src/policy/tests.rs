@@ -40,10 +40,10 @@ fn a_rollback_holds_until_the_content_changes_and_not_longer() {
     assert!(is_held(&standing, 2));
     assert_eq!(standing.decide(content(3), NOON), Ruling::Proceed);
     assert_eq!(standing.decide(content(1), NOON), Ruling::Proceed);
-    let settled = standing.settled(content(3), NOON);
+    let settled = standing.settled(Some(content(3)), NOON);
     let left = Standing { left: vec![content(2)], ..Standing::default() };
     assert_eq!((settled.standing, settled.ended.len()), (left, 1));
-    assert_eq!(standing.settled(content(2), NOON).standing, standing);
+    assert_eq!(standing.settled(Some(content(2)), NOON).standing, standing);
 }
 
 #[test]
@@ -67,13 +67,17 @@ fn a_second_step_back_does_not_release_what_the_first_one_left() {
 fn what_was_gone_back_from_is_left_until_it_is_released_again() {
     let left = |standing: &Standing, n| standing.left.contains(&content(n));
     let back = Standing::default().rolled_back(back_from(&[2], Until::Change), content(1));
-    let next = back.settled(content(3), NOON).standing.after_success(content(3));
+    let next = back.settled(Some(content(3)), NOON).standing.after_success(content(3));
     assert!(left(&next, 2) && !left(&next, 1), "the order has ended, and 2 is not what served before 3");
     assert!(!left(&next.after_success(content(2)), 2));
     assert!(!left(&next.rolled_back(back_from(&[3], Until::Change), content(2)), 2), "somebody named it");
     let again = next.rolled_back(back_from(&[3], Until::Change), content(1));
     assert!(left(&again, 2) && left(&again, 3));
-    assert_eq!(again.settled(content(2), NOON).ended.len(), 1, "only what an order that holds has left is waited for");
+    assert_eq!(
+        again.settled(Some(content(2)), NOON).ended.len(),
+        1,
+        "only what an order that holds has left is waited for"
+    );
     let on = next.gone_on(back_from(&[3], Until::Change), content(2));
     assert!(!left(&on, 2) && !left(&on, 3) && is_held(&on, 3), "what was gone on from is as good as before");
     let often = (0..200).fold(back, |it, n| it.rolled_back(back_from(&[n], Until::Change), content(201)));
@@ -97,6 +101,11 @@ fn a_suspension_ends_at_its_time() {
     let ruling = |now| standing.decide(content(2), now);
     assert!(matches!(ruling(later(59)), Ruling::Suspended { until: Some(_), .. }));
     assert_eq!(ruling(later(60)), Ruling::Proceed);
+    let below = standing.rolled_back(back_from(&[2], Until::Change), content(1)).stopped(by_anna(HoldKind::Stopped));
+    assert_eq!((below.next_end(), below.stopped(by_anna(HoldKind::Stopped)).holds().count()), (until, 3));
+    assert_eq!(below.settled(None, later(59)).standing, below);
+    let settled = below.settled(None, later(60));
+    assert_eq!((settled.ended.len(), settled.standing.holds().count(), settled.standing.next_end()), (1, 2, None));
 }
 
 #[test]
@@ -240,7 +249,7 @@ fn apply(standing: &Standing, happening: &Happening) -> Standing {
         Happening::Started => standing.started(),
         Happening::Resumed => standing.resumed(),
         Happening::Retried(n) => standing.retried(content(*n)),
-        Happening::Pass(n, seconds) => standing.settled(content(*n), later(*seconds)).standing,
+        Happening::Pass(n, seconds) => standing.settled(Some(content(*n)), later(*seconds)).standing,
     }
 }
 
@@ -278,7 +287,7 @@ proptest! {
             standing.after_failure(failure(FailureClass::Release, m), now),
             standing.after_failure(failure(FailureClass::Host, m), now),
             standing.retried(content(m)),
-            standing.settled(content(n), now).standing,
+            standing.settled(Some(content(n)), now).standing,
         ] {
             let ruling = next.decide(content(n), now);
             let held = matches!(ruling, Ruling::Held { .. } | Ruling::Suspended { .. } | Ruling::Stopped(_));
@@ -308,7 +317,7 @@ proptest! {
         let class = if release { FailureClass::Release } else { FailureClass::Transient };
         let (mut standing, mut attempts) = (standing.retried(content(wanted)), 0);
         for now in (0..3600).step_by(usize::try_from(tick).unwrap()).map(later) {
-            standing = standing.settled(content(wanted), now).standing;
+            standing = standing.settled(Some(content(wanted)), now).standing;
             if standing.decide(content(wanted), now) == Ruling::Proceed {
                 attempts += 1;
                 standing = standing.after_failure(failure(class, wanted), now);
@@ -321,8 +330,8 @@ proptest! {
     fn holds_are_one_of_each_kind_and_settling_is_done_at_once(standing in any_standing(), n in 0..5u8) {
         let ranks: Vec<_> = standing.holds().map(|hold| hold.kind.rank()).collect();
         prop_assert!(ranks.is_sorted_by(|a, b| a > b), "{ranks:?}");
-        let once = standing.settled(content(n), NOON).standing;
-        prop_assert_eq!(&once.settled(content(n), NOON).standing, &once);
+        let once = standing.settled(Some(content(n)), NOON).standing;
+        prop_assert_eq!(&once.settled(Some(content(n)), NOON).standing, &once);
         let ruling = standing.decide(content(n), NOON);
         prop_assert_eq!(once.decide(content(n), NOON), ruling);
     }

@@ -69,7 +69,20 @@ fn whatever_happens_the_promises_hold() {
 }
 
 /// Lives that a promise was once broken in.
-const ONCE_WRONG: [&[Step]; 10] = [
+const ONCE_WRONG: [&[Step]; 12] = [
+    // A suspension that had ended where nothing could be followed was begun again by a boot by an earlier clock; and so was one
+    // below a stop.
+    &[Step::ForcePush, Step::Suspend(Some(1)), Step::Wait(59), Step::Reboot(-1), Step::ForcePush, Step::PutBack],
+    &[
+        Step::Push(Behaviour::Well),
+        Step::Suspend(Some(1)),
+        Step::Stop,
+        Step::Wait(59),
+        Step::Wait(59),
+        Step::Reboot(-1),
+        Step::Start,
+        Step::Push(Behaviour::Well),
+    ],
     // A suspension in its last second, and a boot by an earlier clock.
     &[Step::ForcePush, Step::Suspend(Some(1)), Step::Wait(58), Step::Reboot(-1), Step::Drift(Accident::NginxLinkGone)],
     // Who went back twice while the left slot was warm was led to the release that he had left first.

@@ -159,7 +159,23 @@ fn a_suspension_ends_by_itself_and_needs_a_reason_on_pro() {
     assert_eq!((world.serving().as_str(), told(&world, "state")), ("v2", "ok".into()));
     let history = world.portreeve(&["history", "bakery/pro"]).ok();
     assert!(history.stdout.contains("the suspension by root ended: its time was over"), "{history}");
+    ends_below_a_stop(&world);
     several_at_once(&world);
+}
+
+/// Nothing shows it but the history; a record that kept it would begin it again by a clock that was set back.
+#[track_caller]
+fn ends_below_a_stop(world: &World) {
+    let ends = || world.portreeve(&["history", "bakery/pro"]).ok().stdout.matches("its time was over").count();
+    let before = ends();
+    world.portreeve(&["suspend", "bakery/pro", "--for", "15s", "--reason", "soon stopped"]).ok();
+    world.portreeve(&["stop", "bakery/pro"]).ok();
+    world.reconcile();
+    until_within(Duration::from_mins(1), "a pass sees it end", || {
+        world.reconcile();
+        ends() > before
+    });
+    world.portreeve(&["start", "bakery/pro"]).ok();
 }
 
 /// Each on its own, and the worst code counts.

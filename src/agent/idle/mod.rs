@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::outcome::{Left, Outcome};
 use super::want::is_pinned;
-use super::{App, PassReport, Survey};
+use super::{App, PassReport, Survey, read_standing};
 use crate::desired::{Listed, Listing};
 use crate::host::{Files, Service};
 use crate::manifest::Environment;
@@ -224,7 +224,7 @@ fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>
         }
     }
     checks.sort_unstable();
-    let due = survey.plan.environments.iter().filter_map(due).min();
+    let due = survey.plan.environments.iter().filter_map(|plan| due(cx, plan)).min();
     let (branches, tags) = looks(&wanted);
     // Of a repository that could not be asked whatever it answers next is news.
     let tags: Vec<Look> = tags.into_iter().filter_map(|look| seen(look, survey, Some(Digest::nothing()))).collect();
@@ -280,12 +280,14 @@ fn pythons(wanted: &[&Environment]) -> Vec<String> {
     wanted.iter().map(name).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// When the grace of an environment that was removed is over.
-fn due(plan: &EnvPlan) -> Option<Timestamp> {
-    match plan.action {
+/// When time alone gives a pass something to do: a grace is over, or a suspension that something else covers.
+fn due(cx: &Context<'_>, plan: &EnvPlan) -> Option<Timestamp> {
+    let grace = match plan.action {
         Action::Removed { until, .. } => until,
         _ => None,
-    }
+    };
+    let hold = read_standing(cx, &plan.name).ok().and_then(|standing| standing.next_end());
+    grace.into_iter().chain(hold).min()
 }
 
 /// A repository, and the refs in it that are to be looked at.
