@@ -18,15 +18,23 @@ const BODY: usize = 200;
 
 /// Points the (stopped) slot at the generation and gives it the generation's unit.
 pub fn point(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
-    let fail = Failure::on_host(Phase::Start);
-    let (name, slot, files) = (&generation.name, generation.slot, cx.host.files());
-    let target = format!("../../generations/{}/{}", name.flat(), generation.number);
     // It vouches for the unit, so that it is there first: a unit without it would be somebody else's.
-    files.put(&cx.layout.slot_link(name, slot), &Node::Link(target.into())).map_err(&fail)?;
-    let together = files.together();
+    link(cx, generation)?;
+    give_unit(cx, generation)
+}
+
+fn link(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    let target = format!("../../generations/{}/{}", generation.name.flat(), generation.number);
+    let link = cx.layout.slot_link(&generation.name, generation.slot);
+    cx.host.files().put(&link, &Node::Link(target.into())).map_err(Failure::on_host(Phase::Start))
+}
+
+fn give_unit(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    let fail = Failure::on_host(Phase::Start);
+    let together = cx.host.files().together();
     write_unit(cx, generation)?;
     together.finish().map_err(&fail)?;
-    cx.host.services().refresh(&[id(name, slot)]).map_err(&fail)
+    cx.host.services().refresh(&[id(&generation.name, generation.slot)]).map_err(&fail)
 }
 
 /// Writes the slot's unit from the generation's own file.
@@ -52,8 +60,8 @@ pub fn write_unit(cx: &Context<'_>, generation: &Generation) -> Result<(), Failu
     }
 }
 
-/// Removes a slot's unit, its link and its flag.
-pub fn clear(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Result<(), HostError> {
+/// Removes a slot's unit, its flag and its link.
+fn clear(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Result<(), HostError> {
     let files = cx.host.files();
     match cx.facts.manager {
         Manager::Systemd => {
@@ -62,9 +70,9 @@ pub fn clear(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Result<(), HostErr
         }
         Manager::Supervisor => files.remove(&cx.layout.program_file(name, slot))?,
     }
-    files.remove(&cx.layout.slot_link(name, slot))?;
     files.remove(&cx.layout.run_flag(name, slot))?;
-    cx.host.services().forget(&id(name, slot))
+    cx.host.services().forget(&id(name, slot))?;
+    files.remove(&cx.layout.slot_link(name, slot))
 }
 
 /// Stops a slot and takes its flag: from now on it does not come back by itself.
@@ -73,7 +81,8 @@ pub fn retire(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Result<(), HostEr
     cx.host.files().remove(&cx.layout.run_flag(name, slot))
 }
 
-/// Stops the candidate and gives its slot back what it held before.
+/// Stops the candidate and gives its slot back what it held before. The link goes back last: as long as it leads to the candidate,
+/// whoever comes after a kill begins again.
 pub fn put_back(cx: &Context<'_>, name: &EnvName, slot: Slot, before: Option<GenerationNumber>) -> Result<(), Failure> {
     retire(cx, name, slot).map_err(Failure::on_host(Phase::Start))?;
     let earlier = match before {
@@ -81,7 +90,7 @@ pub fn put_back(cx: &Context<'_>, name: &EnvName, slot: Slot, before: Option<Gen
         None => None,
     };
     match earlier {
-        Some(generation) => point(cx, &generation),
+        Some(generation) => give_unit(cx, &generation).and_then(|()| link(cx, &generation)),
         None => clear(cx, name, slot).map_err(Failure::on_host(Phase::Start)),
     }
 }

@@ -129,6 +129,7 @@ fn one_generation(state: &State, layout: &Layout) -> Judgement<()> {
     secret(storage, layout, &directory)?;
     within_reach(storage, &directory, &generation)?;
     unit(state, layout, &directory, slot)?;
+    other_slot(state, layout, slot.other())?;
     front(state, layout, &directory, slot)
 }
 
@@ -199,6 +200,24 @@ fn within_reach(storage: &Storage, directory: &Path, generation: &Generation) ->
 
 fn code(bytes: &[u8]) -> Judgement<crate::services::Code> {
     crate::services::Code::read(&String::from_utf8_lossy(bytes)).ok_or_else(|| "its code is half".to_owned())
+}
+
+/// What somebody's editor leaves. A unit that he changed is put right while its slot serves; beside it nobody reads it.
+pub const MINE: &[u8] = b"# mine\n";
+
+/// The slot that does not serve holds a generation whole, or nothing.
+fn other_slot(state: &State, layout: &Layout, slot: Slot) -> Judgement<()> {
+    let (storage, name) = (&state.storage, name());
+    if storage.read(&layout.unit_file(&name, slot)).is_some_and(|unit| *unit == MINE) {
+        return Ok(());
+    }
+    let wanted = match storage.real(&layout.slot_link(&name, slot)) {
+        Some(directory) => Some(file(storage, &directory.join("unit"))?),
+        None => None,
+    };
+    same("the other slot's unit its own", &(storage.read(&layout.unit_file(&name, slot)) == wanted), &true)?;
+    let known = state.services.unit(&SlotId { env: name, slot });
+    same("the other slot's unit as systemd knows it", &(known == wanted.as_ref()), &true)
 }
 
 fn unit(state: &State, layout: &Layout, directory: &Path, slot: Slot) -> Judgement<()> {

@@ -220,8 +220,10 @@ fn removal() -> Scenario {
     }
 }
 
+/// Its slot has held another generation.
 fn dying() -> Scenario {
-    to("dying release", &[Release::good("v1")], bad("v2", Behaviour::Dies), &[Some("v1")], Some("v1"))
+    let before = [Release::good("v1"), Release::good("v2")];
+    to("dying release", &before, bad("v3", Behaviour::Dies), &[Some("v2")], Some("v2"))
 }
 
 fn seen() -> Scenario {

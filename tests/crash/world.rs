@@ -13,7 +13,7 @@ use crate::front::visit;
 use crate::host::boot;
 use crate::ledger::{Became, Counts, Extent, Ledger, Order, Passed, Seen, Wanted};
 use crate::machine::{Point, State};
-use crate::oracle::{Judgement, active, at_rest, serving, settled};
+use crate::oracle::{Judgement, MINE, active, at_rest, serving, settled};
 use crate::program::{give, pass_within};
 use crate::scenarios::standing;
 use crate::site::{Release, SITE, Stage, bare, layout, name};
@@ -412,6 +412,6 @@ pub fn forget(storage: &mut Storage, path: &Path) {
 /// Somebody's editor, where there is a file.
 fn edit(storage: &mut Storage, path: &Path) {
     if storage.exists(path) {
-        storage.write(path, b"# mine\n");
+        storage.write(path, MINE);
     }
 }

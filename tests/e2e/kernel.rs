@@ -246,6 +246,7 @@ impl Sweep {
             assert_eq!(serving.as_deref() == self.goal(), held, "what serves and the hold differ: {pass}");
         }
         assert_eq!(world.host.sh("ls -A /var/lib/portreeve/journal"), "", "{pass}");
+        world.host.sh(SLOTS);
         let found = world.host.sh(ALL);
         let idle = world.reconcile().ok();
         assert_eq!(world.host.sh(ALL), found, "{idle}");
@@ -259,6 +260,17 @@ const ALL: &str =
         -printf '%p %i %l %u %g %m %C@\\n' | sort
     systemctl show --property=Id,MainPID,NRestarts,ActiveState 'portreeve-*'
     ps -o pid,args --ppid $(cat /run/nginx.pid)";
+
+/// A slot holds a generation with its unit, or nothing; also the one that does not serve.
+const SLOTS: &str = "for slot in a b; do
+        unit=portreeve-bakery_pro@$slot.service
+        if test -L /etc/portreeve/slots/bakery_pro/$slot; then
+            cmp /etc/systemd/system/$unit /etc/portreeve/slots/bakery_pro/$slot/unit
+        else
+            test ! -e /etc/systemd/system/$unit
+        fi
+        test $(systemctl show --property=NeedDaemonReload --value $unit) = no
+    done";
 
 /// A point that a run did not come by, and what the last one that did not saw.
 struct Missed(String);
