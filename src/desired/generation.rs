@@ -76,11 +76,17 @@ impl Generation {
             format: u32,
         }
         let text = std::str::from_utf8(bytes).map_err(|error| GenerationError::Damaged(error.into()))?;
-        let head: Head = toml::from_str(text).map_err(|error| GenerationError::Damaged(error.into()))?;
-        if head.format > Self::FORMAT {
-            return Err(GenerationError::Newer(head.format));
-        }
-        toml::from_str(text).map_err(|error| GenerationError::Damaged(error.into()))
+        let format = match toml::from_str::<Self>(text) {
+            Ok(generation) if generation.format <= Self::FORMAT => return Ok(generation),
+            Ok(newer) => newer.format,
+            // A newer one need not have this shape.
+            Err(error) => toml::from_str::<Head>(text)
+                .ok()
+                .map(|head| head.format)
+                .filter(|format| *format > Self::FORMAT)
+                .ok_or_else(|| GenerationError::Damaged(error.into()))?,
+        };
+        Err(GenerationError::Newer(format))
     }
 }
 

@@ -377,17 +377,17 @@ impl Storage {
     /// The same for two disks that hold the same, live and durable, whatever their inodes' numbers are.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let mut seen = BTreeMap::new();
-        self.hash_inode(ROOT, &mut seen, &mut hasher);
+        self.hash_inode(ROOT, &mut Seen { numbers: vec![0; self.inodes.len()], count: 0 }, &mut hasher);
         hasher.finish()
     }
 
-    fn hash_inode(&self, id: Id, seen: &mut BTreeMap<Id, usize>, hasher: &mut DefaultHasher) {
-        let count = seen.len();
-        if let Some(number) = seen.insert(id, count) {
-            seen.insert(id, number);
+    fn hash_inode(&self, id: Id, seen: &mut Seen, hasher: &mut DefaultHasher) {
+        let number = seen.numbers[id];
+        if number > 0 {
             return number.hash(hasher);
         }
+        seen.count += 1;
+        seen.numbers[id] = seen.count;
         let inode = &self.inodes[id];
         inode.device.hash(hasher);
         self.hash_face(&inode.live, seen, hasher);
@@ -396,7 +396,7 @@ impl Storage {
         }
     }
 
-    fn hash_face(&self, face: &Face, seen: &mut BTreeMap<Id, usize>, hasher: &mut DefaultHasher) {
+    fn hash_face(&self, face: &Face, seen: &mut Seen, hasher: &mut DefaultHasher) {
         (face.mode, face.owner).hash(hasher);
         match &face.body {
             Body::Directory(entries) => {
@@ -412,11 +412,18 @@ impl Storage {
     }
 }
 
+/// The inodes that were come by, numbered from one in that order.
+struct Seen {
+    numbers: Vec<usize>,
+    count: usize,
+}
+
 /// Temporary names hold numbers that differ from run to run.
-fn steady(name: &OsStr) -> String {
-    let text = name.to_string_lossy();
-    match (text.strip_prefix('.'), text.rfind(".new-").or_else(|| text.rfind(".gone-"))) {
-        (Some(_), Some(at)) => text[..at + 5].to_owned(),
-        _ => text.into_owned(),
+fn steady(name: &OsStr) -> &[u8] {
+    let name = name.as_encoded_bytes();
+    if name.first() != Some(&b'.') {
+        return name;
     }
+    let passes = |at: &usize| name[*at..].starts_with(b".new-") || name[*at..].starts_with(b".gone-");
+    (0..name.len()).rev().find(passes).map_or(name, |at| &name[..at + 5])
 }

@@ -409,9 +409,10 @@ pub fn forget(storage: &mut Storage, path: &Path) {
     }
 }
 
-/// Somebody's editor, where there is a file.
+/// Somebody's editor, where there is a file. It syncs what it writes: what a power cut empties is nobody's work.
 fn edit(storage: &mut Storage, path: &Path) {
     if storage.exists(path) {
         storage.write(path, MINE);
+        storage.find(path, false).into_iter().for_each(|file| storage.sync(file));
     }
 }
