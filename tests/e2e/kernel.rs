@@ -4,7 +4,8 @@
 //! A call is killed on entering it, so it does not take place; what a kill after it would leave is what the next point finds, and
 //! the run's own end is the last one. Each point has a fresh host that begins as the same one ended. What comes after is tried
 //! twice: once the next pass comes at once, and once the power goes with the program, and with it what nobody synced, and the host
-//! boots before that pass. Where nothing was synced since the point before, a power cut leaves what it left there.
+//! boots before that pass. Where nothing was synced since the point before, a power cut leaves what it left there. Of hosts that
+//! were left alike (`left.py`) the first is judged for all: an error in a build leaves what its neighbours do.
 //!
 //! Points that another thread's call hides from the tracer are not killed; the sweep begins with naming them, a handful. Those that
 //! no later run comes by are named at its end: of what a program says, each run notes another number of pieces. More than one in a
@@ -17,6 +18,8 @@
 //! sweeps the scenes of that name only, `PORTREEVE_PART=kills` (`errors`, `pairs`) does nothing else.
 
 use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
@@ -54,6 +57,8 @@ struct Sweep {
     name: String,
     before: Snapshot,
     points: Vec<Point>,
+    /// What serves at rest where a host was left like this.
+    known: RefCell<BTreeMap<String, Option<String>>>,
     tally: Tally,
 }
 
@@ -64,7 +69,8 @@ impl Sweep {
         let world = World::new(&format!("{name}-before"));
         (scene.before)(&world);
         let before = Snapshot::of(world.host);
-        let mut sweep = Self { scene, name, before, points: Vec::new(), tally: Tally::default() };
+        let mut sweep =
+            Self { scene, name, before, points: Vec::new(), known: RefCell::default(), tally: Tally::default() };
         let mut world = sweep.world();
         let (done, points) = calls::list(&world.host, WORK, scene.work);
         done.ok();
@@ -130,7 +136,7 @@ impl Sweep {
                     world.host.keep_for_power_cut();
                 }
                 sweep.meanwhile(&world);
-                sweep.rests(&world);
+                sweep.ends_well(&world);
                 done = Some(world);
                 Ok(())
             });
@@ -139,7 +145,7 @@ impl Sweep {
                     world.host.power_cut();
                     world.host.boot_again();
                     sweep.boots(&world);
-                    sweep.rests(&world);
+                    sweep.ends_well(&world);
                     Ok(())
                 });
             }
@@ -155,10 +161,8 @@ impl Sweep {
                 let named = result.said().split_whitespace().any(|word| word.starts_with('/'));
                 assert!(result.code == 0 || named, "the message names no path: {result}");
                 sweep.meanwhile(&world);
-                sweep.rests(&world);
-                if result.code == 0 {
-                    sweep.is_done(&world);
-                }
+                let serves = sweep.ends_well(&world);
+                assert!(result.code != 0 || serves.as_deref() == sweep.goal(), "{serves:?} serves: {result}");
                 Ok(())
             });
             self.tell();
@@ -177,7 +181,7 @@ impl Sweep {
                 self.tally.pairs += self.judge(&what, |sweep| {
                     let world = sweep.struck_twice(&first, second)?;
                     sweep.meanwhile(&world);
-                    sweep.rests(&world);
+                    sweep.ends_well(&world);
                     Ok(())
                 });
                 self.tell();
@@ -229,6 +233,19 @@ impl Sweep {
     #[track_caller]
     fn is_done(&self, world: &World) {
         assert_eq!(serving(world).as_deref(), self.goal());
+    }
+
+    /// The next passes put everything right, here or where a host was left like this one. What serves then.
+    #[track_caller]
+    fn ends_well(&self, world: &World) -> Option<String> {
+        let left = world.host.exec_ok(&["python3", "-I", "-S", "-c", include_str!("left.py")]).stdout;
+        if let Some(serves) = self.known.borrow().get(&left) {
+            return serves.clone();
+        }
+        self.rests(world);
+        let serves = serving(world);
+        self.known.borrow_mut().insert(left, serves.clone());
+        serves
     }
 
     /// One pass puts everything right, and the next one changes nothing. What was ordered stays as long as its hold.
