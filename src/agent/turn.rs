@@ -187,6 +187,7 @@ fn before(cx: &Context<'_>, plan: &EnvPlan) -> Result<Option<Installed>, Failure
     let now = cx.host.clock().now();
     let stays = match (&plan.action, &plan.wants) {
         (Action::Release, Some(wanted)) => !matches!(standing.decide(wanted.digest, now), Ruling::Proceed),
+        (Action::Remove | Action::Delete, _) => !matches!(standing.decide(Digest::nothing(), now), Ruling::Proceed),
         (Action::Stopped(_), _) => !matches!(standing.decide(Digest::nothing(), now), Ruling::Stopped(_)),
         _ => matches!(standing.decide(Digest::nothing(), now), Ruling::Stopped(_) | Ruling::Suspended { .. }),
     };

@@ -81,6 +81,9 @@ pub struct Intent {
     /// The environment's record as it was before the order that this carries out; `None`: nobody gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Standing>,
+    /// The release that the order met switched to and not judged yet: where the order is not carried out, it is taken up again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub met: Option<Box<Self>>,
 }
 
 impl Intent {
@@ -101,9 +104,9 @@ impl Intent {
         slot: Slot,
         slot_before: Option<GenerationNumber>,
     ) -> Self {
-        let (digest, at, boot, failed, before) = (None, None, None, None, None);
+        let (digest, at, boot, failed, before, met) = (None, None, None, None, None, None);
         let (format, env, asked) = (Self::FORMAT, env.clone(), false);
-        Self { format, env, from, to, slot, slot_before, digest, at, boot, asked, failed, before }
+        Self { format, env, from, to, slot, slot_before, digest, at, boot, asked, failed, before, met }
     }
 
     /// An environment that serves is to be gone.
@@ -147,6 +150,7 @@ impl Intent {
         self.at = self.at.map(set);
         self.failed = self.failed.map(|failed| Verdict { at: set(failed.at), ..failed });
         self.before = self.before.map(|before| before.by(set));
+        self.met = self.met.map(|met| Box::new(met.by(now.clone())));
         self.boot = Some(now);
         self
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::sweep::Home;
-use super::{Context, Event, Failure, Phase, read, statics};
+use super::{Context, Event, Failure, Intent, Phase, read, statics};
 use crate::desired::{Generation, Wanted};
 use crate::model::{EnvName, GenerationNumber, Slot};
 use crate::policy::{FailureClass, HoldKind};
@@ -64,7 +64,9 @@ impl Inventory {
             in_use.extend(read::number_behind(files, &cx.layout.slot_link(name, slot)).map_err(&fail)?);
         }
         let standing = read::standing(cx, name)?;
-        in_use.extend(standing.holds().filter_map(|hold| pinned(&hold.kind)));
+        // Where an order comes to nothing, what stood before it stands again.
+        let before = Intent::find(cx, name)?.and_then(|open| open.before).unwrap_or_default();
+        in_use.extend(standing.holds().chain(before.holds()).filter_map(|hold| pinned(&hold.kind)));
         let mut generations = BTreeMap::new();
         for number in numbers(&names, "").filter(|&number| number > 0) {
             match read::read_generation(cx, name, number)? {

@@ -9,7 +9,7 @@ use super::{Context, Event, Failure, FailureKind, Intent, JournalError, Phase, c
 use crate::desired::{Generation, Wanted};
 use crate::host::HostError;
 use crate::manifest::Health;
-use crate::model::{EnvName, Found, GenerationNumber, Span};
+use crate::model::{Digest, EnvName, Found, GenerationNumber, Span};
 use crate::observed::{Installed, Removed};
 use crate::policy::FailureClass;
 
@@ -67,7 +67,11 @@ pub fn recover(cx: &Context<'_>, name: &EnvName, watch: Watch) -> Result<Recover
     };
     let what = if removes { "removal" } else { "release" };
     cx.report.event(&Event::Note { text: &format!("{name}: an interrupted {what} was {}", words(&recovered)) });
-    Ok(recovered)
+    match recovered {
+        // The order came to nothing, and what it was to leave is to be judged.
+        Recovered::Undone(_) if Intent::find(cx, name)?.is_some() => recover(cx, name, watch),
+        recovered => Ok(recovered),
+    }
 }
 
 /// A killed program syncs nothing more: what it changed is seen, and would be lost in a power cut after somebody has built on it.
@@ -101,6 +105,10 @@ fn keep(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
 
 /// A repair comes to its end; what else is not as it should be is the pass's.
 fn repaired(cx: &Context<'_>, intent: &Intent, installed: &Installed) -> Result<Recovered, Failure> {
+    let standing = read::standing(cx, &intent.env)?;
+    if !standing.decide(Digest::nothing(), cx.host.clock().now()).corrects_drift() {
+        return Ok(Recovered::Clean);
+    }
     if let Some(generation) = &installed.generation {
         super::repair::finish(cx, generation, &installed.drift)?;
         sweep_trees(cx, generation);
@@ -201,7 +209,10 @@ pub fn undo(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
 pub fn close(cx: &Context<'_>, intent: &Intent, end: End) -> Result<(), Failure> {
     verdict::remember(cx, intent, end)?;
     sweep_own(cx, &intent.env);
-    intent.close(cx).map_err(Failure::on_host(Phase::Recover))
+    match (end, &intent.met) {
+        (End::Undone, Some(met)) => met.open(cx),
+        _ => intent.close(cx).map_err(Failure::on_host(Phase::Recover)),
+    }
 }
 
 fn sweep_own(cx: &Context<'_>, env: &EnvName) {

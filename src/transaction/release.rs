@@ -75,6 +75,8 @@ pub struct Ordered {
     pub before: Standing,
     /// As it is to be.
     pub after: Standing,
+    /// The release that it leaves, switched to and not judged yet.
+    pub met: Option<Intent>,
 }
 
 fn travel(cx: &Context<'_>, installed: &Installed, going: &Going, order: Option<&Ordered>) -> Released {
@@ -85,6 +87,7 @@ fn travel(cx: &Context<'_>, installed: &Installed, going: &Going, order: Option<
     let intent = Intent {
         asked: is_asked(going),
         before: order.map(|order| order.before.clone()),
+        met: order.and_then(|order| order.met.clone()).map(Box::new),
         ..intent(cx, installed, &generation)
     };
     let refused =

@@ -8,8 +8,8 @@ import stat
 import subprocess
 
 PLACES = ["/etc", "/home/foouser", "/run/portreeve", "/srv", "/var/backups", "/var/lib/portreeve", "/var/log/foouser"]
-# Their names say what they hold, or nobody reads them but people.
-NAMES_ONLY = re.compile(r"/venvs/[^/]+/|/objects/|/attempts/|^/run/|^/srv/git/|/history\.sqlite|__pycache__")
+# Their names say what they hold, they are drawn by lot, or nobody reads them but people.
+NAMES_ONLY = re.compile(r"/venvs/[^/]+/|/objects/|/secrets/|/attempts/|^/run/|^/srv/git/|/history\.sqlite|__pycache__")
 PASSING = re.compile(
     rb'\d{4}-\d\d-\d\dT[\d:.]+Z|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\+\d+|"(cause|help|evidence|host)": "([^"\\]|\\.)*"'
 )

@@ -141,7 +141,9 @@ fn quick(world: &World) {
         printf '[python]\\nwheelhouse = \"/opt/wheels\"\\n' >>/etc/portreeve/agent.toml
         sed -i '1i allow_local_git = true\ns,ssh://git@git.example.org/,file:///,' /etc/portreeve/agent.toml
         chown -R root:root /srv/git
-        systemctl disable --quiet --now supervisor ssh");
+        systemctl disable --quiet --now supervisor ssh
+        systemctl mask --quiet systemd-logind systemd-user-sessions systemd-update-utmp systemd-update-utmp-runlevel
+        rm /usr/lib/systemd/system-generators/*");
     let project = "projects/bakery/project.toml";
     let near = world.deploy.read(project).replace("ssh://git@git.example.org/", "file:///");
     world.push_deploy(&[(project, Some(&near))]);

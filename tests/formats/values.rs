@@ -205,6 +205,7 @@ pub fn intent(boot: Option<Boot>, before: Option<Standing>) -> Intent {
         asked: false,
         failed: None,
         before,
+        met: None,
     }
 }
 

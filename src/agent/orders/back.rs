@@ -9,15 +9,16 @@ use crate::model::{Digest, EnvName, Found, GenerationNumber};
 use crate::policy::{HoldKind, Until};
 use crate::transaction::{self, Context, Failure, Going, Intent, Released};
 
-/// Whether the order leads away from what an open transaction has switched to: whoever leaves it need not wait for its verdict.
-pub(super) fn leaves(cx: &Context<'_>, name: &EnvName, order: &Order) -> Result<bool, Failure> {
-    let Order::Rollback { to, .. } = order else { return Ok(false) };
+/// The open transaction whose release the order leads away from: whoever leaves it need not wait for its verdict, unless that is
+/// known already and has only to be remembered.
+pub(super) fn left(cx: &Context<'_>, name: &EnvName, order: &Order) -> Result<Option<Intent>, Failure> {
+    let Order::Rollback { to, .. } = order else { return Ok(None) };
     if !transaction::committed(cx, name)? {
-        return Ok(false);
+        return Ok(None);
     }
-    let Some(intent) = Intent::find(cx, name)? else { return Ok(false) };
+    let Some(intent) = Intent::find(cx, name)?.filter(|intent| intent.failed.is_none()) else { return Ok(None) };
     let serves = transaction::read_generation(cx, name, intent.to)?;
-    Ok(!serves.is_some_and(|generation| is(&generation, to)))
+    Ok((!serves.is_some_and(|generation| is(&generation, to))).then_some(intent))
 }
 
 impl Ordered<'_> {
@@ -37,7 +38,7 @@ impl Ordered<'_> {
         let to = target.wanted.digest;
         let goes_on = effective(&target) > effective(serving);
         let after = if goes_on { self.standing.gone_on(hold, to) } else { self.standing.rolled_back(hold, to) };
-        let order = transaction::Ordered { before: self.standing.clone(), after };
+        let order = transaction::Ordered { before: self.standing.clone(), after, met: self.left.clone() };
         let going = if transaction::fits(&self.installed, &target) {
             Going::Back(Box::new(target.clone()))
         } else {

@@ -109,11 +109,11 @@ pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Stri
     let met = Met::find(cx, name)?;
     let _lock = enter(cx, name, given)?;
     transaction::note_boot(cx);
-    if back::leaves(cx, name, &given.order)? {
+    let left = back::left(cx, name, &given.order)?;
+    match &left {
         // Whoever goes back leaves what has been switched to, whatever its health.
-        transaction::sync_left(cx)?;
-    } else {
-        chronicle::recover(cx, name, watch(&given.order))?;
+        Some(_) => transaction::sync_left(cx)?,
+        None => chronicle::recover(cx, name, watch(&given.order))?,
     }
     let services = transaction::services_of(cx, name)?;
     let installed = transaction::installed(cx, name, &services)?;
@@ -121,7 +121,7 @@ pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Stri
     if installed.title().is_none() && !super::known(cx)?.contains(name) {
         return Err(OrderError::NotHere(name.clone()));
     }
-    let order = Ordered { cx, name, given, installed, standing, met };
+    let order = Ordered { cx, name, given, installed, standing, met, left };
     let said = order.carry_out()?;
     record(cx, name, given, &said);
     Ok(said)
@@ -134,6 +134,8 @@ struct Ordered<'a> {
     installed: Installed,
     standing: Standing,
     met: Option<Met>,
+    /// What the order leaves without its verdict; its journal is open.
+    left: Option<Intent>,
 }
 
 /// The release that an order met under way, and may have ended.
