@@ -21,6 +21,7 @@ mod lasting;
 #[path = "../lives/ledger.rs"]
 mod ledger;
 mod machine;
+mod met;
 mod oracle;
 mod program;
 mod repairs;

@@ -148,7 +148,7 @@ fn to(
     }
 }
 
-fn bad(title: &str, behaviour: Behaviour) -> Release {
+pub fn bad(title: &str, behaviour: Behaviour) -> Release {
     Release::new(&format!("{title}-{}", behaviour.word()), behaviour)
 }
 
