@@ -35,17 +35,22 @@ pub struct World {
     ledger: Ledger,
     /// Since when it is off the host and can come back at once.
     gone: Option<Duration>,
-    /// How the next pass ends.
+    /// How the next pass ends, or the next order.
     doom: Option<Doom>,
 }
 
-/// A pass that ends in the middle, so far on; with the power, these files and directories are lost.
+/// A pass, or an order, that ends in the middle, so far on; with the power, these files and directories are lost.
 struct Doom {
     share: u16,
     lost: Option<u64>,
 }
 
 impl Doom {
+    /// Half of them come to an order, where one is given before the pass.
+    fn strikes_orders(&self) -> bool {
+        self.share % 2 == 1
+    }
+
     /// As the machine is then; `None`: the pass has nothing to do.
     fn moment(&self, points: Vec<Point>) -> Option<State> {
         let at = points.len() * usize::from(self.share) / (usize::from(u16::MAX) + 1);
@@ -193,13 +198,39 @@ impl World {
     /// Refused or not: what it said is judged elsewhere.
     fn order(&mut self, order: Order) -> Judgement<()> {
         let (before, now) = (self.see()?, self.state.clock);
+        let doom = self.doom.take_if(|doom| doom.strikes_orders() && self.state.storage.room.is_none());
+        if let Some(doom) = &doom {
+            self.cut_short(order, doom).map_err(|why| format!("the order was cut short: {why}"))?;
+        }
         let stage = Stage::new(self.state.clone());
         let obeyed = give(&stage, self.words(order)).is_ok();
         self.state = stage.state();
         let after = self.see()?;
         // An order ends a removal that was killed, and its grace begins.
         self.has_its_grace(now)?;
-        self.ledger.ordered(order, obeyed, self.state.clock, (&before, &after))
+        self.ledger.ordered(order, obeyed, self.state.clock, (&before, &after))?;
+        match order {
+            // Nobody knows whether it holds by what was cut short.
+            Order::Rollback(_) | Order::Suspend(_) if doom.is_some() && !obeyed => self.order(Order::Resume),
+            _ => Ok(()),
+        }
+    }
+
+    /// An order that comes to no end, and is to be given again.
+    fn cut_short(&mut self, order: Order, doom: &Doom) -> Judgement<()> {
+        let stage = Stage::new(self.state.clone());
+        stage.host.machine.watch();
+        drop(give(&stage, self.words(order)));
+        let Some(state) = doom.moment(stage.host.machine.points()) else { return Ok(()) };
+        self.state = state;
+        self.ledger.counts.cut_short += 1;
+        self.see()?;
+        if let Some(bits) = doom.lost {
+            self.power_cut(bits);
+            self.see()?;
+        }
+        self.state.storage.collect();
+        Ok(())
     }
 
     /// The order, as the program takes it.

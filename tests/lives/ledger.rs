@@ -130,6 +130,8 @@ pub struct Counts {
     pub agreed: usize,
     /// Passes that were killed at work.
     pub died: usize,
+    /// Orders that were.
+    pub cut_short: usize,
     obeyed: BTreeMap<&'static str, usize>,
 }
 
@@ -138,6 +140,7 @@ impl Counts {
         self.steps += other.steps;
         self.agreed += other.agreed;
         self.died += other.died;
+        self.cut_short += other.cut_short;
         other.obeyed.iter().for_each(|(word, times)| *self.obeyed.entry(word).or_default() += times);
     }
 
@@ -149,10 +152,11 @@ impl Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { steps, agreed, died, obeyed: _ } = self;
+        let Self { steps, agreed, died, cut_short, obeyed: _ } = self;
         write!(
             f,
-            "{steps} steps, {agreed} with all of the host in agreement, {died} passes that died at work, obeyed"
+            "{steps} steps, {agreed} with all of the host in agreement, {died} passes and {cut_short} orders that died at work, \
+             obeyed"
         )?;
         let word = |(at, order): (usize, Order)| {
             write!(f, "{} {} {}", if at == 0 { "" } else { "," }, self.obeyed(order), order.word())

@@ -31,7 +31,8 @@ pub enum Step {
     Stop,
     Start,
     Restart,
-    /// The pass after the next step is killed at one of its points: a share of them in 65,536ths.
+    /// The pass after the next step is killed at one of its points: a share of them in 65,536ths. In memory an odd share comes to the
+    /// next step itself, where that is an order, which is then given again.
     Kill(u16),
     /// The power goes at one of them, and each unsynced file or directory is lost by a bit of its own.
     PowerCut(u16, u64),
