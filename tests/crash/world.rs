@@ -208,10 +208,12 @@ impl World {
         let after = self.see()?;
         // An order ends a removal that was killed, and its grace begins.
         self.has_its_grace(now)?;
+        // What was cut short may have done its work.
+        let perhaps = doom.is_some() && !obeyed;
+        let obeyed = obeyed || perhaps && order == Order::Retry;
         self.ledger.ordered(order, obeyed, self.state.clock, (&before, &after))?;
         match order {
-            // Nobody knows whether it holds by what was cut short.
-            Order::Rollback(_) | Order::Suspend(_) if doom.is_some() && !obeyed => self.order(Order::Resume),
+            Order::Rollback(_) | Order::Suspend(_) if perhaps => self.order(Order::Resume),
             _ => Ok(()),
         }
     }
