@@ -161,7 +161,7 @@ fn refuse(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
 /// stopped, it is still what belongs there: a journal that waits for its health would keep everybody from putting that right.
 fn restore(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     let installed = read::installed(cx, &generation.name, &BTreeMap::new())?;
-    super::repair::files(cx, generation, &installed.drift)?;
+    super::repair::files(cx, generation, &installed.drift);
     match if slot::runs(cx, generation)? { Ok(()) } else { wake(cx, generation) } {
         // Whoever is to blame for what its processes said: a full disk stops them as well.
         Err(failure) if failure.kind == FailureKind::Class(FailureClass::Release) || !failure.log.is_empty() => {

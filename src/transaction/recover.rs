@@ -136,7 +136,7 @@ fn finish(
     installed: &Installed,
     watch: Watch,
 ) -> Result<Recovered, Failure> {
-    super::repair::files(cx, generation, &installed.drift)?;
+    super::repair::files(cx, generation, &installed.drift);
     let verified = led_to(cx, generation)
         .and_then(|()| resume(cx, generation))
         .and_then(|()| commit::verify(cx, generation, &watched(generation, watch), Duration::ZERO));

@@ -58,7 +58,7 @@ fn put_all_right(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> 
 /// What a repair that was killed, or failed, may not have come to.
 pub fn finish(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Result<(), Failure> {
     // What can't be put right is for the pass to tell, and for a new generation to end.
-    if files(cx, generation, drift).is_ok() {
+    if put_files(cx, generation, drift).is_ok() {
         effects(cx, generation, &BTreeSet::from([Part::Unit, Part::Vhost]))?;
     }
     Ok(())
@@ -66,15 +66,24 @@ pub fn finish(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Res
 
 /// Puts right what a killed program's successor builds on, before it looks whether that works: without the link that somebody
 /// removed meanwhile nginx would never serve again what is put back. The slots' own files and the socket's link come in their
-/// own time.
-pub fn files(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Result<(), Failure> {
+/// own time. What can't be put right is told: a journal that waits for it would never be closed, and without an end nothing
+/// new can put it right.
+pub fn files(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) {
+    if let Err(failure) = put_files(cx, generation, drift) {
+        cx.report.event(&Event::Note { text: &format!("{}: {failure}", generation.name) });
+    }
+}
+
+fn put_files(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Result<(), Failure> {
     let read_by_others = |part| matches!(part, Part::Vhost | Part::Logrotate | Part::Tmpfiles | Part::Settings);
     let drift: Vec<&Drift> = drift.iter().filter(|drift| read_by_others(drift.expected.part)).collect();
     if drift.is_empty() {
         return Ok(());
     }
     let nodes = render::nodes(cx, generation, ground::owners(cx, &generation.wanted)?)?;
-    drift.into_iter().try_for_each(|drift| put(cx, drift, &node(cx, generation, &nodes, drift)?))
+    let right = |drift| node(cx, generation, &nodes, drift).and_then(|node| put(cx, drift, &node));
+    // One that can't be put right keeps no other from it.
+    drift.into_iter().map(right).fold(Ok(()), Result::and)
 }
 
 fn put(cx: &Context<'_>, drift: &Drift, node: &Node) -> Result<(), Failure> {

@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use portreeve::agent::{Order, Outcome};
 use portreeve::desired::{Listed, Listing};
-use portreeve::model::{Digest, Slot};
+use portreeve::model::{Digest, GenerationNumber, Slot};
 
 use crate::front::{break_configuration, visit};
-use crate::oracle::serving;
-use crate::program::{Wish, give, pass, rollback};
-use crate::scenarios::after;
+use crate::machine::{Point, State};
+use crate::oracle::{active_number, serving};
+use crate::program::{Wish, give, pass, recover, rollback};
+use crate::scenarios::{after, standing};
 use crate::site::{Release, SITE, Stage, layout, name};
+use crate::step::Behaviour;
 use crate::world::forget;
 
 /// An older version rendered the file of logrotate in other bytes, which are lost.
-fn irreparable(stage: &Stage) {
-    let directory = layout().generation(&name(), 1);
-    let mut state = stage.host.machine.state.borrow_mut();
+fn irreparable(state: &mut State, number: GenerationNumber) {
+    let directory = layout().generation(&name(), number);
     let bytes = state.storage.read(&directory.join(Listing::FILE)).expect("a listing");
     let mut listing: Listing = serde_json::from_slice(&bytes).expect("a whole one");
     let Some(Listed::File { sha256, .. }) = listing.0.get_mut("logrotate") else { panic!("{listing:?}") };
@@ -28,7 +29,7 @@ fn irreparable(stage: &Stage) {
 fn held() -> (Stage, Wish) {
     let stage = Stage::new(after(&[Release::good("v1"), Release::good("v2")]));
     rollback(&stage).expect("v1 serves again");
-    irreparable(&stage);
+    irreparable(&mut stage.host.machine.state.borrow_mut(), 1);
     (stage, Wish::Release(Release::good("v2")))
 }
 
@@ -100,4 +101,47 @@ fn a_repair_that_nginx_does_not_read_keeps_no_order_from_being_carried_out() {
     stage.host.machine.state.borrow_mut().clock += Duration::from_hours(1);
     pass(&stage, &Wish::Release(Release::good("v2")));
     assert_eq!(serving(&stage.state()).expect("all agrees").as_deref(), Some("v2"));
+}
+
+/// Whatever comes beside it comes to its end: its journal is closed, and what serves is what belongs there.
+#[track_caller]
+fn ends(stage: &Stage, allowed: &[&str], told: &str) {
+    recover(stage).unwrap_or_else(|failure| panic!("{told}: {failure}"));
+    let state = stage.state();
+    assert_eq!(state.storage.names(&layout().journal()).len(), 0, "{told}");
+    let (status, process) = visit(&state, SITE);
+    let serves = process.map(|process| process.code.release.clone()).unwrap_or_default();
+    assert!(status == 200 && allowed.contains(&serves.as_str()), "{told}: {serves} answers {status}");
+}
+
+#[test]
+fn what_can_t_be_put_right_keeps_no_failed_release_from_being_undone() {
+    for behaviour in [Behaviour::Fails, Behaviour::FailsInFront] {
+        let stage = Stage::new(after(&[Release::good("v1")]));
+        irreparable(&mut stage.host.machine.state.borrow_mut(), 1);
+        let bad = Wish::Release(Release::new(&format!("v2-{}", behaviour.word()), behaviour));
+        let outcome = pass(&stage, &bad);
+        assert!(matches!(outcome, Outcome::NotReleased { .. }), "{outcome:?}");
+        assert!(standing(&stage.state()).quarantine.len() == 1, "{behaviour:?}: it is not remembered");
+        ends(&stage, &["v1"], behaviour.word());
+    }
+}
+
+/// Of what is gone back to, and of what was switched to already.
+#[test]
+fn what_can_t_be_put_right_keeps_no_killed_release_from_its_end() {
+    let mut state = after(&[Release::good("v1")]);
+    irreparable(&mut state, 1);
+    let stage = Stage::new(state);
+    stage.host.machine.watch();
+    let released = pass(&stage, &Wish::Release(Release::good("v2")));
+    assert!(matches!(released, Outcome::Released { .. }), "{released:?}");
+    let points = stage.host.machine.points();
+    for Point { what, state, .. } in points {
+        let mut state = state;
+        if active_number(&state) == Some(2) {
+            irreparable(&mut state, 2);
+        }
+        ends(&Stage::new(state), &["v1", "v2"], &what);
+    }
 }
