@@ -36,6 +36,8 @@ pub struct Installed {
     pub services: BTreeMap<Slot, Service>,
     /// Slots whose run flag is up.
     pub raised: BTreeSet<Slot>,
+    /// Whether its stopped flag is up: then no boot starts it.
+    pub kept_down: bool,
     /// Slots that an operator masked.
     pub masked: BTreeSet<Slot>,
     /// Since when it is off this host, once it is.
@@ -127,7 +129,8 @@ impl Installed {
         let (slots, services) = (BTreeMap::new(), BTreeMap::new());
         let (drift, raised, masked) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
         let (active, generation, damaged, removed) = (None, None, None, None);
-        Self { name, active, generation, damaged, slots, newest: 0, drift, services, raised, masked, removed }
+        let (newest, kept_down) = (0, false);
+        Self { name, active, generation, damaged, slots, newest, drift, services, raised, kept_down, masked, removed }
     }
 
     /// The slot that serves, if any does.
@@ -152,6 +155,12 @@ impl Installed {
         self.services
             .get(&slot)
             .is_some_and(|service| matches!(service.activity, Activity::Active | Activity::Changing))
+    }
+
+    /// Whether something of it runs, or would be started by a boot.
+    pub fn starts(&self) -> bool {
+        let would_start = self.title().is_some() && !self.kept_down;
+        would_start || Slot::BOTH.iter().any(|slot| self.runs(*slot))
     }
 
     /// The slot that stayed up after a release, if there is one.

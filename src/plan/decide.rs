@@ -67,7 +67,7 @@ pub fn decide(decision: Decision<'_>) -> EnvPlan {
     if plan.action != Action::Release {
         plan.start_if_down(installed);
     }
-    plan.stops = matches!(plan.action, Action::Stopped(_)) && Slot::BOTH.iter().any(|slot| installed.runs(*slot));
+    plan.stops = matches!(plan.action, Action::Stopped(_)) && installed.starts();
     plan.doubt(installed);
     plan.respect();
     plan.stays = plan.stays.take().filter(|_| plan.action == Action::Start);

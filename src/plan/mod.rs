@@ -59,7 +59,7 @@ pub struct EnvPlan {
     pub retires: Option<Slot>,
     /// A hold ends by what is wanted, or by its time: to be written down, though nothing else may be left to do.
     pub settles: bool,
-    /// Somebody stopped it, and something of it runs: the order was cut short.
+    /// Somebody stopped it, and something of it runs, or would at the next boot: an order was cut short.
     pub stops: bool,
 }
 

@@ -52,6 +52,7 @@ pub fn installed(cx: &Context<'_>, name: &EnvName, services: &BTreeMap<SlotId, S
         }
     }
     installed.raised = raised(cx, name).map_err(&fail)?;
+    installed.kept_down = files.look(&cx.layout.stopped_flag(name)).map_err(&fail)? != Found::Absent;
     installed.masked = masked(cx, &installed).map_err(&fail)?;
     if active == Some(0) {
         installed.removed = removed(cx, name)?;
