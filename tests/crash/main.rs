@@ -7,6 +7,7 @@
 
 #![expect(clippy::similar_names, reason = "a stage has a state")]
 
+mod again;
 mod away;
 mod cell;
 mod clock;

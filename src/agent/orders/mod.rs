@@ -109,11 +109,12 @@ pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Stri
     let met = Met::find(cx, name)?;
     let _lock = enter(cx, name, given)?;
     transaction::note_boot(cx);
+    // Of an order that was killed, or failed at a sync, no journal tells; what is true by it already is not written again.
+    transaction::sync_left(cx)?;
     let left = back::left(cx, name, &given.order)?;
-    match &left {
-        // Whoever goes back leaves what has been switched to, whatever its health.
-        Some(_) => transaction::sync_left(cx)?,
-        None => chronicle::recover(cx, name, watch(&given.order))?,
+    // Whoever goes back leaves what has been switched to, whatever its health.
+    if left.is_none() {
+        chronicle::recover(cx, name, watch(&given.order))?;
     }
     let services = transaction::services_of(cx, name)?;
     let installed = transaction::installed(cx, name, &services)?;
