@@ -57,11 +57,10 @@ fn put_all_right(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> 
 
 /// What a repair that was killed, or failed, may not have come to.
 pub fn finish(cx: &Context<'_>, generation: &Generation, drift: &[Drift]) -> Result<(), Failure> {
-    // What can't be put right is for the pass to tell, and for a new generation to end.
-    if put_files(cx, generation, drift).is_ok() {
-        effects(cx, generation, &BTreeSet::from([Part::Unit, Part::Vhost]))?;
-    }
-    Ok(())
+    // What can't be put right is for the pass to tell, and for a new generation to end. Who reads what is right already has to be
+    // told all the same: nothing else says that he has not been.
+    put_files(cx, generation, drift).ok();
+    effects(cx, generation, &BTreeSet::from([Part::Unit, Part::Vhost]))
 }
 
 /// Puts right what a killed program's successor builds on, before it looks whether that works: without the link that somebody

@@ -145,3 +145,22 @@ fn what_can_t_be_put_right_keeps_no_killed_release_from_its_end() {
         ends(&Stage::new(state), &["v1", "v2"], &what);
     }
 }
+
+/// What one file lacks keeps nobody from being told of another, which was put right before the kill.
+#[test]
+fn who_reads_what_a_killed_repair_put_right_is_told_though_another_file_can_t_be_put_right() {
+    let (stage, wish) = held();
+    let mut state = stage.state();
+    forget(&mut state.storage, &layout().nginx_link(&name()));
+    state.front.boot(&state.storage, &layout());
+    assert_eq!(visit(&state, SITE).0, 404, "nginx has read that there is none");
+    let stage = Stage::new(state);
+    stage.host.machine.watch();
+    pass(&stage, &wish);
+    for Point { what, state, .. } in stage.host.machine.points() {
+        let stage = Stage::new(state);
+        let outcome = pass(&stage, &wish);
+        assert!(matches!(outcome, Outcome::Failed(_)), "killed {what}: {outcome:?}");
+        assert_eq!(visit(&stage.state(), SITE).0, 200, "killed {what}");
+    }
+}
