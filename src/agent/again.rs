@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::standing::ends;
 use super::{App, Left, Outcome, PassReport, Trouble, read_standing};
 use crate::model::{Digest, EnvName};
 use crate::plan::{Action, EnvPlan};
@@ -26,6 +27,16 @@ pub fn again(app: &App, pass: &PassReport, unread: u32) -> Option<Duration> {
     });
     let looks = (unread > 0).then(|| now.checked_add(backoff(unread)).ok()).flatten();
     let next = dues.chain(looks).min()?;
+    Some(Duration::try_from(next.duration_since(now)).unwrap_or_default())
+}
+
+/// How long until the first suspension ends of those that had not when a pass looked, `since` then by the monotonic clock.
+pub fn next_end(app: &App, since: Duration) -> Option<Duration> {
+    let cx = app.context(&Quiet);
+    let clock = app.host.clock();
+    let (now, passed) = (clock.now(), clock.monotonic().saturating_sub(since));
+    let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
+    let next = ends(&cx).into_iter().filter(|end| now.duration_since(*end) < passed).min()?;
     Some(Duration::try_from(next.duration_since(now)).unwrap_or_default())
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::explain::{Answered, Explanation, Facts, explain};
+use super::standing::recorded;
 use super::{App, LastPass, Troubles, moving, read_last_pass, read_standing, read_troubles, schedule};
 use crate::host::{HostError, Request, Target};
 use crate::model::{EnvName, Service, SlotId, ago};
@@ -67,12 +68,9 @@ fn due(
 /// The environments that this host knows: what is installed, what the last pass saw, what is being released, what a person or a
 /// failure left word of.
 pub fn known(cx: &Context<'_>) -> Result<BTreeSet<EnvName>, HostError> {
-    let flat = |name: &String| EnvName::parse_flat(name.strip_suffix(".json").unwrap_or(name)).ok();
-    let records = [cx.layout.journal(), cx.layout.policy()].map(|directory| cx.host.files().list(&directory));
     let mut names: BTreeSet<EnvName> = read_last_pass(cx).environments.into_keys().collect();
-    for listed in records {
-        names.extend(listed?.iter().filter_map(flat));
-    }
+    names.extend(recorded(cx, &cx.layout.journal())?);
+    names.extend(recorded(cx, &cx.layout.policy())?);
     names.extend(transaction::installed_names(cx)?);
     Ok(names)
 }

@@ -27,7 +27,7 @@ mod want;
 
 pub use crate::transaction::{standing as read_standing, write_standing};
 pub use adopt::{AdoptError, Adopted, adopt};
-pub use again::{again, is_unread};
+pub use again::{again, is_unread, next_end};
 pub use app::{App, AppError, Surroundings};
 pub use chronicle::past;
 pub use floor::{Floors, Followed};

@@ -20,6 +20,7 @@ use super::floor;
 use super::idle::{self, Glance};
 use super::last;
 use super::outcome::{Left, Outcome};
+use super::standing::recorded;
 use super::survey::survey_at;
 use super::{App, Survey, settle, turn};
 
@@ -105,8 +106,7 @@ fn raise_floor(cx: &Context<'_>, survey: &Survey) -> bool {
 
 /// The environments with a transaction under way, or one that a killed program left.
 fn open_journals(cx: &Context<'_>) -> Result<Vec<EnvName>, Failure> {
-    let names = cx.host.files().list(&cx.layout.journal()).map_err(Failure::on_host(Phase::Recover))?;
-    Ok(names.iter().filter_map(|name| EnvName::parse_flat(name.strip_suffix(".json")?).ok()).collect())
+    recorded(cx, &cx.layout.journal()).map_err(Failure::on_host(Phase::Recover))
 }
 
 /// Ends what killed programs left. What somebody is at work on was not left.

@@ -1,8 +1,14 @@
 //! Holds and quarantine of one environment, on the disk.
 
+use std::path::Path;
+
+use jiff::Timestamp;
+
 use crate::desired::Wanted;
 use crate::history::{Event as Happened, EventKind};
+use crate::host::HostError;
 use crate::manifest::Policy;
+use crate::model::EnvName;
 use crate::observed::Installed;
 use crate::plan::EnvPlan;
 use crate::policy::{FailureClass, Hold, HoldKind, Standing};
@@ -25,6 +31,18 @@ pub fn settle(cx: &Context<'_>, plan: &EnvPlan) -> Result<(), Failure> {
         chronicle::write(cx, &event);
     }
     Ok(())
+}
+
+/// The environments that have a record in this directory.
+pub(super) fn recorded(cx: &Context<'_>, directory: &Path) -> Result<Vec<EnvName>, HostError> {
+    let names = cx.host.files().list(directory)?;
+    Ok(names.iter().filter_map(|name| EnvName::parse_flat(name.strip_suffix(".json")?).ok()).collect())
+}
+
+/// When holds are over by time alone, of whatever environment.
+pub(super) fn ends(cx: &Context<'_>) -> Vec<Timestamp> {
+    let names = recorded(cx, &cx.layout.policy()).unwrap_or_default();
+    names.iter().filter_map(|name| read_standing(cx, name).ok()?.next_end()).collect()
 }
 
 fn ended(hold: &Hold) -> String {

@@ -12,7 +12,7 @@ use sd_notify::NotifyState;
 use super::args::Global;
 use super::reopened::Reopened;
 use super::takeover::Installed;
-use super::wake::Wake;
+use super::wake::{Ends, Wake};
 use super::{Fault, printer, signals};
 use crate::agent::{App, Outcome, Witness, pass_telling, schedule, tell};
 use crate::host::Clock;
@@ -39,8 +39,9 @@ pub fn run(global: &Global) -> Result<u8, Fault> {
         while !cancel.load(Ordering::SeqCst) {
             let app = host.now();
             let of_pass = Arc::clone(&app);
+            let mut ends = Ends::after(&app, app.host.clock().monotonic());
             passes.push(scope.spawn(move || guarded(&of_pass, global, wake)));
-            wait(app.host.clock(), wake, |now| announced(&app, now));
+            wait(app.host.clock(), wake, || ends.look(wake), |now| announced(&app, now));
             passes.retain(|pass| !pass.is_finished());
             if passes.is_empty() {
                 installed.give_way(&app);
@@ -93,17 +94,20 @@ fn one(app: &App, global: &Global, wake: &Wake) {
 }
 
 /// By the wall clock, as the schedule is: when that is set back, until the schedule's next time by it. A clock must not stop the
-/// agent, so that it never takes longer than it looked like when it began, nor than a day. Not so long where something wakes it.
-fn wait(clock: &dyn Clock, wake: &Wake, next_after: impl Fn(Timestamp) -> Timestamp) {
+/// agent, so that it never takes longer than it looked like when it began, nor than a day. Not so long where something wakes it,
+/// for which `look` looks.
+fn wait(clock: &dyn Clock, wake: &Wake, mut look: impl FnMut(), next_after: impl Fn(Timestamp) -> Timestamp) {
     let mut now = clock.now();
     let mut next = next_after(now);
     let longest = clock.monotonic() + until(now, next).min(DAY);
+    look();
     while !clock.cancelled() && now < next && clock.monotonic() < longest && !wake.has_come(clock.monotonic()) {
         clock.sleep(until(now, next).min(GLANCE));
         let before = std::mem::replace(&mut now, clock.now());
         if now < before {
             next = next.min(next_after(now));
         }
+        look();
     }
 }
 
@@ -168,7 +172,7 @@ mod tests {
         let (now, at) = ("2026-11-21T12:00:30Z".parse().unwrap(), Duration::from_secs(at));
         let clock = Reset { now: Cell::new(now), slept: Cell::default(), at, by };
         let schedule = schedule::Schedule::parse(schedule).unwrap();
-        wait(&clock, wake, |now| schedule.next_after(now, Duration::ZERO));
+        wait(&clock, wake, || (), |now| schedule.next_after(now, Duration::ZERO));
         clock.monotonic().as_secs()
     }
 
@@ -192,6 +196,22 @@ mod tests {
         }
         let waited = waited_with(&Wake::default(), "0 * * * *", 0, hours(0));
         assert_eq!(waited, 3600 - 30, "where nothing waits the schedule counts");
+    }
+
+    #[test]
+    fn an_order_that_is_given_while_it_waits_wakes_it_when_it_ends() {
+        let (now, at) = ("2026-11-21T12:00:30Z".parse().unwrap(), Duration::MAX);
+        let clock = Reset { now: Cell::new(now), slept: Cell::default(), at, by: SignedDuration::ZERO };
+        let (wake, mut looks) = (Wake::default(), 0);
+        let mut look = || {
+            looks += 1;
+            if looks == 10 {
+                wake.at(Duration::from_secs(20));
+            }
+        };
+        let schedule = schedule::Schedule::parse("0 3 * * *").unwrap();
+        wait(&clock, &wake, &mut look, |now| schedule.next_after(now, Duration::ZERO));
+        assert_eq!(clock.monotonic(), Duration::from_secs(20));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::agent::{App, PassReport, again, is_unread};
+use crate::agent::{App, PassReport, again, is_unread, next_end};
 
 /// Told by passes, which may overlap; asked by the loop that begins them. Its times are monotonic: a clock that is set moves none.
 #[derive(Debug, Default)]
@@ -50,6 +50,36 @@ impl Wake {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The ends of suspensions, also of those that somebody orders while the agent waits: each is to come when it was told to,
+/// however far the schedule's passes are apart.
+pub struct Ends<'a> {
+    app: &'a App,
+    /// The last pass looked no earlier.
+    since: Duration,
+    orders: Option<String>,
+    /// Two orders may be given in less time than their directory's stamp tells apart.
+    fresh: bool,
+}
+
+impl<'a> Ends<'a> {
+    /// Of those that had not come at `since`, by the monotonic clock.
+    pub fn after(app: &'a App, since: Duration) -> Self {
+        Self { app, since, orders: None, fresh: true }
+    }
+
+    /// Sets `wake` for the next, where an order was given since the last look.
+    pub fn look(&mut self, wake: &Wake) {
+        let orders = self.app.host.files().stamp(&self.app.layout.policy()).ok();
+        let changed = orders != self.orders;
+        if (changed || self.fresh)
+            && let Some(wait) = next_end(self.app, self.since)
+        {
+            wake.at(self.app.host.clock().monotonic() + wait);
+        }
+        (self.orders, self.fresh) = (orders, changed);
     }
 }
 

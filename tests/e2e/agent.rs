@@ -103,6 +103,12 @@ fn what_time_mends_does_not_wait_for_a_pass_a_year() {
     until_within(A_PASS, "it is asked again, and the index is away", || says("blocked"));
     world.host.put_file("/etc/pip.conf", conf);
     until_within(A_PASS, "it is asked again", || world.serving() == "v2");
+    world.push_app("v3", &[], "v3");
+    world.set_rev("v3");
+    world.portreeve(&["suspend", "bakery/pro", "--for", "5s", "--reason", "db move"]).ok();
+    until_within(A_PASS, "it goes on by itself, though nobody looked while it was suspended", || {
+        world.serving() == "v3"
+    });
     world.host.exec_ok(&["systemctl", "stop", UNIT]);
 }
 
