@@ -9,9 +9,9 @@ use super::explain::{Answered, Explanation, Facts, explain};
 use super::standing::recorded;
 use super::{App, LastPass, Troubles, moving, read_last_pass, read_standing, read_troubles, schedule};
 use crate::host::{HostError, Request, Target};
-use crate::model::{EnvName, Service, SlotId, ago};
+use crate::model::{Digest, EnvName, Service, SlotId, ago};
 use crate::observed::Installed;
-use crate::policy::HoldKind;
+use crate::policy::{HoldKind, Ruling, Standing};
 use crate::source::{CommitInfo, Objects};
 use crate::transaction::{self, Context, Failure, Phase, Quiet, chain};
 
@@ -107,9 +107,8 @@ fn one(
         Err(failure) => (Installed::nothing(name.clone()), Err(failure)),
     };
     let moving = moving(cx, name);
-    let spoken_of = last.environments.contains_key(name) || moving.is_some();
-    let failed = standing.as_ref().map_or(true, |standing| !standing.quarantine.is_empty() || standing.retry.is_some());
-    if installed.title().is_none() && !spoken_of && (installed.active == Some(0) || !failed) {
+    let now = cx.host.clock().now();
+    if moving.is_none() && !is_shown(&installed, standing.as_ref().ok(), last, now) {
         return None;
     }
     let pinned = standing.as_ref().ok().and_then(|standing| {
@@ -130,9 +129,22 @@ fn one(
         answer: answer.as_ref(),
         pinned: pinned.as_ref(),
         next_pass: &next_pass(app, last).to_string(),
-        now: cx.host.clock().now(),
+        now,
     };
     Some(explain(&facts))
+}
+
+/// Of what is not here people are told what they ordered, what the last pass spoke of, and, until a pass has read what is wanted,
+/// what failed; of what can't be read, that.
+fn is_shown(installed: &Installed, standing: Option<&Standing>, last: &LastPass, now: Timestamp) -> bool {
+    let has_read = last.at.is_some() && last.trouble.is_none();
+    let never_here = installed.active != Some(0);
+    installed.title().is_some()
+        || last.environments.contains_key(&installed.name)
+        || standing.map_or(never_here, |standing| match standing.decide(Digest::nothing(), now) {
+            Ruling::Held { .. } | Ruling::Suspended { .. } | Ruling::Stopped(_) => true,
+            _ => never_here && !has_read && (!standing.quarantine.is_empty() || standing.retry.is_some()),
+        })
 }
 
 /// What its users get now, through the web server.
@@ -158,6 +170,34 @@ fn answer(cx: &Context<'_>, installed: &Installed) -> Option<Answered> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{self, FailureClass, Hold};
+
+    #[test]
+    fn of_what_is_not_here_people_are_told_what_counts() {
+        let at = |minute: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute);
+        let (digest, cause) = (Digest::of(b"v2"), "answered 500".to_owned());
+        let (class, phase) = (FailureClass::Release, policy::Phase::Health);
+        let failure =
+            policy::Failure { class, phase, digest, generation: None, cause, evidence: None, help: None, host: None };
+        let failed = Standing::default().after_failure(failure, at(0));
+        let kind = HoldKind::Suspended { until: Some(at(60)) };
+        let suspended = Standing::default().suspended(Hold { kind, by: "anna".to_owned(), reason: None, since: at(0) });
+        let read = LastPass { at: Some(at(1)), ..LastPass::default() };
+        let stale = LastPass { trouble: Some("no answer".to_owned()), ..read.clone() };
+        let shown = |active, standing: &Standing, last: &LastPass, minute| {
+            let installed = Installed { active, ..Installed::nothing(EnvName::parse("bakery/dev").unwrap()) };
+            is_shown(&installed, Some(standing), last, at(minute))
+        };
+        for unread in [&LastPass::default(), &stale] {
+            assert!(shown(None, &failed, unread, 2), "it may be wanted");
+            assert!(!shown(Some(0), &failed, unread, 2), "it was removed");
+        }
+        assert!(!shown(None, &failed, &read, 2), "nobody wants it");
+        for active in [None, Some(0)] {
+            assert!(shown(active, &suspended, &read, 2), "an order lasts");
+            assert!(!shown(active, &suspended, &read, 60), "it has ended");
+        }
+    }
 
     #[test]
     fn a_pass_that_nobody_makes_is_promised_by_none() {

@@ -54,6 +54,7 @@ pub fn rule<'a>(facts: &Facts<'a>) -> Rule<'a> {
     }
     ordered(facts, standing)
         .or_else(|| down(facts))
+        .or_else(|| removed(facts))
         .or_else(|| diverged(facts, standing))
         .or_else(|| held(facts, standing))
         .or_else(|| judged(facts, standing))
@@ -81,6 +82,14 @@ fn down<'a>(facts: &Facts<'_>) -> Option<Rule<'a>> {
     // Without its record no pass starts it.
     let starts = !facts.installed.serves() && facts.installed.damaged.is_none();
     starts.then_some(Rule::Down)
+}
+
+/// Nothing is wanted of it: what was wanted last, and failed, does not count.
+fn removed<'a>(facts: &Facts<'a>) -> Option<Rule<'a>> {
+    match (&facts.installed.removed, left(facts)) {
+        (Some(_), Some(Left::Held(words))) => Some(Rule::Removed(words)),
+        _ => None,
+    }
 }
 
 /// What a person has agreed to since the last pass is no obstacle any more.
@@ -141,9 +150,6 @@ fn remembered<'a>(facts: &Facts<'_>, standing: &'a Standing) -> Option<Rule<'a>>
 }
 
 fn at_rest<'a>(facts: &Facts<'a>) -> Rule<'a> {
-    if let (Some(_), Some(Left::Held(words))) = (&facts.installed.removed, left(facts)) {
-        return Rule::Removed(words);
-    }
     let serving = facts.serving().map(|generation| generation.wanted.digest);
     let wanted = facts.seen().filter(|seen| seen.current).and_then(|seen| seen.digest);
     if wanted.is_some() && wanted != serving {

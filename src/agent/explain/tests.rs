@@ -10,6 +10,7 @@ use crate::agent::{Left, Moving};
 use crate::desired::{Interpreter, Wanted, WantedInput, Why};
 use crate::manifest::{self, Entry, Environment, Rev, Tree};
 use crate::model::{Activity, Digest, Service};
+use crate::observed::Removed;
 use crate::policy::{self, Accepted, Hold, HoldKind, Phase, Until};
 
 fn now() -> Timestamp {
@@ -233,6 +234,20 @@ fn a_release_was_refused() {
         you portreeve logs bakery/pro --release 43
         you push a fix, or, if the cause lay outside: portreeve retry bakery/pro",
     );
+}
+
+/// Of what failed it wants nothing any more: there is nothing to push, and nobody is needed.
+#[test]
+fn it_was_removed_after_a_release_was_refused() {
+    let words = "removed 21 Nov 02:00 UTC; its files go 22 Nov 02:00 UTC; /home/foouser/bakery/pro/data stay";
+    let failed = |it: Standing| it.after_failure(failed(FailureClass::Release), before(18));
+    let mut night = Night::unknown(Left::Held(words.to_owned())).standing(failed);
+    let removed = Some(Removed { format: 1, since: before(59), boot: None, anew: None, kept: Vec::new() });
+    night.installed =
+        Installed { active: Some(0), newest: 43, removed, ..Installed::nothing(night.installed.name.clone()) };
+    night.answer = None;
+    let told = night.explained();
+    assert_eq!((told.state, told.needs_you, told.detail.as_str()), (State::Stopped, false, words));
 }
 
 #[test]
