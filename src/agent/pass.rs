@@ -20,7 +20,7 @@ use super::floor;
 use super::idle::{self, Glance};
 use super::last;
 use super::outcome::{Left, Outcome};
-use super::standing::recorded;
+use super::standing::{recorded, settle_others};
 use super::survey::survey_at;
 use super::{App, Survey, settle, turn};
 
@@ -79,6 +79,9 @@ pub fn pass_telling(
     outcomes.extend(old.into_iter().map(|plan| (plan.name.clone(), Outcome::Left(Left::Overtaken))));
     let taken = turn::all(app, report, plans, looked, told);
     outcomes.extend(taken);
+    if only.is_empty() {
+        settle_others(&cx, &outcomes);
+    }
     let pass = PassReport { survey, outcomes, looked };
     if let Some(inputs) = inputs {
         idle::remember(&cx, &inputs, &pass);
@@ -129,7 +132,9 @@ fn recover_all(app: &App, report: &(dyn Report + Sync), open: Vec<EnvName>) -> B
 
 /// One environment, whose lock is held: its repairs, its one action.
 pub(super) fn carry_out(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, installed: &Installed) -> Outcome {
-    let settled = settle(cx, plan).and_then(|()| repair(cx, plan, installed)).and_then(|()| retire(cx, plan));
+    let settled = settle(cx, &plan.name, plan.goes_to())
+        .and_then(|()| repair(cx, plan, installed))
+        .and_then(|()| retire(cx, plan));
     if let Err(failure) = settled {
         return Outcome::Failed(Box::new(failure));
     }

@@ -1,6 +1,8 @@
 //! Holds and quarantine of one environment, on the disk.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -8,26 +10,26 @@ use crate::desired::Wanted;
 use crate::history::{Event as Happened, EventKind};
 use crate::host::HostError;
 use crate::manifest::Policy;
-use crate::model::EnvName;
+use crate::model::{Digest, EnvName};
 use crate::observed::Installed;
-use crate::plan::EnvPlan;
 use crate::policy::{FailureClass, Hold, HoldKind, Standing};
-use crate::transaction::{Context, Failure, Phase, host_print, standing as read_standing, write_standing};
+use crate::transaction::lock::{Place, lock};
+use crate::transaction::{Context, Event, Failure, Phase, host_print, standing as read_standing, write_standing};
 
-use super::chronicle;
+use super::{Outcome, chronicle};
 
 /// The record without the holds that have ended, made durable before the environment moves: an ended hold must not come back when
 /// what it excluded is wanted again. Its lock is held.
-pub fn settle(cx: &Context<'_>, plan: &EnvPlan) -> Result<(), Failure> {
+pub fn settle(cx: &Context<'_>, name: &EnvName, goes_to: Option<Digest>) -> Result<(), Failure> {
     let now = cx.host.clock().now();
-    let standing = read_standing(cx, &plan.name)?;
-    let settled = standing.settled(plan.goes_to(), now);
+    let standing = read_standing(cx, name)?;
+    let settled = standing.settled(goes_to, now);
     if settled.ended.is_empty() {
         return Ok(());
     }
-    write_standing(cx, &plan.name, &settled.standing).map_err(Failure::on_host(Phase::Recover))?;
+    write_standing(cx, name, &settled.standing).map_err(Failure::on_host(Phase::Recover))?;
     for hold in settled.ended {
-        let event = Happened::new(now, Some(plan.name.clone()), EventKind::Resumed, ended(&hold));
+        let event = Happened::new(now, Some(name.clone()), EventKind::Resumed, ended(&hold));
         chronicle::write(cx, &event);
     }
     Ok(())
@@ -37,6 +39,20 @@ pub fn settle(cx: &Context<'_>, plan: &EnvPlan) -> Result<(), Failure> {
 pub(super) fn recorded(cx: &Context<'_>, directory: &Path) -> Result<Vec<EnvName>, HostError> {
     let names = cx.host.files().list(directory)?;
     Ok(names.iter().filter_map(|name| EnvName::parse_flat(name.strip_suffix(".json")?).ok()).collect())
+}
+
+/// The same, by time alone, of all environments that a whole pass knows nothing of but their records.
+pub(super) fn settle_others(cx: &Context<'_>, known: &BTreeMap<EnvName, Outcome>) {
+    let now = cx.host.clock().now();
+    let ends = |name: &EnvName| read_standing(cx, name).is_ok_and(|it| !it.settled(None, now).ended.is_empty());
+    let names = recorded(cx, &cx.layout.policy()).unwrap_or_default();
+    for name in names.iter().filter(|name| !known.contains_key(name) && ends(name)) {
+        let settled = lock(cx, Place::Environment(name), Duration::ZERO).map(|_lock| settle(cx, name, None));
+        // Whoever is at work on one leaves it to the next pass.
+        if let Ok(Err(failure)) = settled {
+            cx.report.event(&Event::Note { text: &format!("that a hold of {name} ended is not kept: {failure}") });
+        }
+    }
 }
 
 /// When holds are over by time alone, of whatever environment.

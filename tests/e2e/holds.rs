@@ -161,6 +161,7 @@ fn a_suspension_ends_by_itself_and_needs_a_reason_on_pro() {
     assert!(history.stdout.contains("the suspension by root ended: its time was over"), "{history}");
     ends_below_a_stop(&world);
     several_at_once(&world);
+    ends_where_nobody_looks(&world);
 }
 
 /// Nothing shows it but the history; a record that kept it would begin it again by a clock that was set back.
@@ -195,6 +196,29 @@ fn several_at_once(world: &World) {
     let resumed = world.portreeve(&["resume", "--all"]).ok();
     assert_eq!(resumed.stdout.matches("goes on at the next pass").count(), 2, "{resumed}");
     world.portreeve(&["resume", "--all", "bakery/pro"]).exits(2);
+}
+
+/// It was never here, and is on this host's list no more: its suspension is told of until it ends, and ends for good.
+#[track_caller]
+fn ends_where_nobody_looks(world: &World) {
+    let listed = |names: &str| format!("environments = [\"bakery/pro\", \"bakery/stage\"{names}]\n");
+    let nowhere = STAGE_TOML.replace("\"main\"", "\"nowhere\"").replace("stage.", "dev.");
+    world.push_deploy(&[
+        ("hosts/web1.toml", Some(&listed(", \"bakery/dev\""))),
+        ("projects/bakery/dev.toml", Some(&nowhere)),
+    ]);
+    world.reconcile();
+    world.portreeve(&["suspend", "bakery/dev", "--for", "20s", "--reason", "not yet"]).ok();
+    world.push_deploy(&[("hosts/web1.toml", Some(&listed("")))]);
+    world.reconcile().ok();
+    let status = || world.portreeve(&["status"]).ok().stdout;
+    let meanwhile = status();
+    until_within(Duration::from_mins(1), "a pass sees it end", || {
+        world.reconcile();
+        world.portreeve(&["history", "bakery/dev"]).stdout.contains("its time was over")
+    });
+    assert!(meanwhile.contains("bakery/dev") && meanwhile.contains("\"not yet\""), "{meanwhile}");
+    assert!(!status().contains("bakery/dev"), "{}", status());
 }
 
 /// Attempts that this host has made: numbers are never used twice.

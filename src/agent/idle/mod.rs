@@ -13,8 +13,9 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 
 use super::outcome::{Left, Outcome};
+use super::standing::ends;
 use super::want::is_pinned;
-use super::{App, PassReport, Survey, read_standing};
+use super::{App, PassReport, Survey};
 use crate::desired::{Listed, Listing};
 use crate::host::{Files, Service};
 use crate::manifest::Environment;
@@ -224,7 +225,7 @@ fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>
         }
     }
     checks.sort_unstable();
-    let due = survey.plan.environments.iter().filter_map(|plan| due(cx, plan)).min();
+    let due = due(cx, &survey.plan);
     let (branches, tags) = looks(&wanted);
     // Of a repository that could not be asked whatever it answers next is news.
     let tags: Vec<Look> = tags.into_iter().filter_map(|look| seen(look, survey, Some(Digest::nothing()))).collect();
@@ -280,14 +281,14 @@ fn pythons(wanted: &[&Environment]) -> Vec<String> {
     wanted.iter().map(name).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// When time alone gives a pass something to do: a grace is over, or a suspension that something else covers.
-fn due(cx: &Context<'_>, plan: &EnvPlan) -> Option<Timestamp> {
-    let grace = match plan.action {
+/// When time alone gives a pass something to do: a grace is over, or a suspension that something else covers, or of which no plan
+/// speaks.
+fn due(cx: &Context<'_>, plan: &Plan) -> Option<Timestamp> {
+    let graces = plan.environments.iter().filter_map(|plan| match plan.action {
         Action::Removed { until, .. } => until,
         _ => None,
-    };
-    let hold = read_standing(cx, &plan.name).ok().and_then(|standing| standing.next_end());
-    grace.into_iter().chain(hold).min()
+    });
+    graces.chain(ends(cx)).min()
 }
 
 /// A repository, and the refs in it that are to be looked at.
