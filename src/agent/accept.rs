@@ -32,11 +32,9 @@ pub fn accepted(
     let clone =
         clone.map_err(|error| OrderError::Refused(format!("{}; portreeve reconcile reads it", chain(&error))))?;
     let commit = named(&clone, words)?;
-    let applied = match serving {
-        Some(wanted) => Some(wanted.deploy_commit.clone()),
-        // It was followed, and nothing came of it yet.
-        None => Floors::read(cx).map_err(Failure::from)?.of(cx, name)?,
-    };
+    // Often what serves was made for an older one.
+    let floor = Floors::read(cx).map_err(Failure::from)?.of(cx, name)?;
+    let applied = floor.or_else(|| serving.map(|wanted| wanted.deploy_commit.clone()));
     let applied = applied.ok_or_else(|| OrderError::Refused(format!("{name} has followed nothing yet")))?;
     let ancestry = clone.ancestry(&applied, &commit).map_err(|error| OrderError::Refused(chain(&error)))?;
     let (to, from) = (commit.short(), applied.short());
