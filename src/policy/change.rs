@@ -197,7 +197,8 @@ impl Standing {
 }
 
 impl Hold {
-    pub(super) fn excludes(&self) -> impl Iterator<Item = &Digest> {
+    /// What of a rollback is not to come by itself.
+    pub fn excludes(&self) -> impl Iterator<Item = &Digest> {
         let excludes = match &self.kind {
             HoldKind::RolledBack { excludes, .. } => Some(excludes),
             HoldKind::Suspended { .. } | HoldKind::Stopped => None,

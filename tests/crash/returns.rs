@@ -12,6 +12,7 @@ use crate::oracle::{serving, settled};
 use crate::program::{Wish, give, pass, pass_for, rollback};
 use crate::scenarios::{after, standing};
 use crate::site::{Release, SITE, Stage, layout};
+use crate::step::Behaviour;
 
 fn serves(stage: &Stage) -> Option<String> {
     serving(&stage.state()).expect("all of the host agrees")
@@ -100,6 +101,26 @@ fn nobody_is_removed_while_nginx_refuses_to_read_its_configuration() {
     let log = stage.host.machine.log.borrow();
     let writes: Vec<&String> = log.iter().filter(|call| !call.contains("sync")).collect();
     assert_eq!(writes, [&""; 0]);
+}
+
+/// The next pass would take it for an order that has ended, and lead to whatever was pushed since.
+#[test]
+fn an_order_to_stay_that_would_hold_nothing_is_refused() {
+    let stay = |stage: &Stage, until| {
+        let to = Target::Title("v1".to_owned());
+        give(stage, Order::Rollback { to, until })
+    };
+    let stage = Stage::new(after(&[Release::good("v1")]));
+    let refused = stay(&stage, Until::Change).expect_err("nothing is kept away");
+    assert!(refused.contains("v1 serves already, and nothing else is wanted"), "{refused}");
+    assert!(refused.contains("--until-resume"), "{refused}");
+    assert_eq!(standing(&stage.state()).hold, None);
+    stay(&stage, Until::Resume).expect("that holds");
+
+    let stage = Stage::new(after(&[Release::good("v1")]));
+    let wish = Wish::Release(Release::new("v2-fails", Behaviour::Fails));
+    pass(&stage, &wish);
+    stay(&stage, Until::Change).expect("what failed may be tried again one day");
 }
 
 /// A number counts generations, unless only a tag is called so; where both are here a person must say which.

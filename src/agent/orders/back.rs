@@ -6,7 +6,7 @@ use super::{Order, OrderError, Ordered, Target};
 use crate::agent::read_last_pass;
 use crate::desired::{Generation, Why};
 use crate::model::{Digest, EnvName, Found, GenerationNumber};
-use crate::policy::{HoldKind, Until};
+use crate::policy::{Hold, HoldKind, Standing, Until};
 use crate::transaction::{self, Context, Failure, Going, Intent, Released};
 
 /// The open transaction whose release the order leads away from: whoever leaves it need not wait for its verdict, unless that is
@@ -96,7 +96,7 @@ impl Ordered<'_> {
         excluded.insert(self.serving()?.wanted.digest);
         excluded.extend(self.met.as_ref().and_then(|met| met.intent.digest));
         excluded.extend(self.standing.retry.as_ref().map(|waiting| waiting.digest));
-        excluded.extend(read_last_pass(self.cx).environments.get(self.name).and_then(|seen| seen.digest));
+        excluded.extend(self.wanted_last());
         excluded.remove(&target.wanted.digest);
         Ok(excluded)
     }
@@ -112,8 +112,31 @@ impl Ordered<'_> {
         let serving = self.serving()?;
         let (pinned, excludes, left) = (serving.number, self.excluded(serving)?, self.left_behind()?);
         let hold = self.hold(HoldKind::RolledBack { pinned, excludes, until, left });
-        self.write(&self.standing.rolled_back(hold, serving.wanted.digest))?;
+        let after = self.standing.rolled_back(hold, serving.wanted.digest);
+        if until == Until::Change && !self.keeps_away(&after) {
+            return Err(OrderError::Refused(format!(
+                "{} serves already, and nothing else is wanted that could be kept away; --until-resume holds it whatever is \
+                 pushed, or portreeve suspend {} for a time",
+                serving.wanted.title(),
+                self.name
+            )));
+        }
+        self.write(&after)?;
         Ok(format!("{} serves already; later passes leave it there", serving.wanted.title()))
+    }
+
+    /// Whether what is wanted is excluded, as far as it is known: an order that lasts until other content is wanted has ended
+    /// otherwise.
+    fn keeps_away(&self, after: &Standing) -> bool {
+        let excludes: BTreeSet<&Digest> = after.holds().flat_map(Hold::excludes).collect();
+        let wanted = self.wanted_last();
+        let met = self.met.as_ref().and_then(|met| met.intent.digest);
+        let unknown = wanted.is_none() && !excludes.is_empty();
+        unknown || wanted.iter().chain(&met).any(|wanted| excludes.contains(wanted))
+    }
+
+    fn wanted_last(&self) -> Option<Digest> {
+        read_last_pass(self.cx).environments.get(self.name).and_then(|seen| seen.digest)
     }
 
     /// What people call the release that the order met, and that has been gone back from.
