@@ -70,6 +70,7 @@ pub fn pass_telling(
     let was_open = !open.is_empty();
     let mut outcomes = recover_all(app, report, open);
     let (seen, looked) = if was_open { (None, now()) } else { (seen, glanced) };
+    let boot = cx.boot();
     let survey = survey_at(app, &cx, only, seen)?;
     let newest = raise_floor(&cx, &survey);
     reserve_ports(&cx, &survey);
@@ -84,7 +85,7 @@ pub fn pass_telling(
     }
     let pass = PassReport { survey, outcomes, looked };
     if let Some(inputs) = inputs {
-        idle::remember(&cx, &inputs, &pass);
+        idle::remember(&cx, &inputs, &boot, &pass);
     }
     if let Err(failure) = last::remember(&cx, &pass, looked, only.is_empty()) {
         report.event(&Event::Note { text: &format!("what this pass saw is not kept for status: {failure}") });

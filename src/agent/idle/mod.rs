@@ -19,7 +19,7 @@ use super::{App, PassReport, Survey};
 use crate::desired::{Listed, Listing};
 use crate::host::{Files, Service};
 use crate::manifest::Environment;
-use crate::model::{CommitId, Digest, EnvName, Found, Identity, Node, Slot, SlotId};
+use crate::model::{Boot, CommitId, Digest, EnvName, Found, Identity, Node, Slot, SlotId};
 use crate::plan::{Action, EnvPlan, Plan};
 use crate::source::{self, Address, Git, LocalPaths, Refs};
 use crate::transaction::{self, Context, Failure};
@@ -186,11 +186,12 @@ pub fn forget(cx: &Context<'_>) {
 }
 
 /// Remembers a pass that left nothing to do, or forgets the one before. Never fails a pass: the record is a cache.
-pub fn remember(cx: &Context<'_>, inputs: &Digest, pass: &PassReport) {
+/// `boot`: as it was known before the pass looked.
+pub fn remember(cx: &Context<'_>, inputs: &Digest, boot: &Boot, pass: &PassReport) {
     let files = cx.host.files();
     let path = cx.layout.pass_cache();
     let before = files.read(&path, LIMIT).unwrap_or_default();
-    let record = record(cx, *inputs, pass);
+    let record = record(cx, *inputs, boot, pass);
     // A pass with nothing to do writes nothing, whatever made it a whole one.
     if record == before {
         return;
@@ -205,7 +206,7 @@ pub fn remember(cx: &Context<'_>, inputs: &Digest, pass: &PassReport) {
     }
 }
 
-fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>> {
+fn record(cx: &Context<'_>, inputs: Digest, boot: &Boot, pass: &PassReport) -> Option<Vec<u8>> {
     let survey = &pass.survey;
     let errors = survey.manifests.as_ref().is_some_and(|(_, found)| found.errors().next().is_some());
     let quiet = survey.trouble.is_none() && !errors && at_rest(cx);
@@ -226,6 +227,10 @@ fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>
     }
     checks.sort_unstable();
     let due = due(cx, &survey.plan);
+    let boot = match due {
+        Some(_) => Some(unmoved(boot, cx.boot())?),
+        None => None,
+    };
     let (branches, tags) = looks(&wanted);
     // Of a repository that could not be asked whatever it answers next is news.
     let tags: Vec<Look> = tags.into_iter().filter_map(|look| seen(look, survey, Some(Digest::nothing()))).collect();
@@ -239,7 +244,7 @@ fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>
         looks: branches.into_iter().map(|look| seen(look, survey, None)).collect::<Option<_>>()?,
         tags,
         due,
-        boot: due.map(|_| cx.boot()),
+        boot,
         interpreters: inputs::interpreters(cx, &pythons).ok()?,
         pythons,
         services: inputs::services(&services),
@@ -247,6 +252,12 @@ fn record(cx: &Context<'_>, inputs: Digest, pass: &PassReport) -> Option<Vec<u8>
         checks: checks.len(),
     };
     cache::write(&head, &checks)
+}
+
+/// The boot `now`, by whose clock a time is that was reckoned since `before`; `None`: the clock was set between, and nobody knows by
+/// which of the two it is.
+fn unmoved(before: &Boot, now: Boot) -> Option<Boot> {
+    Boot::is_same_moment(before.began, now.began).then_some(now)
 }
 
 /// What serves runs, unless it is stopped; and no other slot does: a warm one is stopped when its time has come. Somebody may have

@@ -26,6 +26,15 @@ fn a_repository_that_could_not_be_asked_is_asked_again_and_its_answer_is_news() 
 }
 
 #[test]
+fn by_which_clock_a_time_is_nobody_knows_that_was_reckoned_while_it_was_set() {
+    let boot = |began| Boot::new("one", Timestamp::from_second(began).unwrap());
+    assert_eq!(unmoved(&boot(1_000), boot(1_000)), Some(boot(1_000)));
+    for set in [400, 5_000] {
+        assert_eq!(unmoved(&boot(1_000), boot(set)), None);
+    }
+}
+
+#[test]
 fn a_slot_that_somebody_stopped_or_started_since_the_look_is_no_rest() {
     let name = EnvName::parse("bakery/dev").unwrap();
     let rests = |action: Action, running: &[Slot]| {
