@@ -55,7 +55,9 @@ fn an_order_to_start_that_is_killed_leaves_nothing_stopped_until_the_next_boot()
 #[test]
 fn what_was_down_and_could_not_be_stopped_for_good_is_by_the_next_pass() {
     let mut down = after(&[Release::good("v1")]);
-    Slot::BOTH.into_iter().for_each(|slot| down.services.halt(&SlotId { env: name(), slot }));
+    for slot in Slot::BOTH {
+        down.services.halt(&SlotId { env: name(), slot });
+    }
     let mut stopped = 0;
     for call in 0.. {
         let stage = Stage::new(down.clone());
