@@ -1,7 +1,7 @@
 //! Whose fault a bad end is, by what was said: a full disk and an index that is away are not the release's, and must not quarantine
 //! it.
 
-use super::{Failure, Phase};
+use super::{Failure, FailureKind, Phase};
 use crate::host::Exit;
 use crate::policy::FailureClass;
 
@@ -53,12 +53,26 @@ pub fn succeed(exit: Exit, phase: Phase, cause: &str) -> Result<(), Failure> {
     Err(by_words(phase, cause, exit.tail))
 }
 
+/// The same of a program of the host's own: none of the application's code ran, so the release has no part in it.
+pub fn host_succeed(exit: Exit, phase: Phase, cause: &str) -> Result<(), Failure> {
+    let kind = FailureKind::Class(FailureClass::Host);
+    succeed(exit, phase, cause).map_err(|failure| Failure { kind, ..failure })
+}
+
+/// Whether a program came to its end by itself, whatever its exit code, and does not say that the host lacks something.
+pub fn came_to_its_end(exit: &Exit) -> bool {
+    exit.code.is_some() && !says(&exit.tail, &HOST)
+}
+
+fn says(log: &[String], signs: &[&str]) -> bool {
+    log.iter().any(|line| signs.iter().any(|sign| line.contains(sign)))
+}
+
 /// The failure whose evidence is this log.
 pub fn by_words(phase: Phase, cause: String, log: Vec<String>) -> Failure {
-    let says = |signs: &[&str]| log.iter().any(|line| signs.iter().any(|sign| line.contains(sign)));
-    let failure = if says(&HOST) {
+    let failure = if says(&log, &HOST) {
         Failure::new(FailureClass::Host, phase, cause).with_help(MAKE_ROOM)
-    } else if !phase.is_of_processes() && says(&INDEX) {
+    } else if !phase.is_of_processes() && says(&log, &INDEX) {
         Failure::new(FailureClass::Transient, phase, cause)
     } else {
         Failure::release(phase, cause)
@@ -69,7 +83,6 @@ pub fn by_words(phase: Phase, cause: String, log: Vec<String>) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transaction::FailureKind;
 
     fn class(phase: Phase, said: &str) -> FailureKind {
         by_words(phase, String::new(), said.lines().map(str::to_owned).collect()).kind

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use super::blame::succeed;
+use super::blame::{host_succeed, succeed};
 use super::context::Entry;
 use super::installer::Command;
 use super::requirements::{LARGEST, Requirements, Unread};
@@ -174,9 +174,10 @@ impl<'a> Build<'a> {
     /// Only where the tree holds messages: Django's command fails without any, and needs gettext on the host.
     fn has_messages(&self) -> Result<bool, Failure> {
         let release = self.paths.release(&self.wanted.release);
-        let found =
+        let exit =
             as_app::run(self.cx, self.owners.app, "find", &[&text(&release), "-name", "*.po", "-print", "-quit"])?;
-        Ok(!found.stdout.is_empty())
+        let found = !exit.stdout.is_empty();
+        host_succeed(exit, Phase::Build, "the release can't be searched for messages").map(|()| found)
     }
 
     /// As whom it runs.

@@ -10,6 +10,7 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::blame::{came_to_its_end, host_succeed};
 use super::sweep::{Home, is_whole, take_marked};
 use super::{Context, Failure, Phase, as_app};
 use crate::desired::Generation;
@@ -67,8 +68,12 @@ pub fn share(cx: &Context<'_>, own: &Path, app: Identity, paths: &EnvLayout) -> 
     // A file that a power cut emptied under its new name would never be replaced.
     files.sync_all(own).map_err(&fail)?;
     let (from, to) = (format!("{}/.", own.display()), format!("{}/", paths.static_files().display()));
+    let exit = as_app::run(cx, app, "cp", &["-rln", "--", &from, &to])?;
     // Versions of cp differ in what they call it when a name was there.
-    as_app::run(cx, app, "cp", &["-rln", "--", &from, &to]).map(|_| ())
+    if came_to_its_end(&exit) {
+        return Ok(());
+    }
+    host_succeed(exit, Phase::Build, "the static files can't be put with those of all releases")
 }
 
 /// Writes down what a generation asks for, after `collectstatic`.

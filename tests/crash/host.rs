@@ -213,6 +213,9 @@ impl Processes for Rest {
     fn run(&self, run: &Run) -> Result<Exit> {
         let args: Vec<&str> = run.args.iter().map(String::as_str).collect();
         let program = run.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some((_, exit)) = self.machine.end.borrow().as_ref().filter(|(word, _)| args.contains(word)) {
+            return Ok(exit.clone());
+        }
         let said = match (program.as_str(), args.as_slice()) {
             ("find", [directory, "-mindepth", "1", "-delete"]) => {
                 self.clears(Path::new(directory));

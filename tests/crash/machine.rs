@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portreeve::host::Exit;
 use rustix::io::Errno;
 
 use crate::cell::Shared;
@@ -95,6 +96,8 @@ pub struct Machine {
     /// What was refused: the call and its path.
     pub refused: Shared<Option<String>>,
     pub flaw: Shared<Flaw>,
+    /// How a program ends that has these among its words, in place of what it would do.
+    pub end: Shared<Option<(&'static str, Exit)>>,
     pub locks: Shared<BTreeSet<Id>>,
     /// The release in every slot that was told to start.
     pub started: Shared<Vec<String>>,
@@ -111,6 +114,7 @@ impl Machine {
             refusal: Shared::new(None),
             refused: Shared::new(None),
             flaw: Shared::new(Flaw::None),
+            end: Shared::new(None),
             locks: Shared::new(BTreeSet::new()),
             started: Shared::new(Vec::new()),
             log: Shared::new(Vec::new()),

@@ -25,6 +25,7 @@ mod machine;
 mod met;
 mod oracle;
 mod program;
+mod programs;
 mod repairs;
 mod returns;
 mod scenarios;
