@@ -73,7 +73,10 @@ pub fn pass_telling(
     let boot = cx.boot();
     let survey = survey_at(app, &cx, only, seen)?;
     let newest = raise_floor(&cx, &survey);
-    reserve_ports(&cx, &survey);
+    let reserved = reserve_ports(&cx, &survey);
+    // What could not be written is tried again at the next pass.
+    let inputs = inputs.filter(|_| newest.is_ok() && reserved.is_ok());
+    let newest = newest.unwrap_or(true);
     // Where recovery failed, nothing else may begin: the journal still says where to go back to.
     let plans = survey.plan.environments.iter().filter(|plan| !outcomes.contains_key(&plan.name));
     let (plans, old): (Vec<&EnvPlan>, Vec<_>) = plans.partition(|plan| newest || !plan.changes());
@@ -99,12 +102,11 @@ pub fn pass_telling(
 
 /// Before anything follows from the tip: from now on the environments that follow it don't go back below it. Whether it is the
 /// newest that was followed: another pass may have looked later, while this one waited for an application's repository.
-fn raise_floor(cx: &Context<'_>, survey: &Survey) -> bool {
-    let Some(tip) = survey.plan.tip.as_ref().filter(|_| !survey.followed.is_empty()) else { return true };
-    floor::raise(cx, &survey.followed, tip).unwrap_or_else(|error| {
+fn raise_floor(cx: &Context<'_>, survey: &Survey) -> Result<bool, Failure> {
+    let Some(tip) = survey.plan.tip.as_ref().filter(|_| !survey.followed.is_empty()) else { return Ok(true) };
+    floor::raise(cx, &survey.followed, tip).inspect_err(|error| {
         let text = format!("that deploy commit {} was followed is not kept: {error}", tip.short());
         cx.report.event(&Event::Note { text: &text });
-        true
     })
 }
 
@@ -283,14 +285,14 @@ fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happe
 }
 
 /// Keeps the kernel from handing out our ports: at once, and after a reboot by sysctl.d. Other people's entries stay.
-fn reserve_ports(cx: &Context<'_>, survey: &Survey) {
+fn reserve_ports(cx: &Context<'_>, survey: &Survey) -> Result<(), Failure> {
     if survey.ports.is_empty() {
-        return;
+        return Ok(());
     }
     let reserved = shared(cx, Place::Host).and_then(|_host| try_reserve(cx, survey));
-    if let Err(failure) = reserved {
+    reserved.inspect_err(|failure| {
         cx.report.event(&Event::Note { text: &format!("ports are not reserved in the kernel: {failure}") });
-    }
+    })
 }
 
 fn try_reserve(cx: &Context<'_>, survey: &Survey) -> Result<(), Failure> {

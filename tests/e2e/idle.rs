@@ -88,6 +88,23 @@ fn an_idle_world_comes_to_rest_within_two_passes_and_writes_nothing_in_sixty_mor
     assert_eq!(world.serving(), "v1");
 }
 
+/// Nothing else about the host would change any more, and it would never be kept.
+#[test]
+fn a_floor_that_can_t_be_kept_is_tried_again_at_the_next_pass() {
+    let world = World::new("floor");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.reconcile().ok();
+    settle(&world);
+    world.host.sh("rm /etc/portreeve/floors.json; mkdir /etc/portreeve/floors.json");
+    world.push_deploy(&[("README.md", Some("hello\n"))]);
+    for _ in 0..2 {
+        assert_eq!(pass(&world), Pass::Whole, "it is not kept yet");
+    }
+    world.host.sh("rmdir /etc/portreeve/floors.json");
+    settle(&world);
+    world.host.sh("test -f /etc/portreeve/floors.json");
+}
+
 #[test]
 fn an_idle_pass_writes_nothing_and_sees_every_change() {
     let world = World::new("idle");
