@@ -1,11 +1,8 @@
 //! Where everything of one environment lives.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Digest, EnvName, Layout, ReleaseId, UserName};
-
-/// What entry.py looks for in a release's tree.
-const RELEASE_NOTES: &str = ".portreeve";
 
 /// The directories of one environment, `/home/USER/PROJECT/ENV` and beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,12 +44,6 @@ impl EnvLayout {
         self.releases().join(id.as_str())
     }
 
-    /// Within a release's tree, what its commands write for it alone, and its application owns: the manifest of its static
-    /// files. `entry.py` names it too.
-    pub fn notes_of_release() -> &'static Path {
-        Path::new(RELEASE_NOTES)
-    }
-
     /// Virtual environments, shared by releases.
     pub fn venvs(&self) -> PathBuf {
         self.home().join("venvs")
@@ -68,12 +59,12 @@ impl EnvLayout {
         self.home().join("etc")
     }
 
-    /// Collected static files of all releases together, for names that hold a hash of the content.
+    /// Collected static files of all releases together, for pages of another than the one that serves.
     pub fn static_files(&self) -> PathBuf {
         self.home().join("static")
     }
 
-    /// Static files release by release, for names that say nothing of the content: what is served stays as it is until the switch.
+    /// Static files release by release: what is served stays as it is until the switch.
     pub fn static_releases(&self) -> PathBuf {
         self.home().join("static-releases")
     }

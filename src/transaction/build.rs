@@ -143,9 +143,9 @@ impl<'a> Build<'a> {
     /// `compilemessages`, `collectstatic` and what else runs once for a release, with the candidate's own settings.
     pub fn django(&self, generation: &Generation) -> Result<(), Failure> {
         let own = self.paths.static_of(&self.wanted.release, &self.wanted.digest);
-        statics::prepare(self.cx, &own, self.owners)?;
+        let collected = statics::prepare(self.cx, &own, self.owners)?;
         if let Some(django) = &self.wanted.env.django {
-            self.commands(django, generation)?;
+            self.commands(django, generation, collected)?;
         }
         statics::share(self.cx, &own, self.owners.app, &self.paths)?;
         // Nothing that ran here syncs what it wrote, and the release may be the one that serves after a power cut.
@@ -153,14 +153,16 @@ impl<'a> Build<'a> {
         sweep::mark_whole(self.cx, &own, self.owners.root)
     }
 
-    fn commands(&self, django: &Django, generation: &Generation) -> Result<(), Failure> {
+    fn commands(&self, django: &Django, generation: &Generation, collected: bool) -> Result<(), Failure> {
         let env = super::render::command_env(self.cx, generation)?;
         let _place = self.place()?;
         if django.compilemessages && self.has_messages()? {
             self.manage(&env, &["compilemessages", "-v", "0"], "compilemessages failed")?;
         }
-        if django.collectstatic {
+        if django.collectstatic && !collected {
             self.manage(&env, &["collectstatic", "--noinput", "-v", "0"], "collectstatic failed")?;
+        }
+        if django.collectstatic {
             statics::remember(self.cx, generation, &self.paths)?;
         }
         Ok(())
@@ -233,8 +235,7 @@ impl<'a> Build<'a> {
     }
 }
 
-/// Gives the application the directories that its commands write into (`compilemessages`, `collectstatic`), and adds
-/// `settings_local.py` beside the settings for projects that import it by themselves. It holds no values: those are found
+/// Gives the application the directories that its commands write into (`compilemessages`), and adds `settings_local.py` beside the settings for projects that import it by themselves. It holds no values: those are found
 /// through the slot of the process. What the repository has there itself stays.
 fn furnish<'a>(
     mut nodes: Box<dyn Iterator<Item = Entry> + 'a>,
@@ -244,14 +245,12 @@ fn furnish<'a>(
     let owner = Identity { gid: owners.app.gid, ..owners.root };
     let bytes = b"from settings_local import *  # the process's own, by PYTHONPATH\n".to_vec();
     let mut stub = stub.map(|path| (path, Node::File { bytes, mode: 0o640, owner }));
-    let mut own = Some((EnvLayout::notes_of_release().to_owned(), Node::Directory { mode: 0o750, owner: owners.app }));
     let mut for_stub = false;
     Box::new(std::iter::from_fn(move || {
         let Some(entry) = nodes.next() else {
-            return own.take().or_else(|| stub.take().filter(|_| for_stub)).map(Ok);
+            return stub.take().filter(|_| for_stub).map(Ok);
         };
         Some(entry.map(|(path, node)| {
-            own.take_if(|(ours, _)| *ours == path);
             stub.take_if(|(ours, _)| *ours == path);
             for_stub |= stub.as_ref().is_some_and(|(ours, _)| ours.parent() == Some(&path));
             hand_over(path, node, owners.app)
@@ -267,9 +266,7 @@ fn settings_local(wanted: &Wanted) -> Option<PathBuf> {
 
 fn hand_over(path: PathBuf, node: Node, app: Identity) -> (PathBuf, Node) {
     match node {
-        Node::Directory { mode, .. } if path.ends_with("LC_MESSAGES") || path == EnvLayout::notes_of_release() => {
-            (path, Node::Directory { mode, owner: app })
-        }
+        Node::Directory { mode, .. } if path.ends_with("LC_MESSAGES") => (path, Node::Directory { mode, owner: app }),
         node => (path, node),
     }
 }
@@ -296,11 +293,11 @@ mod tests {
         let names =
             |nodes: &[(PathBuf, Node)]| nodes.iter().map(|(path, _)| path.display().to_string()).collect::<Vec<_>>();
         let bare = furnished(vec![directory("bakery")]);
-        assert_eq!(names(&bare), ["bakery", ".portreeve", "bakery/settings_local.py"]);
-        let own = furnished(vec![directory(".portreeve"), directory("bakery"), file("bakery/settings_local.py")]);
-        assert_eq!(names(&own), [".portreeve", "bakery", "bakery/settings_local.py"]);
-        assert_eq!(own[0].1, Node::Directory { mode: 0o750, owner: app });
-        assert_eq!(own[2], file("bakery/settings_local.py"));
-        assert_eq!(names(&furnished(vec![directory("elsewhere")])), ["elsewhere", ".portreeve"]);
+        assert_eq!(names(&bare), ["bakery", "bakery/settings_local.py"]);
+        let own = furnished(vec![directory("bakery"), file("bakery/settings_local.py"), directory("it/LC_MESSAGES")]);
+        assert_eq!(names(&own), ["bakery", "bakery/settings_local.py", "it/LC_MESSAGES"]);
+        assert_eq!(own[1], file("bakery/settings_local.py"));
+        assert_eq!(own[2].1, Node::Directory { mode: 0o750, owner: app });
+        assert_eq!(names(&furnished(vec![directory("elsewhere")])), ["elsewhere"]);
     }
 }

@@ -1,5 +1,5 @@
-//! Static files. With a hash in their names: a union over releases, because a page of the old release still asks for its own.
-//! Without one: a directory for each release, which goes with its tree; what is not there is looked for in the union.
+//! Static files: a directory for each release, which goes with its tree, and a union over releases of the same files, because a
+//! page of the old release still asks for its own.
 //!
 //! Each generation's note says what its release asks for. A file goes when no kept generation names it, none that was replaced
 //! within [`DAYS`] does, and it has been there for so long.
@@ -21,6 +21,8 @@ use crate::observed::Owners;
 const DAYS: i64 = 30;
 /// What Django's `ManifestStaticFilesStorage` writes beside the files (`manifest_name`).
 const MANIFEST: &str = "staticfiles.json";
+/// Where `entry.py` has it written, below the release's own static files: no visitor sees it.
+const UNSEEN: &str = ".portreeve";
 /// No manifest and no note is larger.
 const LIMIT: u64 = 8 * 1024 * 1024;
 /// As `ManifestStaticFilesStorage` names them: 12 digits of a hash before the suffix.
@@ -47,19 +49,21 @@ struct Manifest {
     paths: BTreeMap<String, String>,
 }
 
-/// Makes the directory for files whose names say nothing of their content. What is there and not whole was left by a killed pass:
-/// Django would not write a file again that was cut off, because it is newer than its source.
-pub fn prepare(cx: &Context<'_>, own: &Path, owners: Owners) -> Result<(), Failure> {
-    if is_whole(cx, own)? {
-        return Ok(());
+/// Makes a release's own directory. True when all is there already, and may be what serves. What is there and not whole was left
+/// by a killed pass: Django would not write a file again that was cut off, because it is newer than its source, or has its hash.
+pub fn prepare(cx: &Context<'_>, own: &Path, owners: Owners) -> Result<bool, Failure> {
+    let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Build));
+    if is_whole(cx, own)? && !files.list(own).map_err(&fail)?.is_empty() {
+        return Ok(true);
     }
     take_marked(cx, Some(owners.app), own)?;
     let owner = Identity { gid: owners.web_group, ..owners.app };
-    cx.host.files().make_directory(own, 0o2750, owner).map_err(Failure::on_host(Phase::Build))
+    files.make_directory(own, 0o2750, owner).map_err(&fail)?;
+    Ok(false)
 }
 
-/// Adds what a release collected by itself to the files of all releases, under names that are new: a page of it may be open for
-/// longer than it serves, and names with a hash are only looked for there.
+/// Adds what a release collected to the files of all releases: a page of it may be open for longer than it serves. Each name by
+/// one rename, also over what was cut off there.
 pub fn share(cx: &Context<'_>, own: &Path, app: Identity, paths: &EnvLayout) -> Result<(), Failure> {
     let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Build));
     if files.list(own).map_err(&fail)?.is_empty() {
@@ -67,21 +71,23 @@ pub fn share(cx: &Context<'_>, own: &Path, app: Identity, paths: &EnvLayout) -> 
     }
     // A file that a power cut emptied under its new name would never be replaced.
     files.sync_all(own).map_err(&fail)?;
-    let (from, to) = (format!("{}/.", own.display()), format!("{}/", paths.static_files().display()));
-    let exit = as_app::run(cx, app, "cp", &["-rln", "--", &from, &to])?;
-    // Versions of cp differ in what they call it when a name was there.
+    let (from, to) = (own.to_string_lossy(), paths.static_files());
+    let which = ["-mindepth", "1", "-maxdepth", "1", "!", "-name", UNSEEN];
+    let link = ["-exec", "cp", "-rlf", "-t", &to.to_string_lossy(), "--", "{}", "+"];
+    let exit = as_app::run(cx, app, "find", &[&[&*from], &which[..], &link].concat())?;
+    // A name that was a file of an earlier release can't be a directory's there: only pages from before ask for it.
     if came_to_its_end(&exit) {
         return Ok(());
     }
-    host_succeed(exit, Phase::Build, "the static files can't be put with those of all releases")
+    host_succeed(exit, Phase::Build, &format!("{} can't have the release's static files too", to.display()))
 }
 
 /// Writes down what a generation asks for, after `collectstatic`.
 pub fn remember(cx: &Context<'_>, generation: &Generation, paths: &EnvLayout) -> Result<(), Failure> {
     let fail = Failure::on_host(Phase::Build);
-    let own = paths.release(&generation.wanted.release).join(EnvLayout::notes_of_release());
-    // With a settings module that the project sets by itself, its storage knows nothing of ours.
-    let manifest = [own, paths.static_files()].iter().find_map(|place| manifest(cx, place));
+    let own = paths.static_of(&generation.wanted.release, &generation.wanted.digest);
+    // A storage that takes no place for its manifest has it with its files; one that knows nothing of our settings, elsewhere.
+    let manifest = [own.join(UNSEEN), own, paths.static_files()].iter().find_map(|place| manifest(cx, place));
     let names = manifest.map(|manifest| manifest.paths.into_iter().flat_map(<[String; 2]>::from).collect());
     let bytes =
         serde_json::to_vec(&Note { at: generation.at, boot: generation.boot.clone(), names }).unwrap_or_default();

@@ -254,11 +254,11 @@ impl Storage {
         self.name(parent, path.file_name().expect("a name"), Some(id));
     }
 
-    /// Gives a file a second name, where nothing has that name.
+    /// Gives a file a second name, which nothing else has then.
     pub fn link(&mut self, file: &Path, path: &Path) {
         let parent = path.parent().and_then(|parent| self.find(parent, true)).expect("its directory is there");
         let (name, id) = (path.file_name().expect("a name"), self.find(file, true));
-        if id.is_some() && self.child(parent, name).is_err() {
+        if id.is_some() {
             self.name(parent, name, id);
         }
     }

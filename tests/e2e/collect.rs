@@ -5,6 +5,20 @@ use crate::edits::{HASHED, HEALTH_500, NO_SUCH_PACKAGE};
 use crate::oracle::{converges, one_generation};
 use crate::world::{Edits, World};
 
+/// A storage that ends where a kill or a full disk would: the manifest of before is gone, and there is no new one.
+const CUT_STORAGE: (&str, Option<&str>) = (
+    "bakery/storage.py",
+    Some(
+        "from django.contrib.staticfiles.storage import ManifestStaticFilesStorage\n\n\n\
+         class Cut(ManifestStaticFilesStorage):\n    def save_manifest(self):\n        \
+         self.manifest_storage.delete(self.manifest_name)\n        raise OSError('cut off')\n",
+    ),
+);
+
+/// Settings alone choose a storage of static files.
+const STORAGE: &str = "\n[settings.STORAGES]\ndefault = { BACKEND = \"django.core.files.storage.FileSystemStorage\" }\n\
+    staticfiles = { BACKEND = \"NAME\" }\n";
+
 const ENV: &str = "bakery/pro";
 const HOME: &str = "/home/foouser/bakery/pro";
 const STATIC_RELEASES: &str = "/home/foouser/bakery/pro/static-releases";
@@ -168,9 +182,8 @@ fn static_files_without_a_hash_are_those_of_the_release_that_serves() {
 
     // Settings alone choose another storage for the same release: hashed names of all releases are together.
     world.portreeve(&["resume", ENV]).ok();
-    let hashed = "\n[settings.STORAGES]\ndefault = { BACKEND = \"django.core.files.storage.FileSystemStorage\" }\n\
-        staticfiles = { BACKEND = \"django.contrib.staticfiles.storage.ManifestStaticFilesStorage\" }\n";
-    let pro = world.edit_pro(|pro| pro.to_owned() + hashed);
+    let hashed = STORAGE.replace("NAME", "django.contrib.staticfiles.storage.ManifestStaticFilesStorage");
+    let pro = world.edit_pro(|pro| pro.to_owned() + &hashed);
     world.reconcile().ok();
     assert_eq!((styles(&world), style(&world).as_str()), (vec!["v3".to_owned()], "/* v3 */"));
     let name = world.host.sh(&format!("cd {HOME}/static; ls shop/bakery.*.css"));
@@ -210,4 +223,57 @@ fn static_files_that_a_killed_pass_left_are_collected_again() {
     assert!(cut.contains("/* v1 */") && !cut.contains("/* v2 */"), "{cut}");
     converges(&world, "v2");
     assert_eq!(style(&world), "/* v2 */");
+}
+
+/// The style sheet as the front page names it, with a hash.
+#[track_caller]
+fn hashed_style(world: &World) -> String {
+    let page = world.get("/").body;
+    let path = page.split('"').find(|word| word.starts_with("/static/shop/bakery.")).expect("a style sheet").to_owned();
+    assert!(path.len() > "/static/shop/bakery.css".len(), "{path}");
+    let answer = world.get(&path);
+    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    answer.body.trim().to_owned()
+}
+
+/// Each file that is there for static files: where, which, since when, how long.
+fn static_inodes(world: &World) -> Vec<String> {
+    let all =
+        format!("find {HOME}/static {HOME}/static-releases {HOME}/releases -name 'bakery.*.css' -o -name '*.json'");
+    let about = world.host.sh(&format!("({all}) | xargs -r stat -c '%n %i %Y %s' | sort"));
+    about.lines().map(str::to_owned).collect()
+}
+
+/// Django deletes a style sheet with a hash before it writes the same again, and its manifest; others that are there it never writes.
+#[test]
+fn static_files_with_a_hash_are_whole_and_those_that_serve_are_left_alone() {
+    let world = World::new("hashed-statics");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.edit_pro(|_| PRO.to_owned());
+    good(&world, "v1", &[CUT_STORAGE]);
+    assert_eq!(hashed_style(&world), "/* v1 */");
+    let live = static_inodes(&world);
+    let untouched = || {
+        let now = static_inodes(&world);
+        assert!(live.iter().all(|file| now.contains(file)), "{live:#?}\n{now:#?}");
+        assert_eq!((world.serving().as_str(), hashed_style(&world).as_str()), ("v1", "/* v1 */"));
+    };
+    let cut = STORAGE.replace("NAME", "bakery.storage.Cut");
+    let pro = world.edit_pro(|pro| pro.to_owned() + &cut);
+    world.reconcile().exits(3);
+    untouched();
+    world.edit_pro(|_| pro);
+    world.portreeve(&["restart", ENV]).ok();
+    untouched();
+
+    world.push_app("v2", &[HASHED, ("shop/static/shop/bakery.css", Some("/* v2 */\n"))], "v2");
+    world.set_rev("v2");
+    pass_dies_at(&world, Point::first("nobody has said that they are whole", "renameat", STATIC_RELEASES));
+    untouched();
+    let place = format!("cd {HOME}; grep -lrF '/* v2 */' static static-releases");
+    let cut = world.host.sh(&format!("{place} | tee /dev/stderr | xargs truncate -s 3"));
+    assert!(world.host.sh(&format!("{place} || true")).is_empty(), "{cut}");
+    converges(&world, "v2");
+    assert_eq!(hashed_style(&world), "/* v2 */");
+    assert_eq!(styles(&world), ["v1", "v2"], "for pages that are open");
 }

@@ -23,16 +23,13 @@ def _ours():
 globals().update(_ours())
 
 
-# Names without a hash: the files of the release that serves stay as they are until the switch.
+# A directory for each release: collectstatic writes in place, and the files of the one that serves stay as they are.
 def _static_root(shared):
     from pathlib import Path
 
-    plain = "django.contrib.staticfiles.storage.StaticFilesStorage"
-    named = globals().get("STORAGES", {}).get("staticfiles", {}).get("BACKEND")
     own = Path(__file__).with_name("static").resolve()
     # Or it is something of the project's own choice.
-    is_ours = own.parent.with_name("static") == Path(shared).resolve()
-    return str(own) if is_ours and (named or globals().get("STATICFILES_STORAGE") or plain) == plain else shared
+    return str(own) if own.parent.with_name("static") == Path(shared).resolve() else shared
 
 
 STATIC_ROOT = _static_root(STATIC_ROOT)
@@ -63,10 +60,10 @@ def _with_manifest_of_its_own(project):
     from django.contrib.staticfiles.storage import ManifestFilesMixin
     from django.core.files.storage import FileSystemStorage
 
-    place = Path(__file__).with_name("release") / ".portreeve"
+    place = Path(__file__).with_name("static").resolve() / ".portreeve"
     takes = signature(project.__init__).parameters.values()
     takes = any(it.name == "manifest_storage" or it.kind is Parameter.VAR_KEYWORD for it in takes)
-    if VERSION < (4,) or not takes or not issubclass(project, ManifestFilesMixin) or not place.is_dir():
+    if VERSION < (4,) or not takes or not issubclass(project, ManifestFilesMixin):
         return project
 
     class StaticFilesStorage(project):
