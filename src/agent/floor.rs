@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::Why;
 use crate::host::{Files, HostError};
+use crate::manifest::{Environment, Rev};
 use crate::model::{CommitId, EnvName, Found, Identity, Layout, Newer, Node, unless_newer};
+use crate::observed::Installed;
+use crate::plan::Want;
 use crate::source::{Ancestry, CommitInfo, Objects, Refusal};
 use crate::transaction::lock::{Place, shared};
 use crate::transaction::{self, Context, Failure, Phase};
@@ -24,11 +27,36 @@ const LIMIT: u64 = 4 * 1024 * 1024;
 pub struct Floors {
     format: u32,
     environments: BTreeMap<EnvName, CommitId>,
+    /// By other names than their generations have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    renamed: BTreeMap<EnvName, Renamed>,
+}
+
+/// A revision that was named anew and led to what served already: no generation was made for it, and none has its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renamed {
+    source: String,
+    rev: Rev,
+    commit: CommitId,
+}
+
+impl Renamed {
+    /// Where what is wanted is what serves, by another name.
+    pub fn of(want: &Want, installed: &Installed) -> Option<Self> {
+        let (Want::Wanted(wanted), Some(serving)) = (want, &installed.generation) else { return None };
+        let (named, before) = (&wanted.env, &serving.wanted.env);
+        let same = (&named.rev, &named.source) == (&before.rev, &before.source);
+        (!same && wanted.digest == serving.wanted.digest).then(|| Self {
+            source: named.source.clone(),
+            rev: named.rev.clone(),
+            commit: wanted.commit.clone(),
+        })
+    }
 }
 
 impl Default for Floors {
     fn default() -> Self {
-        Self { format: Self::FORMAT, environments: BTreeMap::new() }
+        Self { format: Self::FORMAT, environments: BTreeMap::new(), renamed: BTreeMap::new() }
     }
 }
 
@@ -68,13 +96,20 @@ impl Floors {
         }
     }
 
+    /// Where the revision of `env` led when it was named so, if that is not for its generations to say.
+    pub fn renamed(&self, env: &Environment) -> Option<CommitId> {
+        let renamed = self.renamed.get(&env.name)?;
+        (renamed.rev == env.rev && renamed.source == env.source).then(|| renamed.commit.clone())
+    }
+
     /// With `tip` as the floor of those that followed it. One that another pass has put there since stays, unless `tip` `is_on` it:
     /// the other may have looked later.
     fn raised(mut self, followed: &[Followed], tip: &CommitId, is_on: impl Fn(&CommitId) -> bool) -> Self {
-        for Followed { name, over } in followed {
+        for Followed { name, over, renamed } in followed {
             let now = self.environments.get(name);
             if now.is_none_or(|now| over.as_ref() == Some(now) || is_on(now)) {
                 self.environments.insert(name.clone(), tip.clone());
+                self.renamed.extend(renamed.clone().map(|renamed| (name.clone(), renamed)));
             }
         }
         self
@@ -127,6 +162,8 @@ pub struct Followed {
     pub name: EnvName,
     /// Over what it was followed; `None`: it was never here.
     pub over: Option<CommitId>,
+    /// Its revision, where that has another name now.
+    pub renamed: Option<Renamed>,
 }
 
 /// Raises the floor of those that followed `tip`. Nothing is written when it was the same. False: somebody has followed a later one
@@ -171,7 +208,7 @@ mod tests {
     fn after(passes: [(char, Option<char>); 2]) -> CommitId {
         let name = EnvName::parse("bakery/pro").unwrap();
         let pass = |floors: Floors, (tip, over): (char, Option<char>)| {
-            let followed = [Followed { name: name.clone(), over: over.map(commit) }];
+            let followed = [Followed { name: name.clone(), over: over.map(commit), renamed: None }];
             let is_on = |floor: &CommitId| tip.is_ascii_digit() && *floor <= commit(tip);
             floors.raised(&followed, &commit(tip), is_on)
         };
@@ -192,8 +229,23 @@ mod tests {
         assert_eq!(after([('3', None), ('a', Some('2'))]), commit('3'));
     }
 
+    #[test]
+    fn where_a_revision_led_is_known_by_the_name_that_it_was_followed_by() {
+        let serving = crate::plan::wanted(&EnvName::parse("bakery/pro").unwrap());
+        let named = |rev: &str| Environment { rev: Rev::Named(rev.to_owned()), ..serving.env.clone() };
+        let renamed =
+            Renamed { source: serving.env.source.clone(), rev: Rev::Named("v1.5.0".to_owned()), commit: commit('c') };
+        let followed = |renamed| [Followed { name: serving.env.name.clone(), over: None, renamed }];
+        let floors = Floors::default().raised(&followed(Some(renamed)), &commit('1'), |_| true);
+        let floors = floors.raised(&followed(None), &commit('2'), |_| true);
+        assert_eq!(floors.renamed(&named("v1.5.0")), Some(commit('c')));
+        assert_eq!(floors.renamed(&named("v1.5.1")), None);
+        let elsewhere = Environment { source: "https://git.example.org/other.git".to_owned(), ..named("v1.5.0") };
+        assert_eq!(floors.renamed(&elsewhere), None);
+    }
+
     fn floors_at(tip: char) -> Floors {
-        let followed = Followed { name: EnvName::parse("bakery/pro").unwrap(), over: None };
+        let followed = Followed { name: EnvName::parse("bakery/pro").unwrap(), over: None, renamed: None };
         Floors::default().raised(&[followed], &commit(tip), |_| true)
     }
 

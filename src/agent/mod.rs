@@ -30,7 +30,7 @@ pub use adopt::{AdoptError, Adopted, adopt};
 pub use again::{again, is_unread, next_end};
 pub use app::{App, AppError, Surroundings};
 pub use chronicle::past;
-pub use floor::{Floors, Followed};
+pub use floor::{Floors, Followed, Renamed};
 pub use last::{LastPass, Seen, read_last_pass};
 pub use look::{NextPass, known, look, next_pass};
 pub use moving::{Moving, Witness, moving};

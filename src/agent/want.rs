@@ -206,7 +206,7 @@ fn unread_secrets(cx: &Context<'_>, name: &EnvName, error: &HostError) -> Want {
 /// What is known of an environment's revision from its time on this host.
 #[derive(Clone, Default)]
 struct Known {
-    /// What was released when the manifest named this very revision of this repository.
+    /// What was released, or served, when the manifest named this very revision of this repository.
     released: Option<CommitId>,
     /// What a person agreed to in place of it.
     accepted: Option<CommitId>,
@@ -219,7 +219,11 @@ impl Known {
             Some(generation) if !transaction::was_refused(cx, &env.name, number)? => Ok(Some(generation)),
             _ => Ok(None),
         });
-        let Some(commit) = released(env, held)? else { return Ok(Self::default()) };
+        let commit = match released(env, held)? {
+            None => floor::Floors::read(cx)?.renamed(env),
+            released => released,
+        };
+        let Some(commit) = commit else { return Ok(Self::default()) };
         let accepted = read_standing(cx, &env.name)?.accepted_over(&commit).cloned();
         Ok(Self { released: Some(commit), accepted })
     }

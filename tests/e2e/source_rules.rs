@@ -174,6 +174,24 @@ fn a_moved_tag_and_a_rewritten_branch_of_an_application_are_told_of_and_not_foll
     accept(&world, "bakery/stage", &rewritten);
     world.reconcile();
     assert_eq!(stage().as_deref(), Some("v9"));
+    a_new_name_of_what_serves_is_held_to_it(&world, &was, &now);
+}
+
+/// Nothing is released for it, and it stays where it was all the same.
+#[track_caller]
+fn a_new_name_of_what_serves_is_held_to_it(world: &World, was: &str, now: &str) {
+    world.app.git(&["tag", "v1-final", was]);
+    world.app.push();
+    world.set_rev("v1-final");
+    world.reconcile().ok();
+    world.app.git(&["tag", "--force", "v1-final", now]);
+    world.app.push();
+    world.host.sh("echo 2026-01-01T00:00:00Z >/run/portreeve/tags-looked");
+    for _ in 0..2 {
+        let pass = world.reconcile().exits(4);
+        let words = format!("bakery/pro is diverged: tag v1-final moved from {} to {}", short(was), short(now));
+        assert!(pass.stderr.contains(&words), "{pass}");
+    }
 }
 
 /// Whose history is rewritten every day is not asked every day; pro, in the same repository, is.

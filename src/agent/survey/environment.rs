@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::deploy::Deploy;
-use crate::agent::floor::{Floors, Followed, diverged};
+use crate::agent::floor::{Floors, Followed, Renamed, diverged};
 use crate::agent::standing::policy;
 use crate::agent::{App, read_standing, standing_here};
 use crate::host::{Listener, SlotId};
@@ -43,7 +43,8 @@ pub(super) fn look(
     };
     let over = judge.floors.of(cx, name)?;
     let refused = judge.refuses(&want, &installed, &standing, over.as_ref());
-    let follows = refused.is_none().then(|| Followed { name: name.clone(), over });
+    let renamed = Renamed::of(&want, &installed);
+    let follows = refused.is_none().then(|| Followed { name: name.clone(), over, renamed });
     let want = refused.map_or(want, Want::Diverged);
     Ok((environment(app, cx, Seen { want, moved, installed, standing }, moment)?, follows))
 }
