@@ -18,6 +18,9 @@ use crate::model::{EnvLayout, Found, Identity, Node};
 use crate::observed::Owners;
 use crate::policy::FailureClass;
 
+/// In a release's tree until what its commands wrote there would outlive a power cut.
+const UNBUILT: &str = ".portreeve-unbuilt";
+
 /// What a script of ours says that ran among the application's code: its last line that begins so, whatever else was printed.
 pub fn answer<T: DeserializeOwned>(exit: &Exit) -> Option<T> {
     let said = String::from_utf8_lossy(&exit.stdout);
@@ -148,15 +151,18 @@ impl<'a> Build<'a> {
             self.commands(django, generation, collected)?;
         }
         statics::share(self.cx, &own, self.owners.app, &self.paths)?;
+        let (files, fail) = (self.cx.host.files(), Failure::on_host(Phase::Build));
         // Nothing that ran here syncs what it wrote, and the release may be the one that serves after a power cut.
-        self.cx.host.files().sync_all(&self.paths.home()).map_err(Failure::on_host(Phase::Build))?;
-        sweep::mark_whole(self.cx, &own, self.owners.root)
+        files.sync_all(&self.paths.home()).map_err(&fail)?;
+        sweep::mark_whole(self.cx, &own, self.owners.root)?;
+        files.remove(&self.paths.release(&self.wanted.release).join(UNBUILT)).map_err(&fail)
     }
 
     fn commands(&self, django: &Django, generation: &Generation, collected: bool) -> Result<(), Failure> {
         let env = super::render::command_env(self.cx, generation)?;
         let _place = self.place()?;
         if django.compilemessages && self.has_messages()? {
+            self.remove_messages()?;
             self.manage(&env, &["compilemessages", "-v", "0"], "compilemessages failed")?;
         }
         if django.collectstatic && !collected {
@@ -180,6 +186,19 @@ impl<'a> Build<'a> {
             as_app::run(self.cx, self.owners.app, "find", &[&text(&release), "-name", "*.po", "-print", "-quit"])?;
         let found = !exit.stdout.is_empty();
         host_succeed(exit, Phase::Build, "the release can't be searched for messages").map(|()| found)
+    }
+
+    /// Those that a stopped build compiled: newer than their sources, they would be left as they are, cut off or not.
+    fn remove_messages(&self) -> Result<(), Failure> {
+        let release = self.paths.release(&self.wanted.release);
+        let found = self.cx.host.files().look(&release.join(UNBUILT)).map_err(Failure::on_host(Phase::Build))?;
+        if found == Found::Absent {
+            return Ok(());
+        }
+        // What the repository brought is root's.
+        let which = ["-path", "*/LC_MESSAGES/*.mo", "-user", &self.owners.app.uid.to_string(), "-delete"];
+        let exit = as_app::run(self.cx, self.owners.app, "find", &[&[&*text(&release)], &which[..]].concat())?;
+        succeed(exit, Phase::Build, "messages of a stopped build can't be removed")
     }
 
     /// As whom it runs.
@@ -236,7 +255,7 @@ impl<'a> Build<'a> {
 }
 
 /// Gives the application the directories that its commands write into (`compilemessages`), and adds `settings_local.py` beside the settings for projects that import it by themselves. It holds no values: those are found
-/// through the slot of the process. What the repository has there itself stays.
+/// through the slot of the process. What the repository has there itself stays. The tree says that nothing was built in it yet.
 fn furnish<'a>(
     mut nodes: Box<dyn Iterator<Item = Entry> + 'a>,
     stub: Option<PathBuf>,
@@ -245,10 +264,11 @@ fn furnish<'a>(
     let owner = Identity { gid: owners.app.gid, ..owners.root };
     let bytes = b"from settings_local import *  # the process's own, by PYTHONPATH\n".to_vec();
     let mut stub = stub.map(|path| (path, Node::File { bytes, mode: 0o640, owner }));
+    let mut unbuilt = Some((UNBUILT.into(), Node::File { bytes: Vec::new(), mode: 0o640, owner }));
     let mut for_stub = false;
     Box::new(std::iter::from_fn(move || {
         let Some(entry) = nodes.next() else {
-            return stub.take().filter(|_| for_stub).map(Ok);
+            return unbuilt.take().or_else(|| stub.take().filter(|_| for_stub)).map(Ok);
         };
         Some(entry.map(|(path, node)| {
             stub.take_if(|(ours, _)| *ours == path);
@@ -293,11 +313,11 @@ mod tests {
         let names =
             |nodes: &[(PathBuf, Node)]| nodes.iter().map(|(path, _)| path.display().to_string()).collect::<Vec<_>>();
         let bare = furnished(vec![directory("bakery")]);
-        assert_eq!(names(&bare), ["bakery", "bakery/settings_local.py"]);
+        assert_eq!(names(&bare), ["bakery", UNBUILT, "bakery/settings_local.py"]);
         let own = furnished(vec![directory("bakery"), file("bakery/settings_local.py"), directory("it/LC_MESSAGES")]);
-        assert_eq!(names(&own), ["bakery", "bakery/settings_local.py", "it/LC_MESSAGES"]);
+        assert_eq!(names(&own), ["bakery", "bakery/settings_local.py", "it/LC_MESSAGES", UNBUILT]);
         assert_eq!(own[1], file("bakery/settings_local.py"));
         assert_eq!(own[2].1, Node::Directory { mode: 0o750, owner: app });
-        assert_eq!(names(&furnished(vec![directory("elsewhere")])), ["elsewhere"]);
+        assert_eq!(names(&furnished(vec![directory("elsewhere")])), ["elsewhere", UNBUILT]);
     }
 }

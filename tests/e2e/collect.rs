@@ -202,9 +202,9 @@ fn static_files_without_a_hash_are_those_of_the_release_that_serves() {
     assert_eq!(kept[0], kept[1], "they go with their releases");
 }
 
-/// Django leaves a file alone that is newer than its source: one that was cut off would be served for ever.
+/// Django leaves a file alone that is newer than its source: one that was cut off would be served for ever, or read.
 #[test]
-fn static_files_that_a_killed_pass_left_are_collected_again() {
+fn static_files_and_messages_that_a_killed_pass_left_are_made_again() {
     let world = World::new("cut-statics");
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
     world.edit_pro(|_| PRO.to_owned());
@@ -221,8 +221,13 @@ fn static_files_that_a_killed_pass_left_are_collected_again() {
         cat */shop/bakery.css"
     ));
     assert!(cut.contains("/* v1 */") && !cut.contains("/* v2 */"), "{cut}");
+    let messages = format!("{HOME}/releases/*/shop/locale/it/LC_MESSAGES/django.mo");
+    world.host.sh(&format!("ls -t {messages} | head -1 | xargs truncate -s 0"));
     converges(&world, "v2");
     assert_eq!(style(&world), "/* v2 */");
+    assert!(world.host.sh(&format!("find {messages} -empty")).is_empty(), "an empty one is no catalogue");
+    let page = "curl --silent --fail --header 'Host: bakery.example' --header 'Accept-Language: it' http://127.0.0.1/";
+    assert!(world.host.sh(page).contains("Pane fresco"));
 }
 
 /// The style sheet as the front page names it, with a hash.
