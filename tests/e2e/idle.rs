@@ -105,6 +105,20 @@ fn a_floor_that_can_t_be_kept_is_tried_again_at_the_next_pass() {
     world.host.sh("test -f /etc/portreeve/floors.json");
 }
 
+/// Without it the next boot would start what somebody stopped.
+#[test]
+fn a_stopped_flag_that_is_gone_is_seen_and_put_back() {
+    let world = World::new("flag");
+    world.host.exec_ok(&["systemctl", "start", "nginx"]);
+    world.reconcile().ok();
+    world.portreeve(&["stop", "bakery/pro"]).ok();
+    settle(&world);
+    world.host.sh("rm /etc/portreeve/stopped/bakery_pro");
+    assert_eq!(pass(&world), Pass::Whole);
+    world.host.sh("test -f /etc/portreeve/stopped/bakery_pro");
+    settle(&world);
+}
+
 #[test]
 fn an_idle_pass_writes_nothing_and_sees_every_change() {
     let world = World::new("idle");
