@@ -73,9 +73,9 @@ pub fn pass_telling(
     let boot = cx.boot();
     let survey = survey_at(app, &cx, only, seen)?;
     let newest = raise_floor(&cx, &survey);
-    let reserved = reserve_ports(&cx, &survey);
+    reserve_ports(&cx, &survey);
     // What could not be written is tried again at the next pass.
-    let inputs = inputs.filter(|_| newest.is_ok() && reserved.is_ok());
+    let inputs = inputs.filter(|_| newest.is_ok());
     let newest = newest.unwrap_or(true);
     // Where recovery failed, nothing else may begin: the journal still says where to go back to.
     let plans = survey.plan.environments.iter().filter(|plan| !outcomes.contains_key(&plan.name));
@@ -285,14 +285,15 @@ fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happe
 }
 
 /// Keeps the kernel from handing out our ports: at once, and after a reboot by sysctl.d. Other people's entries stay.
-fn reserve_ports(cx: &Context<'_>, survey: &Survey) -> Result<(), Failure> {
+/// A kernel that takes no orders, as in many containers, never will: that is told by each whole pass, and makes none.
+fn reserve_ports(cx: &Context<'_>, survey: &Survey) {
     if survey.ports.is_empty() {
-        return Ok(());
+        return;
     }
     let reserved = shared(cx, Place::Host).and_then(|_host| try_reserve(cx, survey));
-    reserved.inspect_err(|failure| {
+    if let Err(failure) = reserved {
         cx.report.event(&Event::Note { text: &format!("ports are not reserved in the kernel: {failure}") });
-    })
+    }
 }
 
 fn try_reserve(cx: &Context<'_>, survey: &Survey) -> Result<(), Failure> {
