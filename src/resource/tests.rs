@@ -307,10 +307,14 @@ fn nginx_serves_files_and_hides_what_it_should() {
             std::fs::create_dir_all(directory).unwrap();
         }
         std::os::unix::fs::symlink(own.join("v1"), active.join("static")).unwrap();
-        for file in
-            [own.join("v1/a.css"), statics.join("b.css"), statics.join("a.0123456789ab.css"), statics.join(".env")]
-        {
-            std::fs::write(file, "x").unwrap();
+        for (place, name) in [
+            (&own.join("v1"), "a.css"),
+            (&statics, "b.css"),
+            (&statics, "a.0123456789ab.css"),
+            (&own.join("v1"), "b.0123456789ab.css"),
+            (&statics, ".env"),
+        ] {
+            std::fs::write(place.join(name), "x").unwrap();
         }
         std::os::unix::fs::symlink("/etc/passwd", media.join("planted")).unwrap();
         // Only root can give the link to somebody else; without that it is the owner's own and is followed.
@@ -322,6 +326,8 @@ fn nginx_serves_files_and_hides_what_it_should() {
             "/static/b.css",
             "/static/c.css",
             "/static/a.0123456789ab.css",
+            "/static/b.0123456789ab.css",
+            "/static/c.0123456789ab.css",
             "/static/.env",
             "/static/../etc",
             &token,
@@ -336,6 +342,8 @@ fn nginx_serves_files_and_hides_what_it_should() {
                 "200 max-age=0",
                 "404",
                 "200 max-age=31536000",
+                "200 max-age=31536000",
+                "404",
                 "404",
                 "502",
                 "204",

@@ -12,6 +12,10 @@ use crate::model::{Capability, Digest};
 const TOKEN_DIGITS: usize = 16;
 const TOKEN_PLACE: &str = "/.portreeve/";
 
+/// How long visitors keep a static file, and what the location of those of all releases is called for it.
+const BRIEF: (&str, &str) = ("0", "static");
+const LASTING: (&str, &str) = ("1y", "hashed");
+
 /// How much longer than gunicorn nginx waits, so that gunicorn's own verdict on a slow worker comes first.
 const GRACE_SECONDS: u64 = 5;
 
@@ -76,7 +80,9 @@ fn server(subject: &Subject<'_>, token: &str) -> Result<Vec<Directive>, EmitErro
     // By the one link that moves: with the release that serves come its files.
     let active = subject.layout.host().active_link(&subject.env.name).join("static");
     body.push(files(subject, "/static/", &active, static_files(subject)?)?);
-    body.push(of_all_releases(subject)?);
+    for (lifetime, suffix) in [BRIEF, LASTING] {
+        body.push(of_all_releases(subject, lifetime, suffix)?);
+    }
     body.push(files(subject, "/media/", &subject.layout.media(), vec![])?);
     body.push(application(subject)?);
     let local = subject.layout.host().local_nginx(&subject.env.name);
@@ -146,18 +152,18 @@ fn plain_headers(subject: &Subject<'_>) -> Result<Vec<Directive>, EmitError> {
     Ok(body)
 }
 
-/// Names with a hash of the content (as Django's `ManifestStaticFilesStorage` makes them) never change, and those of all releases
-/// are together; others are asked for anew, so that no release is seen with the assets of the one before. What the release that
-/// serves does not have may be asked for by a page of another.
+/// Names with a hash of the content (as Django's `ManifestStaticFilesStorage` makes them) never change; others are asked for anew,
+/// so that no release is seen with the assets of the one before. What the release that serves does not have may be asked for by a
+/// page of another.
 fn static_files(subject: &Subject<'_>) -> Result<Vec<Directive>, EmitError> {
-    let mut hashed = vec![Directive::fixed("expires", &["1y"])];
-    hashed.extend(together(subject)?);
-    let elsewhere = Arg::prefixed("@", "the location", &elsewhere(subject))?;
-    Ok(vec![
-        Directive::fixed("expires", &["0"]),
-        Directive::simple("try_files", [Arg::variable("$uri"), elsewhere]),
-        Directive::block("location", [Arg::word("~"), Arg::word(r#""\.[0-9a-f]{12}\.[^/]+$""#)], hashed),
-    ])
+    let kept = |(lifetime, suffix): (&'static str, &str)| {
+        let elsewhere = Arg::prefixed("@", "the location", &elsewhere(subject, suffix))?;
+        let places = Directive::simple("try_files", [Arg::variable("$uri"), elsewhere]);
+        Ok([Directive::fixed("expires", &[lifetime]), places])
+    };
+    let (mut body, hashed) = (Vec::from(kept(BRIEF)?), Vec::from(kept(LASTING)?));
+    body.push(Directive::block("location", [Arg::word("~"), Arg::word(r#""\.[0-9a-f]{12}\.[^/]+$""#)], hashed));
+    Ok(body)
 }
 
 /// The files of all releases lie in a directory that is called as it is in their addresses.
@@ -174,15 +180,15 @@ fn own_links(directory: &Path) -> Result<Directive, EmitError> {
     Ok(Directive::simple("disable_symlinks", [Arg::word("if_not_owner"), from]))
 }
 
-fn elsewhere(subject: &Subject<'_>) -> String {
-    format!("{}_static", subject.env.name.system())
+fn elsewhere(subject: &Subject<'_>, suffix: &str) -> String {
+    format!("{}_{suffix}", subject.env.name.system())
 }
 
-fn of_all_releases(subject: &Subject<'_>) -> Result<Directive, EmitError> {
+fn of_all_releases(subject: &Subject<'_>, lifetime: &'static str, suffix: &str) -> Result<Directive, EmitError> {
     let mut body = Vec::from(together(subject)?);
     body.extend(plain_headers(subject)?);
-    body.push(Directive::fixed("expires", &["0"]));
-    Ok(Directive::block("location", [Arg::prefixed("@", "the location", &elsewhere(subject))?], body))
+    body.push(Directive::fixed("expires", &[lifetime]));
+    Ok(Directive::block("location", [Arg::prefixed("@", "the location", &elsewhere(subject, suffix))?], body))
 }
 
 fn application(subject: &Subject<'_>) -> Result<Directive, EmitError> {
