@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -218,13 +218,14 @@ fn refused(judge: &Judge<'_>, refusal: Refusal) -> Judgement<()> {
 /// On both cores.
 fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Tally + Sync) -> Tally {
     const THREADS: usize = 2;
-    let work = &work;
+    let (work, at) = (&work, AtomicUsize::new(0));
+    let next = || items.get(at.fetch_add(1, Ordering::Relaxed));
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
-            .map(|thread| {
-                scope.spawn(move || {
+            .map(|_| {
+                scope.spawn(|| {
                     let mut tally = Tally::default();
-                    items.iter().skip(thread).step_by(THREADS).for_each(|item| tally.add(work(item)));
+                    std::iter::from_fn(next).for_each(|item| tally.add(work(item)));
                     tally
                 })
             })

@@ -210,7 +210,7 @@ impl World {
         self.has_its_grace(now)?;
         // What was cut short may have done its work.
         let perhaps = doom.is_some() && !obeyed;
-        let obeyed = obeyed || perhaps && order == Order::Retry;
+        let obeyed = obeyed || perhaps && matches!(order, Order::Retry | Order::Resume);
         self.ledger.ordered(order, obeyed, self.state.clock, (&before, &after))?;
         match order {
             Order::Rollback(_) | Order::Suspend(_) if perhaps => self.order(Order::Resume),
