@@ -100,7 +100,9 @@ fn absent(state: &State, layout: &Layout) -> Judgement<()> {
     for slot in Slot::BOTH {
         links.extend([layout.unit_file(&name, slot), layout.wants_link(&name, slot), layout.slot_link(&name, slot)]);
     }
-    let there: Vec<_> = links.into_iter().filter(|path| storage.find(path, false).is_some()).collect();
+    // What somebody changed is left.
+    let ours = |path: &PathBuf| storage.read(path).is_none_or(|found| *found != MINE);
+    let there: Vec<_> = links.into_iter().filter(|path| storage.find(path, false).is_some() && ours(path)).collect();
     same("what is left of it", &there, &Vec::new())
 }
 
