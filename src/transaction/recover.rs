@@ -103,7 +103,8 @@ fn keep(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
     Ok(Recovered::Finished(intent.to))
 }
 
-/// A repair comes to its end; what else is not as it should be is the pass's.
+/// A repair comes to its end; what else is not as it should be is the pass's. Where nothing is to be put right, by an order that came
+/// after it, it stays open until that ends.
 fn repaired(cx: &Context<'_>, intent: &Intent, installed: &Installed) -> Result<Recovered, Failure> {
     let standing = read::standing(cx, &intent.env)?;
     if !standing.decide(Digest::nothing(), cx.host.clock().now()).corrects_drift() {
