@@ -272,8 +272,9 @@ fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happe
         // A cancelled attempt is not a failed one; whoever cancelled it is in the history himself.
         Outcome::NotReleased { failure, .. } if failure.kind == FailureKind::Cancelled => return None,
         Outcome::NotReleased { title, generation, failure, seen, .. } => {
-            let kind = if *seen { EventKind::RolledBack } else { EventKind::NotReleased };
-            let event = about(event(kind, format!("{title} not released: {}", failure.cause)), *generation);
+            let (kind, words) =
+                if *seen { (EventKind::RolledBack, "rolled back") } else { (EventKind::NotReleased, "not released") };
+            let event = about(event(kind, format!("{title} {words}: {}", failure.cause)), *generation);
             Happened { why: Some(failure.cause.clone()), ..event }
         }
         Outcome::Repaired => {

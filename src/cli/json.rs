@@ -37,6 +37,8 @@ pub struct Repository {
     pub tip: Option<CommitId>,
     /// When that was; `None`: not since the host started.
     pub fetched: Option<Timestamp>,
+    /// When the last whole pass looked, whether it could read it or not; `None`: none since the host started.
+    pub looked: Option<Timestamp>,
     /// Why it can't be read since.
     pub trouble: Option<String>,
     /// When the next pass comes, if the agent runs; `None`: it is overdue.

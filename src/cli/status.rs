@@ -43,8 +43,9 @@ fn as_json(app: &App, last: &LastPass, rows: Vec<Explanation>) -> json::Status {
         NextPass::At(at) => Some(at),
         NextPass::Missed(_) | NextPass::NoneSinceBoot(_) => None,
     };
-    let LastPass { tip, fetched, trouble, .. } = last.clone();
-    let repository = json::Repository { branch: app.settings.branch.clone(), tip, fetched, trouble, next_pass };
+    let LastPass { at: looked, tip, fetched, trouble, .. } = last.clone();
+    let branch = app.settings.branch.clone();
+    let repository = json::Repository { branch, tip, fetched, looked, trouble, next_pass };
     let (answering, need_you, notify) = (answering(&rows), need_you(&rows), mute(&app.context(&Quiet)));
     json::Status { host: app.name.clone(), answering, need_you, repository, notify, environments: rows }
 }
@@ -106,12 +107,15 @@ fn repository(app: &App, last: &LastPass, now: Timestamp) -> String {
     let known = last.fetched.or_else(|| unread?.fetched);
     // After a boot, and before the first pass, what was wrong before counts.
     let before = unread.filter(|_| last.at.is_none()).map(|_| "no pass since the host started".to_owned());
+    let tried = last.at.map(|at| format!(", tried {} ago", ago(at))).unwrap_or_default();
     let fetched = match (last.trouble.as_ref().or(before.as_ref()), known) {
         (None, Some(at)) => format!("fetched {} ago", ago(at)),
-        (Some(trouble), Some(at)) => format!("not read for {}: {}", ago(at), trouble.lines().next().unwrap_or("")),
+        (Some(trouble), Some(at)) => {
+            format!("not read for {}{tried}: {}", ago(at), trouble.lines().next().unwrap_or(""))
+        }
         (Some(trouble), None) => {
             let age = unread.map(|unread| format!(" for {}", ago(unread.since))).unwrap_or_default();
-            format!("can't be read{age}: {}", trouble.lines().next().unwrap_or(""))
+            format!("can't be read{age}{tried}: {}", trouble.lines().next().unwrap_or(""))
         }
         (None, None) => "not read since the host started".to_owned(),
     };

@@ -30,6 +30,8 @@ pub trait Users {
     fn user(&self, name: &UserName) -> Result<Option<Identity>>;
     /// A user as the machine knows him, under any root. `None` when there is no such user.
     fn account(&self, name: &UserName) -> Result<Option<Account>>;
+    /// A user's name; `None` where his number has none.
+    fn user_name(&self, uid: u32) -> Result<Option<String>>;
     /// The name of the group with this number.
     fn group_name(&self, gid: u32) -> Result<String>;
     /// A group's number; under `--root` without privileges, our own. `None` when there is no such group.
@@ -128,6 +130,11 @@ impl Users for RealUsers {
         }
         let identity = Identity { uid: user.uid.as_raw(), gid: user.gid.as_raw() };
         Ok(Some(Account { identity, home: user.dir, groups }))
+    }
+
+    fn user_name(&self, uid: u32) -> Result<Option<String>> {
+        let user = User::from_uid(uid.into()).map_err(|errno| unanswered(&format!("user {uid}"), errno))?;
+        Ok(user.map(|user| user.name))
     }
 
     fn group_name(&self, gid: u32) -> Result<String> {
@@ -233,6 +240,7 @@ mod tests {
             (real.group("nobody-of-ours").unwrap(), real.group_name(33).unwrap()),
             (None, "www-data".to_owned())
         );
+        assert_eq!((real.user_name(1).unwrap(), real.user_name(3_999_999).unwrap()), (Some("daemon".to_owned()), None));
         let account = real.account(&daemon).unwrap().unwrap();
         assert_eq!((account.identity.uid, account.groups), (1, vec!["daemon".to_owned()]));
         assert_eq!(real.account(&nobody).unwrap(), None);

@@ -164,7 +164,8 @@ pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     if runs {
         return Ok(());
     }
-    let by_hand = format!("slot {} was not running and was started", generation.slot);
+    let (slot, name) = (generation.slot, &generation.name);
+    let by_hand = format!("slot {slot} was not running and was started; portreeve stop {name} keeps it stopped");
     cx.report.event(&Event::Repaired { env: &generation.name, what: &by_hand });
     Ok(())
 }

@@ -212,6 +212,14 @@ mod tests {
         assert_eq!(names.into_iter().collect::<Vec<_>>(), ["a.2.css", "a.4.css", "a.5.css"]);
     }
 
+    /// Like a fixture of `tests/formats`: never changed. Who could not read it would take for old what visitors still ask for.
+    #[test]
+    fn a_note_stays_readable() {
+        let written = br#"{"at":"2026-11-21T02:41:00Z","boot":{"id":"6e5c3a1e4f0b4c0e8d5c6b7a8f9e0d1c","began":"2026-11-20T00:00:00Z"},"names":["shop/bakery.55e7cbb9ba48.css"]}"#;
+        let note: Note = serde_json::from_slice(written).unwrap();
+        assert_eq!(serde_json::to_vec(&note).unwrap(), written);
+    }
+
     #[test]
     fn nothing_goes_while_a_kept_generation_does_not_say_what_it_needs() {
         let silent = Note { at: days(0), boot: None, names: None };

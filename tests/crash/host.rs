@@ -154,6 +154,9 @@ impl Users for Rest {
     fn account(&self, _: &UserName) -> Result<Option<Account>> {
         Ok(Some(Account { identity: APP, home: "/home/foouser".into(), groups: vec!["foouser".to_owned()] }))
     }
+    fn user_name(&self, _: u32) -> Result<Option<String>> {
+        Ok(Some("foouser".to_owned()))
+    }
     fn group_name(&self, _: u32) -> Result<String> {
         Ok("foouser".to_owned())
     }

@@ -100,9 +100,7 @@ fn absent(state: &State, layout: &Layout) -> Judgement<()> {
     for slot in Slot::BOTH {
         links.extend([layout.unit_file(&name, slot), layout.wants_link(&name, slot), layout.slot_link(&name, slot)]);
     }
-    // What somebody changed is left.
-    let ours = |path: &PathBuf| storage.read(path).is_none_or(|found| *found != MINE);
-    let there: Vec<_> = links.into_iter().filter(|path| storage.find(path, false).is_some() && ours(path)).collect();
+    let there: Vec<_> = links.into_iter().filter(|path| storage.find(path, false).is_some()).collect();
     same("what is left of it", &there, &Vec::new())
 }
 
@@ -204,13 +202,18 @@ fn code(bytes: &[u8]) -> Judgement<crate::services::Code> {
     crate::services::Code::read(&String::from_utf8_lossy(bytes)).ok_or_else(|| "its code is half".to_owned())
 }
 
-/// What somebody's editor leaves. A unit that he changed is put right while its slot serves; beside it nobody reads it.
+/// What somebody's editor leaves.
 pub const MINE: &[u8] = b"# mine\n";
+
+/// Whether somebody changed a slot's unit. It is put right while the slot serves; beside it nobody reads it.
+pub fn is_edited(state: &State, slot: Slot) -> bool {
+    state.storage.read(&layout().unit_file(&name(), slot)).is_some_and(|unit| *unit == MINE)
+}
 
 /// The slot that does not serve holds a generation whole, or nothing.
 fn other_slot(state: &State, layout: &Layout, slot: Slot) -> Judgement<()> {
     let (storage, name) = (&state.storage, name());
-    if storage.read(&layout.unit_file(&name, slot)).is_some_and(|unit| *unit == MINE) {
+    if is_edited(state, slot) {
         return Ok(());
     }
     let wanted = match storage.real(&layout.slot_link(&name, slot)) {

@@ -70,17 +70,7 @@ fn whatever_happens_the_promises_hold() {
 }
 
 /// Lives that a promise was once broken in.
-const ONCE_WRONG: [&[Step]; 13] = [
-    // The unit that somebody had edited, in a slot that was left then, stays after a deletion: so it was for the oracle to learn.
-    &[
-        Step::Push(Behaviour::Well),
-        Step::Push(Behaviour::Well),
-        Step::Kill(0),
-        Step::Drift(Accident::UnitEdited),
-        Step::Rollback(Until::Change),
-        Step::Remove(0),
-        Step::Resume,
-    ],
+const ONCE_WRONG: [&[Step]; 12] = [
     // A suspension that had ended where nothing could be followed was begun again by a boot by an earlier clock; and so was one
     // below a stop.
     &[Step::ForcePush, Step::Suspend(Some(1)), Step::Wait(59), Step::Reboot(-1), Step::ForcePush, Step::PutBack],

@@ -13,7 +13,7 @@ use crate::front::visit;
 use crate::host::boot;
 use crate::ledger::{Became, Counts, Extent, Ledger, Order, Passed, Seen, Wanted};
 use crate::machine::{Point, State};
-use crate::oracle::{Judgement, MINE, active, at_rest, serving, settled};
+use crate::oracle::{Judgement, MINE, active, at_rest, is_edited, serving, settled};
 use crate::program::{give, pass_within};
 use crate::scenarios::standing;
 use crate::site::{Release, SITE, Stage, bare, layout, name};
@@ -173,7 +173,7 @@ impl World {
 
     /// What somebody changed would be left, and be in the way of whoever comes back: that is another tale.
     fn remove(&mut self, minutes: u64) {
-        if !self.ledger.drifted {
+        if !self.ledger.drifted && !Slot::BOTH.into_iter().any(|slot| is_edited(&self.state, slot)) {
             (self.removed, self.grace) = (true, Duration::from_mins(minutes));
         }
     }

@@ -45,7 +45,7 @@ fn drift_is_repaired_and_told_and_an_idle_pass_writes_nothing() {
     repairs(&world, &format!("/etc/logrotate.d/{NAME} was deleted"));
 
     world.host.sh(&format!("systemctl stop {NAME}@a.service"));
-    repairs(&world, "slot a was not running and was started");
+    repairs(&world, "slot a was not running and was started; portreeve stop bakery/pro keeps it stopped");
 
     let settings = "/etc/portreeve/active/bakery_pro/settings_local.py";
     let before = world.host.sh(&format!("stat -L -c '%a %U %G' {settings}"));

@@ -99,9 +99,12 @@ fn a_rollback_stays_until_this_environments_content_changes() {
 
 #[test]
 fn until_resume_outlasts_new_content_and_the_content_that_serves() {
-    let world = serving_v1("until");
+    let mut world = serving_v1("until");
     world.release("v2", &[]).ok();
     world.portreeve(&["rollback", "bakery/pro", "--until-resume"]).ok();
+    lose_everything(&world);
+    world.host.reboot();
+    comes_back(&world);
     let pass = world.release("v3", &[]).ok();
     assert!(pass.stdout.contains("held"), "{pass}");
     holds(&world, "v1");

@@ -116,8 +116,11 @@ fn a_deploy_repository_that_goes_back_or_is_rewritten_is_refused_whatever_was_lo
     world.deploy.push_forced();
     refused(&world, "main went back to", &newest, &agreed);
 
-    // Nor when nobody can tell any more that it would be one.
+    // Nor when nobody can tell any more that it would be one, nor when only the generations still know how far it was.
     world.host.sh(FORGETS);
+    world.host.sh(LOSS);
+    refused(&world, "no longer has", &newest, &agreed);
+    world.host.sh("rm /etc/portreeve/floors.json");
     world.host.sh(LOSS);
     refused(&world, "no longer has", &newest, &agreed);
 }

@@ -275,7 +275,8 @@ fn somebody_has_the_port(world: &World) {
     world.release("v4", &[]).exits(4);
     let held = is(world, "blocked");
     assert!(held.rule[0].starts_with("blocked: port 60004 is held by python3 (pid "), "{held:?}");
-    assert!(held.needs_you && held.you[0].contains("stop it"), "{held:?}");
+    assert!(held.rule[0].contains(", user nobody)"), "{held:?}");
+    assert!(held.needs_you && held.you[0].starts_with("stop pid "), "{held:?}");
     world.host.exec_ok(&["systemctl", "stop", "intruder"]);
     world.reconcile().ok();
     assert_eq!(world.serving(), "v4");

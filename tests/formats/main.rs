@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Not here: `/run/portreeve/pass`, a cache (see `agent/idle/cache.rs`), and what has no format of its own: secrets, marks and
-//! flags. `exec.json`, `listing.json` and `N.migrated` belong to a generation and have its record's number.
+//! flags. `exec.json`, `listing.json` and `N.migrated` belong to a generation and have its record's number; `N.static`
+//! has its fixture in `transaction/statics.rs`.
 
 #![expect(clippy::disallowed_methods, reason = "fixtures are files")]
 

@@ -340,12 +340,12 @@ fn it_runs_and_does_not_work() {
 
 #[test]
 fn the_host_stands_in_the_way() {
-    let words = "port 60001 is held by node (pid 1432, uid 1000), not by us; stop it, or change ports";
-    is(&Night::wants_more(Some(Left::Blocked(words.to_owned()))), "blocked! | port 60001 is held by node (pid 1432, uid 1000), not by us; stop it, or change ports | users are not affected
+    let words = "port 60001 is held by node (pid 1432, user marco), not by us; stop pid 1432, or change ports in projects/bakery/pro.toml";
+    is(&Night::wants_more(Some(Left::Blocked(words.to_owned()))), "blocked! | port 60001 is held by node (pid 1432, user marco), not by us; stop pid 1432, or change ports in projects/bakery/pro.toml | users are not affected
         changed rev v1.4.2 -> v1.5.0
-        rule blocked: port 60001 is held by node (pid 1432, uid 1000), not by us
+        rule blocked: port 60001 is held by node (pid 1432, user marco), not by us
         next looked at again by each pass (02:59:12 UTC), and goes on once this is put right
-        you stop it, or change ports");
+        you stop pid 1432, or change ports in projects/bakery/pro.toml");
     let full = policy::Failure {
         phase: Phase::Build,
         cause: "/home has 210 MB free; this release needs about 640 MB".to_owned(),
@@ -430,7 +430,7 @@ fn the_git_server_is_away() {
         "stale! | git.example.org not reached (ssh: connection timed out) | users are not affected
         changed rev v1.4.2 -> v1.5.0
         rule stale: git.example.org not reached (ssh: connection timed out); last read 6h 12m ago
-        next tried again by each pass (02:59:12 UTC); newer pushes are unknown here
+        next tried again by each pass (02:59:12 UTC), by the agent within 3m; newer pushes are unknown here
         you nothing for users; rollback and restart work without git",
     );
     assert_eq!(night.explained().class, Some(FailureClass::Transient));
@@ -447,7 +447,7 @@ fn the_server_of_an_application_is_away() {
         "stale! | for 6h 12m: apps.example.org did not answer within 60s | users are not affected
         changed rev v1.4.2 -> v1.5.0
         rule stale: apps.example.org did not answer within 60s; not read for 6h 12m
-        next tried again by each pass (02:59:12 UTC); newer pushes are unknown here
+        next tried again by each pass (02:59:12 UTC), by the agent within 3m; newer pushes are unknown here
         you nothing for users; rollback and restart work without git",
     );
 }

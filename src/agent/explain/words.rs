@@ -273,7 +273,11 @@ fn blocked(facts: &Facts<'_>, words: &str) -> Said {
 
 fn stale(facts: &Facts<'_>, words: &str) -> Said {
     let (cause, _) = cause_and_cure(words);
-    let next = format!("tried again by each pass ({}); newer pushes are unknown here", facts.next_pass);
+    let next = format!(
+        "tried again by each pass ({}), by the agent within {}; newer pushes are unknown here",
+        facts.next_pass,
+        ago(LONGEST_WAIT)
+    );
     let said = Said::new(State::Stale, format!("stale: {cause}{}", unknown_since(facts)), next)
         .in_short(cause)
         .you(["nothing for users; rollback and restart work without git".to_owned()])

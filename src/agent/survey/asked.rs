@@ -105,3 +105,16 @@ fn absent(cx: &Context<'_>, repository: &Repository, name: &EnvName, mistakes: b
     let pro = policy.is_none_or(|policy| policy == Policy::Pro);
     Want::Absent { tombstone: tombstone || !pro }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_most;
+
+    /// Else the last environment could not be taken off.
+    #[test]
+    fn more_than_half_of_several_are_most() {
+        let most = [(2, 2), (2, 3), (3, 4)].map(|(gone, here)| is_most(gone, here));
+        let few = [(0, 0), (0, 1), (1, 1), (1, 2), (2, 4), (3, 7)].map(|(gone, here)| is_most(gone, here));
+        assert_eq!((most, few), ([true; 3], [false; 6]));
+    }
+}

@@ -7,7 +7,8 @@ use crate::agent::floor::{Floors, Followed, Renamed, diverged};
 use crate::agent::standing::policy;
 use crate::agent::{App, read_standing, standing_here};
 use crate::host::{Listener, SlotId};
-use crate::model::{CommitId, EnvName, PortRange, Service, UserName};
+use crate::manifest::Environment;
+use crate::model::{CommitId, EnvName, Service};
 use crate::observed::Installed;
 use crate::plan::{Decision, EnvPlan, Want, decide};
 use crate::policy::Standing;
@@ -60,7 +61,7 @@ struct Seen {
 fn environment(app: &App, cx: &Context<'_>, seen: Seen, moment: &Moment) -> Result<EnvPlan, Failure> {
     let Seen { want, moved, installed, standing } = seen;
     let foreign = match &want {
-        Want::Wanted(wanted) => foreign(cx, &moment.listeners, wanted.env.ports, &wanted.env.user)?,
+        Want::Wanted(wanted) => foreign(cx, &moment.listeners, &wanted.env)?,
         _ => None,
     };
     let renders_differently = match (&want, &installed.generation) {
@@ -105,24 +106,45 @@ impl Judge<'_> {
 }
 
 /// The first listener in the environment's ports that is not its own. The first port is the development server's.
-fn foreign(
-    cx: &Context<'_>,
-    listeners: &[Listener],
-    ports: PortRange,
-    user: &UserName,
-) -> Result<Option<String>, Failure> {
-    let fail = Failure::on_host(Phase::Validate);
-    let own = cx.host.users().user(user).map_err(&fail)?.map(|identity| identity.uid);
+fn foreign(cx: &Context<'_>, listeners: &[Listener], env: &Environment) -> Result<Option<String>, Failure> {
+    let (fail, users, ports) = (Failure::on_host(Phase::Validate), cx.host.users(), env.ports);
+    let own = users.user(&env.user).map_err(&fail)?.map(|identity| identity.uid);
     let found = listeners
         .iter()
         .find(|listener| ports.first <= listener.port && listener.port <= ports.last && Some(listener.uid) != own);
-    Ok(found.map(words))
+    let words = |listener: &Listener| {
+        let user = users.user_name(listener.uid).map_err(&fail)?;
+        Ok(held(listener, user.as_deref(), &env.name))
+    };
+    found.map(words).transpose()
 }
 
-fn words(listener: &Listener) -> String {
-    let who = match (&listener.command, listener.pid) {
-        (Some(command), Some(pid)) => format!("{command} (pid {pid}, uid {})", listener.uid),
-        _ => format!("a process of uid {}", listener.uid),
+fn held(listener: &Listener, user: Option<&str>, name: &EnvName) -> String {
+    let Listener { port, uid, pid, command } = listener;
+    let user = user.map_or_else(|| format!("uid {uid}"), |user| format!("user {user}"));
+    let (who, stop) = match (command, pid) {
+        (Some(command), Some(pid)) => (format!("{command} (pid {pid}, {user})"), format!("stop pid {pid}")),
+        _ => (format!("a process of {user}"), "stop it".to_owned()),
     };
-    format!("port {} is held by {who}, not by us; stop it, or change ports", listener.port)
+    format!("port {port} is held by {who}, not by us; {stop}, or change ports in projects/{name}.toml")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_a_port_is_named_as_people_know_him() {
+        let node = Listener { port: 60001, uid: 1000, pid: Some(1432), command: Some("node".to_owned()) };
+        let gone = Listener { pid: None, command: None, ..node.clone() };
+        let name = EnvName::parse("project.baz/pro").unwrap();
+        assert_eq!(
+            held(&node, Some("marco"), &name),
+            "port 60001 is held by node (pid 1432, user marco), not by us; stop pid 1432, or change ports in projects/project.baz/pro.toml"
+        );
+        assert_eq!(
+            held(&gone, None, &name),
+            "port 60001 is held by a process of uid 1000, not by us; stop it, or change ports in projects/project.baz/pro.toml"
+        );
+    }
 }
