@@ -5,10 +5,11 @@ use std::path::Path;
 use crate::desired::{Generation, Why};
 use crate::history::{Event, EventKind, History, HistoryError, Listed, Writer};
 use crate::model::{EnvName, GenerationNumber, Identity};
-use crate::policy::{Hold, HoldKind, Quarantined, Standing};
-use crate::transaction::{self, Context, Event as Said, Failure, Recovered, Watch, chain};
+use crate::plan::EnvPlan;
+use crate::policy::{Backoff, Hold, HoldKind, Quarantined, Standing};
+use crate::transaction::{self, Context, Event as Said, Failure, FailureKind, Recovered, Watch, chain};
 
-use super::read_standing;
+use super::{Outcome, read_standing};
 
 /// Writes what happened.
 pub(super) fn write(cx: &Context<'_>, event: &Event) {
@@ -26,6 +27,58 @@ pub(super) fn write_next(cx: &Context<'_>, history: &Writer, event: &Event) {
     if let Some(text) = said {
         cx.report.event(&Said::Note { text: &text });
     }
+}
+
+/// Writes what became of a plan; `before`: the standing that it had.
+pub(super) fn tell(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, outcome: &Outcome, before: &Standing) {
+    let is_known = || {
+        let after = read_standing(cx, &plan.name).unwrap_or_default();
+        waits_on(before.retry.as_ref(), after.retry.as_ref())
+    };
+    if let Some(event) = happened(cx, plan, outcome)
+        && !(event.kind == EventKind::NotReleased && is_known())
+    {
+        write_next(cx, history, &event);
+    }
+}
+
+/// Whether it waits for what it waited for before, numbers aside: a night of such tries is one event.
+fn waits_on(before: Option<&Backoff>, after: Option<&Backoff>) -> bool {
+    let what =
+        |backoff: &Backoff| (backoff.digest, backoff.phase, backoff.cause.replace(|c: char| c.is_ascii_digit(), ""));
+    before.is_some() && before.map(what) == after.map(what)
+}
+
+/// What the history says of it.
+fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Event> {
+    let event = |kind, summary: String| Event::new(cx.host.clock().now(), Some(plan.name.clone()), kind, summary);
+    let wants = plan.wants.as_ref();
+    let about = |event: Event, generation| Event {
+        generation: Some(generation),
+        release: wants.map(|wanted| wanted.release.clone()),
+        rev: wants.map(|wanted| wanted.title()),
+        deploy_commit: wants.map(|wanted| wanted.deploy_commit.clone()),
+        ..event
+    };
+    Some(match outcome {
+        Outcome::Released { title, generation, took, .. } => {
+            let event = about(event(EventKind::Released, format!("released {title}")), *generation);
+            Event { took: Some(*took), ..event }
+        }
+        // A cancelled attempt is not a failed one; whoever cancelled it is in the history himself.
+        Outcome::NotReleased { failure, .. } if failure.kind == FailureKind::Cancelled => return None,
+        Outcome::NotReleased { title, generation, failure, seen, .. } => {
+            let (kind, words) =
+                if *seen { (EventKind::RolledBack, "rolled back") } else { (EventKind::NotReleased, "not released") };
+            let event = about(event(kind, format!("{title} {words}: {}", failure.cause)), *generation);
+            Event { why: Some(failure.cause.clone()), ..event }
+        }
+        Outcome::Repaired => {
+            event(EventKind::Repaired, plan.repairs.first().map_or_else(|| "started".to_owned(), ToString::to_string))
+        }
+        Outcome::Removed(words) => event(EventKind::Removed, words.clone()),
+        Outcome::Unchanged | Outcome::Failed(_) | Outcome::Left(_) => return None,
+    })
 }
 
 /// Ends what a killed program left, and tells the history what that meant.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::desired::Why;
-use crate::history::{Event as Happened, EventKind, Writer};
+use crate::history::Writer;
 use crate::model::{EnvName, Identity, Node};
 use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
@@ -22,7 +22,7 @@ use super::last;
 use super::outcome::{Left, Outcome};
 use super::standing::{recorded, settle_others};
 use super::survey::survey_at;
-use super::{App, Survey, settle, turn};
+use super::{App, Survey, read_standing, settle, turn};
 
 /// What a pass found and did.
 #[derive(Debug)]
@@ -141,10 +141,9 @@ pub(super) fn carry_out(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, inst
     if let Err(failure) = settled {
         return Outcome::Failed(Box::new(failure));
     }
+    let before = read_standing(cx, &plan.name).unwrap_or_default();
     let outcome = act(cx, plan, installed);
-    if let Some(event) = happened(cx, plan, &outcome) {
-        chronicle::write_next(cx, history, &event);
-    }
+    chronicle::tell(cx, history, plan, &outcome, &before);
     match (outcome, lasting(plan)) {
         (Outcome::Unchanged | Outcome::Repaired, Some(left)) => Outcome::Left(left),
         (Outcome::Released { title, generation, took, .. }, left) => {
@@ -251,38 +250,6 @@ fn concluded(cx: &Context<'_>, before: &Installed, released: Released, title: St
             Outcome::NotReleased { title, generation: number, failure, seen, serves: before.title() }
         }
     }
-}
-
-/// What the history says of it.
-fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Happened> {
-    let event = |kind, summary: String| Happened::new(cx.host.clock().now(), Some(plan.name.clone()), kind, summary);
-    let wants = plan.wants.as_ref();
-    let about = |event: Happened, generation| Happened {
-        generation: Some(generation),
-        release: wants.map(|wanted| wanted.release.clone()),
-        rev: wants.map(|wanted| wanted.title()),
-        deploy_commit: wants.map(|wanted| wanted.deploy_commit.clone()),
-        ..event
-    };
-    Some(match outcome {
-        Outcome::Released { title, generation, took, .. } => {
-            let event = about(event(EventKind::Released, format!("released {title}")), *generation);
-            Happened { took: Some(*took), ..event }
-        }
-        // A cancelled attempt is not a failed one; whoever cancelled it is in the history himself.
-        Outcome::NotReleased { failure, .. } if failure.kind == FailureKind::Cancelled => return None,
-        Outcome::NotReleased { title, generation, failure, seen, .. } => {
-            let (kind, words) =
-                if *seen { (EventKind::RolledBack, "rolled back") } else { (EventKind::NotReleased, "not released") };
-            let event = about(event(kind, format!("{title} {words}: {}", failure.cause)), *generation);
-            Happened { why: Some(failure.cause.clone()), ..event }
-        }
-        Outcome::Repaired => {
-            event(EventKind::Repaired, plan.repairs.first().map_or_else(|| "started".to_owned(), ToString::to_string))
-        }
-        Outcome::Removed(words) => event(EventKind::Removed, words.clone()),
-        Outcome::Unchanged | Outcome::Failed(_) | Outcome::Left(_) => return None,
-    })
 }
 
 /// Keeps the kernel from handing out our ports: at once, and after a reboot by sysctl.d. Other people's entries stay.

@@ -235,6 +235,13 @@ fn the_disk_is_full(world: &World) {
     assert!(full.rule[0].contains("MB free; this release needs about") && full.retry_at.is_some(), "{full:?}");
     assert!(full.you[0].contains("du "), "it says how to find what takes the room: {full:?}");
 
+    world.next_try_in(0);
+    world.reconcile().exits(4);
+    assert!(is(world, "blocked").next.contains("failed 2 times"));
+    let events: Vec<json::Event> = parsed(world, &["history", "bakery/pro"]);
+    let told = events.iter().filter(|event| event.rev.as_deref() == Some("v2")).count();
+    assert_eq!(told, 1, "however often it is tried: {events:?}");
+
     // As if it had failed many times: the wait is as long as it gets.
     world.next_try_in(170);
     let waiting = world.reconcile().exits(1);
