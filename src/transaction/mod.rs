@@ -36,6 +36,7 @@ mod slot;
 mod stage;
 mod statics;
 mod sweep;
+mod unit;
 mod validate;
 mod verdict;
 mod waits;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::back::{back, by_links};
 use super::verdict::{self, End};
-use super::{Context, Event, Failure, FailureKind, Intent, JournalError, Phase, commit, read, remove, retire, slot};
+use super::{
+    Context, Event, Failure, FailureKind, Intent, JournalError, Phase, commit, read, remove, retire, slot, unit,
+};
 use crate::desired::{Generation, Wanted};
 use crate::host::HostError;
 use crate::manifest::Health;
@@ -286,7 +288,7 @@ pub(super) fn lead(cx: &Context<'_>, generation: &Generation) -> Result<(), Fail
 }
 
 pub(super) fn wake(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
-    slot::write_unit(cx, generation)?;
+    unit::keep(cx, generation)?;
     let id = slot::id(&generation.name, generation.slot);
     cx.host.services().refresh(std::slice::from_ref(&id)).map_err(Failure::on_host(Phase::Recover))?;
     slot::start(cx, generation)?;

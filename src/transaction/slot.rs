@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Context, Event, Failure, FailureKind, Phase, blame, ground};
+use super::{Context, Event, Failure, FailureKind, Phase, blame, ground, unit};
 use crate::desired::Generation;
 use crate::health::{Check, Outcome, Verdict, Watcher};
 use crate::host::{HostError, Request, SlotId, Target};
@@ -32,32 +32,9 @@ fn link(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
 fn give_unit(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     let fail = Failure::on_host(Phase::Start);
     let together = cx.host.files().together();
-    write_unit(cx, generation)?;
+    unit::write(cx, generation)?;
     together.finish().map_err(&fail)?;
     cx.host.services().refresh(&[id(&generation.name, generation.slot)]).map_err(&fail)
-}
-
-/// Writes the slot's unit from the generation's own file.
-pub fn write_unit(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
-    let fail = Failure::on_host(Phase::Start);
-    let (name, slot, files) = (&generation.name, generation.slot, cx.host.files());
-    let unit = files.read(&cx.directory(generation).join("unit"), 1024 * 1024).map_err(&fail)?;
-    let bytes = unit.ok_or_else(|| {
-        Failure::new(
-            FailureClass::Host,
-            Phase::Start,
-            format!("generation {} of {name} has lost its unit", generation.number),
-        )
-    })?;
-    let node = Node::File { bytes, mode: 0o644, owner: ground::owners(cx, &generation.wanted)?.root };
-    match cx.facts.manager {
-        Manager::Systemd => {
-            files.put(&cx.layout.unit_file(name, slot), &node).map_err(&fail)?;
-            let target = format!("../{}", cx.layout.unit_name(name, slot));
-            files.put(&cx.layout.wants_link(name, slot), &Node::Link(target.into())).map_err(&fail)
-        }
-        Manager::Supervisor => files.put(&cx.layout.program_file(name, slot), &node).map_err(&fail),
-    }
 }
 
 /// Removes a slot's unit, its flag and its link.

@@ -70,7 +70,20 @@ fn whatever_happens_the_promises_hold() {
 }
 
 /// Lives that a promise was once broken in.
-const ONCE_WRONG: [&[Step]; 12] = [
+const ONCE_WRONG: [&[Step]; 13] = [
+    // A full disk kept a first release from its end, and the next pass from writing its unit, which was there: it was taken down.
+    &[
+        Step::Push(Behaviour::Dies),
+        Step::Remove(0),
+        Step::Index(false),
+        Step::Push(Behaviour::Well),
+        Step::Resume,
+        Step::Name,
+        Step::Room(Some(135)),
+        Step::Index(true),
+        Step::Push(Behaviour::Dies),
+        Step::Name,
+    ],
     // A suspension that had ended where nothing could be followed was begun again by a boot by an earlier clock; and so was one
     // below a stop.
     &[Step::ForcePush, Step::Suspend(Some(1)), Step::Wait(59), Step::Reboot(-1), Step::ForcePush, Step::PutBack],

@@ -47,6 +47,14 @@ fn drift_is_repaired_and_told_and_an_idle_pass_writes_nothing() {
     world.host.sh(&format!("systemctl stop {NAME}@a.service"));
     repairs(&world, "slot a was not running and was started; portreeve stop bakery/pro keeps it stopped");
 
+    // Also where its unit, which is as it should be, could not be written.
+    world.host.sh(&format!(
+        "cp -a /etc/systemd/system /srv/units; mount -t tmpfs -o size=1m tmpfs /etc/systemd/system
+        cp -a /srv/units/. /etc/systemd/system; ! cat /dev/zero >/etc/systemd/system/full; systemctl stop {NAME}@a.service"
+    ));
+    repairs(&world, "slot a was not running and was started");
+    world.host.sh("umount /etc/systemd/system");
+
     let settings = "/etc/portreeve/active/bakery_pro/settings_local.py";
     let before = world.host.sh(&format!("stat -L -c '%a %U %G' {settings}"));
     assert_eq!(before, "440 root foouser\n");

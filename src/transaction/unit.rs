@@ -1,0 +1,49 @@
+//! A slot's unit: the generation's own file, in the slot's place.
+
+use std::path::PathBuf;
+
+use super::{Context, Failure, Phase, ground, read, render};
+use crate::desired::Generation;
+use crate::model::{Manager, Node};
+use crate::observed::{Expectation, Part};
+use crate::policy::FailureClass;
+
+/// Puts it where the slot's manager reads it.
+pub fn write(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    let put = |(path, node): (PathBuf, Node)| cx.host.files().put(&path, &node);
+    nodes(cx, generation)?.into_iter().try_for_each(put).map_err(Failure::on_host(Phase::Start))
+}
+
+/// The same for a slot that goes on: what is there already will do where nothing can be written, as on a full disk.
+pub fn keep(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
+    write(cx, generation).or_else(|failure| if is_there(cx, generation)? { Ok(()) } else { Err(failure) })
+}
+
+fn is_there(cx: &Context<'_>, generation: &Generation) -> Result<bool, Failure> {
+    for (path, node) in nodes(cx, generation)? {
+        let Some(state) = render::listed(&node) else { continue };
+        let expected = Expectation { path, state, part: Part::Unit };
+        if read::difference(cx.host.files(), &expected).map_err(Failure::on_host(Phase::Start))?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn nodes(cx: &Context<'_>, generation: &Generation) -> Result<Vec<(PathBuf, Node)>, Failure> {
+    let (name, slot, layout) = (&generation.name, generation.slot, cx.layout);
+    let lost = || {
+        let cause = format!("generation {} of {name} has lost its unit", generation.number);
+        Failure::new(FailureClass::Host, Phase::Start, cause)
+    };
+    let unit = cx.host.files().read(&cx.directory(generation).join("unit"), 1024 * 1024);
+    let bytes = unit.map_err(Failure::on_host(Phase::Start))?.ok_or_else(lost)?;
+    let node = Node::File { bytes, mode: 0o644, owner: ground::owners(cx, &generation.wanted)?.root };
+    Ok(match cx.facts.manager {
+        Manager::Systemd => {
+            let wants = Node::Link(format!("../{}", layout.unit_name(name, slot)).into());
+            vec![(layout.unit_file(name, slot), node), (layout.wants_link(name, slot), wants)]
+        }
+        Manager::Supervisor => vec![(layout.program_file(name, slot), node)],
+    })
+}
