@@ -70,7 +70,16 @@ fn whatever_happens_the_promises_hold() {
 }
 
 /// Lives that a promise was once broken in.
-const ONCE_WRONG: [&[Step]; 13] = [
+const ONCE_WRONG: [&[Step]; 14] = [
+    // A pass that was killed at once did not write down that a suspension had ended: so it was for the ledger to learn.
+    &[
+        Step::Push(Behaviour::Well),
+        Step::Suspend(Some(1)),
+        Step::Kill(0),
+        Step::Wait(59),
+        Step::Reboot(-1),
+        Step::Drift(Accident::NginxLinkGone),
+    ],
     // A full disk kept a first release from its end, and the next pass from writing its unit, which was there: it was taken down.
     &[
         Step::Push(Behaviour::Dies),

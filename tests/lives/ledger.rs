@@ -287,7 +287,7 @@ impl Ledger {
         if let Some(again) = self.quarantine().find(|refused| pass.started.iter().any(|started| started == refused)) {
             return Err(format!("{again} is in quarantine and was started again"));
         }
-        self.ends(pass.now);
+        self.ends(pass);
         self.stays(pass)?;
         self.wants(pass.wanted);
         self.doubts(pass);
@@ -412,10 +412,12 @@ impl Ledger {
         }
     }
 
-    /// A suspension ends by itself, within a second: it is written down in whole ones.
-    fn ends(&mut self, now: Duration) {
-        let over = |suspended: &Suspended, by| suspended.until.is_some_and(|until| until + by <= now);
-        self.still.suspended.take_if(|suspended| over(suspended, Duration::from_secs(1)));
+    /// A suspension ends by itself, within a second: it is written down in whole ones. A pass that was killed, or had no room, may have
+    /// left that to the next one, and a boot by an earlier clock comes before it.
+    fn ends(&mut self, pass: &Passed<'_>) {
+        let over = |suspended: &Suspended, by| suspended.until.is_some_and(|until| until + by <= pass.now);
+        let written = pass.became != Became::Killed && !pass.hindered;
+        self.still.suspended.take_if(|suspended| written && over(suspended, Duration::from_secs(1)));
         self.still.suspended.iter_mut().for_each(|suspended| suspended.unsure |= over(suspended, Duration::ZERO));
     }
 
