@@ -135,14 +135,15 @@ fn recover_all(app: &App, report: &(dyn Report + Sync), open: Vec<EnvName>) -> B
 
 /// One environment, whose lock is held: its repairs, its one action.
 pub(super) fn carry_out(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, installed: &Installed) -> Outcome {
-    let settled = settle(cx, &plan.name, plan.goes_to())
+    // A start moves nothing: a hold whose end can't be written down keeps nobody from it.
+    let settled = noted_if(plan.action == Action::Start, cx, settle(cx, &plan.name, plan.goes_to()))
         .and_then(|()| repair(cx, plan, installed))
         .and_then(|()| retire(cx, plan));
-    if let Err(failure) = settled {
-        return Outcome::Failed(Box::new(failure));
-    }
     let before = read_standing(cx, &plan.name).unwrap_or_default();
-    let outcome = act(cx, plan, installed);
+    let outcome = settled.map_or_else(|failure| Outcome::Failed(Box::new(failure)), |()| act(cx, plan, installed));
+    if plan.action == Action::Release && fails(&outcome) {
+        transaction::stay_up(cx, installed);
+    }
     chronicle::tell(cx, history, plan, &outcome, &before);
     match (outcome, lasting(plan)) {
         (Outcome::Unchanged | Outcome::Repaired, Some(left)) => Outcome::Left(left),
@@ -153,6 +154,12 @@ pub(super) fn carry_out(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, inst
     }
 }
 
+/// By itself, and not because somebody wished it to stop.
+fn fails(outcome: &Outcome) -> bool {
+    let (Outcome::Failed(failure) | Outcome::NotReleased { failure, .. }) = outcome else { return false };
+    matches!(failure.kind, FailureKind::Class(_))
+}
+
 /// What the pass does not end, whatever else it does: told as ended now, it would be told anew by the next one.
 fn lasting(plan: &EnvPlan) -> Option<Left> {
     let moved = || plan.moved.clone().map(Left::Diverged);
@@ -161,15 +168,18 @@ fn lasting(plan: &EnvPlan) -> Option<Left> {
 
 fn repair(cx: &Context<'_>, plan: &EnvPlan, installed: &Installed) -> Result<(), Failure> {
     let Some(generation) = installed.generation.as_ref().filter(|_| !plan.repairs.is_empty()) else { return Ok(()) };
-    match transaction::repair(cx, generation, &plan.repairs) {
-        // What can't be put right is for a new generation to end, and keeps nothing from running.
-        Err(failure)
-            if matches!(plan.action, Action::Release | Action::Start) && failure.kind != FailureKind::Cancelled =>
-        {
+    // What can't be put right is for a new generation to end, and keeps nothing from running.
+    let goes_on = matches!(plan.action, Action::Release | Action::Start);
+    noted_if(goes_on, cx, transaction::repair(cx, generation, &plan.repairs))
+}
+
+fn noted_if(goes_on: bool, cx: &Context<'_>, done: Result<(), Failure>) -> Result<(), Failure> {
+    match done {
+        Err(failure) if goes_on && failure.kind != FailureKind::Cancelled => {
             cx.report.event(&Event::Note { text: &failure.cause });
             Ok(())
         }
-        repaired => repaired,
+        done => done,
     }
 }
 

@@ -1,7 +1,7 @@
 //! After a pass: what it saw is compared with what people were told, and they are told the difference.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{App, Left, Outcome, PassReport, Survey, Trouble, read_last_pass, read_standing, worst};
 use crate::host::{Found, HostError};
@@ -28,7 +28,8 @@ pub fn tell(app: &App, pass: Result<&PassReport, &Failure>, whole: bool) -> Vec<
         return forget(&cx).err().map(|error| unwritten(&error)).into_iter().collect();
     }
     // An idle pass has not read the manifests: this is all that it costs where nobody is to be told.
-    if said.is_none() && matches!(cx.host.files().look(&cx.layout.notified()), Ok(Found::Absent)) {
+    let is_absent = |path: PathBuf| matches!(cx.host.files().look(&path), Ok(Found::Absent));
+    if said.is_none() && is_absent(cx.layout.notified()) && is_absent(meanwhile(&cx)) {
         return Vec::new();
     }
     // Whoever holds it tells the same, or sees the rest at its next pass.
@@ -54,6 +55,11 @@ pub fn tell(app: &App, pass: Result<&PassReport, &Failure>, whole: bool) -> Vec<
     notes.extend(said);
     notes.extend(write(&cx, &next, &after));
     notes
+}
+
+/// What was told while the disk took nothing, until the next boot.
+fn meanwhile(cx: &Context<'_>) -> PathBuf {
+    cx.layout.runtime().join("notify.json")
 }
 
 /// A line for each way of telling people that does not work, for `status`.
@@ -83,9 +89,12 @@ fn failing(memory: &Memory) -> Vec<String> {
 
 /// The memory, and a line when it had to begin anew; or why nobody can be told.
 fn read(cx: &Context<'_>) -> Result<(Memory, Option<String>), String> {
-    let path = cx.layout.notified();
-    let bytes = cx.host.files().read(&path, LIMIT).map_err(|error| unwritten(&error))?;
-    remembered(&path, bytes, &cx.boot())
+    let read = |path: &PathBuf| cx.host.files().read(path, LIMIT).map_err(|error| unwritten(&error));
+    let (meanwhile, path) = (meanwhile(cx), cx.layout.notified());
+    match read(&meanwhile)? {
+        Some(bytes) => remembered(&meanwhile, Some(bytes), &cx.boot()),
+        None => remembered(&path, read(&path)?, &cx.boot()),
+    }
 }
 
 fn remembered(path: &Path, bytes: Option<Vec<u8>>, boot: &Boot) -> Result<(Memory, Option<String>), String> {
@@ -103,12 +112,23 @@ fn write(cx: &Context<'_>, before: &Memory, after: &Memory) -> Option<String> {
         return None;
     }
     let node = Node::File { bytes: after.to_bytes(&cx.boot()), mode: 0o600, owner: Identity::ROOT };
-    cx.host.files().put(&cx.layout.notified(), &node).err().map(|error| unwritten(&error))
+    let (files, meanwhile) = (cx.host.files(), meanwhile(cx));
+    let written = match files.put(&cx.layout.notified(), &node) {
+        Ok(()) => files.remove(&meanwhile),
+        // Else people would be told the same by each pass, for as long as the disk is full.
+        Err(full) => files.put(&meanwhile, &node).and(Err(full)),
+    };
+    written.err().map(|error| unwritten(&error))
 }
 
 fn forget(cx: &Context<'_>) -> Result<(), HostError> {
-    let path = cx.layout.notified();
-    if cx.host.files().look(&path)? == Found::Absent { Ok(()) } else { cx.host.files().remove(&path) }
+    let files = cx.host.files();
+    for path in [cx.layout.notified(), meanwhile(cx)] {
+        if files.look(&path)? != Found::Absent {
+            files.remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn unwritten(error: &HostError) -> String {

@@ -160,6 +160,22 @@ pub trait Files {
     fn stamp(&self, path: &Path) -> Result<String> {
         Ok(format!("{:?}", self.look(path)?))
     }
+    /// Puts `node` in its place; the same that is there already will do where nothing can be written, as on a full disk.
+    fn keep(&self, path: &Path, node: &Node) -> Result<()> {
+        // Asked before: a put that fails may have made its name, and not durable.
+        let held = self.holds(path, node)?;
+        self.put(path, node).or_else(|error| if held { Ok(()) } else { Err(error) })
+    }
+    /// Whether such a file or link is at `path`.
+    fn holds(&self, path: &Path, node: &Node) -> Result<bool> {
+        match node {
+            Node::File { bytes, mode, owner } => {
+                self.holds_file(path, *mode, *owner, Digest::of(bytes), &mut Vec::with_capacity(bytes.len()))
+            }
+            Node::Link(target) => self.holds_link(path, target),
+            Node::Directory { mode, owner } => Ok(self.look(path)? == Found::Directory { mode: *mode, owner: *owner }),
+        }
+    }
     /// Until what this returns is finished, names that this thread makes or puts become durable together at its end, whatever
     /// their order. A file's or tree's content is durable before its name, as ever.
     fn together(&self) -> Box<dyn Together + '_>;

@@ -153,7 +153,7 @@ fn refuse(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
     let files = cx.host.files();
     match files.look(&cx.layout.env_generations(&intent.env)).map_err(&fail)? {
         Found::Absent => Ok(()),
-        _ => files.put(&mark, &node).map_err(&fail),
+        _ => files.keep(&mark, &node).map_err(&fail),
     }
 }
 

@@ -56,7 +56,7 @@ pub use read::{
 pub use recover::{Recovered, Watch, committed, note_boot, recover, sync_left, tidy};
 pub use release::{Going, Ordered, Released, fits, go, go_by_order};
 pub use remove::{Deleted, delete, remove};
-pub use repair::{renders_differently, repair, start};
+pub use repair::{renders_differently, repair, start, stay_up};
 pub use report::{About, Event, Quiet, Report};
 pub use requirements::{LARGEST as LARGEST_REQUIREMENTS, Requirements, Unread};
 pub use slot::{retire, stop};

@@ -287,10 +287,13 @@ pub(super) fn lead(cx: &Context<'_>, generation: &Generation) -> Result<(), Fail
     commit::front(cx, generation)
 }
 
+/// What runs was given all that it takes before it was started.
 pub(super) fn wake(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
-    unit::keep(cx, generation)?;
-    let id = slot::id(&generation.name, generation.slot);
-    cx.host.services().refresh(std::slice::from_ref(&id)).map_err(Failure::on_host(Phase::Recover))?;
-    slot::start(cx, generation)?;
+    if !slot::runs(cx, generation)? {
+        unit::write(cx, generation)?;
+        let id = slot::id(&generation.name, generation.slot);
+        cx.host.services().refresh(std::slice::from_ref(&id)).map_err(Failure::on_host(Phase::Recover))?;
+        slot::start(cx, generation)?;
+    }
     slot::healthy(cx, generation).map(drop)
 }

@@ -89,8 +89,7 @@ fn node(rendered: &Rendered, owners: Owners) -> Node {
     Node::File { bytes: rendered.bytes.clone(), mode, owner }
 }
 
-/// As a listing has it; `None`: a directory.
-pub fn listed(node: &Node) -> Option<Listed> {
+fn listed(node: &Node) -> Option<Listed> {
     match node {
         Node::File { bytes, mode, owner } => {
             Some(Listed::File { sha256: Digest::of(bytes), mode: *mode, owner: *owner })

@@ -6,7 +6,7 @@ use super::waits::Waits;
 use super::{Context, Event, Failure, Intent, Phase, commit, ground, read, recover, render, slot};
 use crate::desired::{Generation, Listed, Listing};
 use crate::model::{Digest, Node};
-use crate::observed::{Drift, Part};
+use crate::observed::{Drift, Installed, Part};
 use crate::policy::FailureClass;
 
 /// Repairs the drift of one environment. The generation itself does not change. What can't be put right keeps nothing else from
@@ -168,6 +168,19 @@ pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     let by_hand = format!("slot {slot} was not running and was started; portreeve stop {name} keeps it stopped");
     cx.report.event(&Event::Repaired { env: &generation.name, what: &by_hand });
     Ok(())
+}
+
+/// Starts what serves where a release was to take its place, and could not even begin, as on a full disk.
+pub fn stay_up(cx: &Context<'_>, installed: &Installed) {
+    let Some(generation) = installed.generation.as_ref().filter(|_| !installed.kept_down) else { return };
+    // A way back that came to no end is for the next pass to go.
+    if !matches!(Intent::find(cx, &generation.name), Ok(None)) {
+        return;
+    }
+    let up = slot::runs(cx, generation).and_then(|runs| if runs { Ok(()) } else { start(cx, generation) });
+    if let Err(failure) = up {
+        cx.report.event(&Event::Note { text: &format!("{}: {failure}", generation.name) });
+    }
 }
 
 /// Whether the renderers of this version make other files of the same record: then an update of this program is released too.

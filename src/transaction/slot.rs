@@ -26,7 +26,7 @@ pub fn point(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
 fn link(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     let target = format!("../../generations/{}/{}", generation.name.flat(), generation.number);
     let link = cx.layout.slot_link(&generation.name, generation.slot);
-    cx.host.files().put(&link, &Node::Link(target.into())).map_err(Failure::on_host(Phase::Start))
+    cx.host.files().keep(&link, &Node::Link(target.into())).map_err(Failure::on_host(Phase::Start))
 }
 
 fn give_unit(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
@@ -133,7 +133,7 @@ pub fn stop(cx: &Context<'_>, name: &EnvName) -> Result<(), HostError> {
     if let Some(parent) = path.parent() {
         cx.host.files().make_directory(parent, 0o755, Identity::ROOT)?;
     }
-    cx.host.files().put(&path, &flag)?;
+    cx.host.files().keep(&path, &flag)?;
     Slot::BOTH.into_iter().try_for_each(|slot| cx.host.services().stop(&id(name, slot)))
 }
 

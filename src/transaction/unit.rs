@@ -2,32 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::{Context, Failure, Phase, ground, read, render};
+use super::{Context, Failure, Phase, ground};
 use crate::desired::Generation;
 use crate::model::{Manager, Node};
-use crate::observed::{Expectation, Part};
 use crate::policy::FailureClass;
 
 /// Puts it where the slot's manager reads it.
 pub fn write(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
-    let put = |(path, node): (PathBuf, Node)| cx.host.files().put(&path, &node);
+    let put = |(path, node): (PathBuf, Node)| cx.host.files().keep(&path, &node);
     nodes(cx, generation)?.into_iter().try_for_each(put).map_err(Failure::on_host(Phase::Start))
-}
-
-/// The same for a slot that goes on: what is there already will do where nothing can be written, as on a full disk.
-pub fn keep(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
-    write(cx, generation).or_else(|failure| if is_there(cx, generation)? { Ok(()) } else { Err(failure) })
-}
-
-fn is_there(cx: &Context<'_>, generation: &Generation) -> Result<bool, Failure> {
-    for (path, node) in nodes(cx, generation)? {
-        let Some(state) = render::listed(&node) else { continue };
-        let expected = Expectation { path, state, part: Part::Unit };
-        if read::difference(cx.host.files(), &expected).map_err(Failure::on_host(Phase::Start))?.is_some() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 fn nodes(cx: &Context<'_>, generation: &Generation) -> Result<Vec<(PathBuf, Node)>, Failure> {

@@ -30,6 +30,7 @@ mod first;
 mod fleet;
 mod formats;
 mod front;
+mod full;
 mod git;
 mod hangup;
 mod health;

@@ -21,7 +21,11 @@ impl Ordered<'_> {
     pub(super) fn start(&self) -> Result<String, OrderError> {
         let serving = self.serving()?;
         self.cx.host.files().remove(&self.cx.layout.stopped_flag(self.name))?;
-        self.write(&self.standing.started())?;
+        let started = self.standing.started();
+        // A disk that takes nothing is no reason not to start what nobody has stopped.
+        if started != self.standing {
+            self.write(&started)?;
+        }
         transaction::start(self.cx, serving)?;
         Ok(format!("{} serves", serving.wanted.title()))
     }
