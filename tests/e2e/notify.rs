@@ -115,6 +115,7 @@ fn people_are_told_once_of_each_change_over_many_ticks_and_reboots() {
     broken(&mut world);
     mended(&world);
     down(&world);
+    unwritten(&world);
     forgotten(&world);
     held(&world);
 }
@@ -243,14 +244,30 @@ fn down(world: &World) {
     assert!(!world.portreeve(&["status"]).ok().stdout.contains("notify"), "all is well again");
 }
 
+/// Nobody can write down what was told, and it is told once all the same.
+fn unwritten(world: &World) {
+    let there = states(world).len();
+    world.host.sh("cd /var/lib/portreeve && mount --bind . . && mount -o remount,bind,ro /var/lib/portreeve");
+    world.portreeve(&["suspend", "bakery/pro", "--for", "2h", "--reason", "db move"]).ok();
+    for _ in 0..3 {
+        let pass = world.reconcile();
+        assert_eq!(states(world)[there..], ["suspended"], "{pass}");
+    }
+    world.host.sh("umount /var/lib/portreeve");
+    world.portreeve(&["resume", "bakery/pro"]).ok();
+    (0..2).for_each(|_| drop(world.reconcile().ok()));
+    assert_eq!(states(world)[there..], ["suspended", "ok"]);
+    assert!(!world.host.has("/run/portreeve/notify.json"), "it is on the disk");
+}
+
 /// The state directory is lost: what is wrong is told once more, and no more than once.
 fn forgotten(world: &World) {
     world.release("v6", IMPORT_ERROR).exits(3);
     world.host.sh("rm -r /var/lib/portreeve");
     (0..3).for_each(|_| drop(world.reconcile().exits(4)));
-    assert_eq!(states(world)[4..], ["quarantined", "quarantined"]);
+    assert_eq!(states(world)[6..], ["quarantined", "quarantined"]);
     world.release("v7", &[]).ok();
-    assert_eq!(states(world)[6..], ["ok"]);
+    assert_eq!(states(world)[8..], ["ok"]);
 }
 
 /// Who ordered what, to those who did not; and nobody is told anything once the table is gone.
@@ -259,7 +276,7 @@ fn held(world: &World) {
     (0..2).for_each(|_| drop(world.reconcile().ok()));
     let message = posted(world).pop().expect("a message");
     assert_eq!(message["state"].as_str(), Some("held"));
-    assert_eq!(states(world).len(), 8);
+    assert_eq!(states(world).len(), 10);
     let cause = message["cause"].as_str().expect("a cause");
     assert!(cause.starts_with("by root, ") && cause.ends_with(": \"cart broken\""), "{cause}");
     world.push_deploy(&[("portreeve.toml", Some("schema = 1\n"))]);
@@ -267,7 +284,7 @@ fn held(world: &World) {
     assert!(!world.host.has("/var/lib/portreeve/notify.json"), "the addresses are forgotten");
     world.portreeve(&["resume", "bakery/pro"]).ok();
     world.reconcile().ok();
-    assert_eq!(states(world).len(), 8);
+    assert_eq!(states(world).len(), 10);
 }
 
 #[track_caller]
