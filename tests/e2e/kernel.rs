@@ -11,8 +11,8 @@
 //! no later run comes by are named at its end: of what a program says, each run notes another number of pieces. More than one in a
 //! hundred of these is a mistake of the sweep.
 //!
-//! Recovery is killed at each of its own points after every [`PAIRED`]th kill: a pair costs ten seconds, and there are some
-//! hundred thousand.
+//! Recovery is killed at each of its own points after every [`PAIRED`]th kill: a pair costs some seconds, and there are some
+//! hundred thousand, which the sweep in memory (`tests/crash`) tries all. The whole takes two processors some ten hours.
 //!
 //! `PORTREEVE_CRASH=20` tries every 20th point, `PORTREEVE_CRASH=3/20` the same from the third on; `PORTREEVE_SCENE=rollback`
 //! sweeps the scenes of that name only, `PORTREEVE_PART=kills` (`errors`, `pairs`) does nothing else.
