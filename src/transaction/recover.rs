@@ -210,7 +210,14 @@ pub fn undo(cx: &Context<'_>, intent: &Intent) -> Result<Recovered, Failure> {
 
 /// The end: what is to be remembered, and only then the journal, so that a kill between them is made up for.
 pub fn close(cx: &Context<'_>, intent: &Intent, end: End) -> Result<(), Failure> {
-    verdict::remember(cx, intent, end)?;
+    match verdict::remember(cx, intent, end) {
+        // Judged anew by each pass until there is room, it would be taken away at its first bad moment.
+        Err(failure) if end == End::Kept => {
+            let text = format!("{}: that it works again is not in its record: {failure}", intent.env);
+            cx.report.event(&Event::Note { text: &text });
+        }
+        remembered => remembered?,
+    }
     sweep_own(cx, &intent.env);
     match (end, &intent.met) {
         (End::Undone, Some(met)) => met.open(cx),
@@ -287,13 +294,11 @@ pub(super) fn lead(cx: &Context<'_>, generation: &Generation) -> Result<(), Fail
     commit::front(cx, generation)
 }
 
-/// What runs was given all that it takes before it was started.
+/// Also what runs is started: only its restarts from now on count.
 pub(super) fn wake(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
-    if !slot::runs(cx, generation)? {
-        unit::write(cx, generation)?;
-        let id = slot::id(&generation.name, generation.slot);
-        cx.host.services().refresh(std::slice::from_ref(&id)).map_err(Failure::on_host(Phase::Recover))?;
-        slot::start(cx, generation)?;
-    }
+    unit::write(cx, generation)?;
+    let id = slot::id(&generation.name, generation.slot);
+    cx.host.services().refresh(std::slice::from_ref(&id)).map_err(Failure::on_host(Phase::Recover))?;
+    slot::start(cx, generation)?;
     slot::healthy(cx, generation).map(drop)
 }

@@ -28,6 +28,7 @@ mod program;
 mod programs;
 mod repairs;
 mod returns;
+mod room;
 mod scenarios;
 mod sequences;
 mod services;
