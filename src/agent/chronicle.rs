@@ -32,8 +32,8 @@ pub(super) fn write_next(cx: &Context<'_>, history: &Writer, event: &Event) {
 /// Writes what became of a plan; `before`: the standing that it had.
 pub(super) fn tell(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, outcome: &Outcome, before: &Standing) {
     let is_known = || {
-        let after = read_standing(cx, &plan.name).unwrap_or_default();
-        waits_on(before.retry.as_ref(), after.retry.as_ref())
+        let before = before.retry.as_ref().filter(|retry| plan.goes_to() == Some(retry.digest));
+        waits_on(before, read_standing(cx, &plan.name).unwrap_or_default().retry.as_ref())
     };
     if let Some(event) = happened(cx, plan, outcome)
         && !(event.kind == EventKind::NotReleased && is_known())
