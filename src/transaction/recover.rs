@@ -226,7 +226,9 @@ pub fn close(cx: &Context<'_>, intent: &Intent, end: End) -> Result<(), Failure>
 }
 
 fn sweep_own(cx: &Context<'_>, env: &EnvName) {
-    sweep(cx, &[cx.layout.env_generations(env), cx.layout.env_runtime(env), cx.layout.staging()]);
+    let layout = cx.layout;
+    // Who comes back while his deletion was cut short finds half of his slots there.
+    sweep(cx, &[layout.env_generations(env), layout.slots(), layout.env_runtime(env), layout.staging()]);
 }
 
 /// Removes what killed programs left half-made beside the sockets: what is below `/run` is made where it is to be.

@@ -70,7 +70,22 @@ fn whatever_happens_the_promises_hold() {
 }
 
 /// Lives that a promise was once broken in.
-const ONCE_WRONG: [&[Step]; 14] = [
+const ONCE_WRONG: [&[Step]; 15] = [
+    // Who came back while his deletion was cut short left half of his slots there, under a name that nobody looks for.
+    &[
+        Step::Push(Behaviour::Dies),
+        Step::Kill(0),
+        Step::Push(Behaviour::Well),
+        Step::Remove(3),
+        Step::Resume,
+        Step::Resume,
+        Step::PowerCut(45372, 9_201_262_123_138_133_484),
+        Step::Push(Behaviour::Well),
+        Step::Resume,
+        Step::Name,
+        Step::Push(Behaviour::Well),
+        Step::Push(Behaviour::Well),
+    ],
     // A pass that was killed at once did not write down that a suspension had ended: so it was for the ledger to learn.
     &[
         Step::Push(Behaviour::Well),
