@@ -70,7 +70,25 @@ fn whatever_happens_the_promises_hold() {
 }
 
 /// Lives that a promise was once broken in.
-const ONCE_WRONG: [&[Step]; 15] = [
+const ONCE_WRONG: [&[Step]; 16] = [
+    // A stop that a full disk had kept from its end was carried out where it was to be removed: so it was for the ledger to learn.
+    &[
+        Step::Push(Behaviour::Dies),
+        Step::Push(Behaviour::Well),
+        Step::Push(Behaviour::Well),
+        Step::Name,
+        Step::Resume,
+        Step::Room(Some(142)),
+        Step::Push(Behaviour::Dies),
+        Step::Stop,
+        Step::Push(Behaviour::Well),
+        Step::Remove(0),
+        Step::Rollback(Until::Change),
+        Step::Rollback(Until::Change),
+        Step::Rollback(Until::Change),
+        Step::PutBack,
+        Step::Rollback(Until::Change),
+    ],
     // Who came back while his deletion was cut short left half of his slots there, under a name that nobody looks for.
     &[
         Step::Push(Behaviour::Dies),

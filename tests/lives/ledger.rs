@@ -406,7 +406,10 @@ impl Ledger {
     /// Of an order to stop that failed a pass that has all it needs shows what became of it, unless it was taken off the host meanwhile
     /// and may answer nobody for that.
     fn doubts(&mut self, pass: &Passed<'_>) {
-        let shows = pass.after.answers || self.served && self.still.suspended.is_none() && !self.goes(pass.wanted);
+        // Who is taken off leads nowhere any more.
+        let stays = pass.before.answers && pass.before.active == pass.after.active;
+        let shows =
+            pass.after.answers || stays || self.served && self.still.suspended.is_none() && !self.goes(pass.wanted);
         if self.still.doubtful && shows && !pass.hindered && pass.became != Became::Killed {
             (self.still.stopped, self.still.doubtful) = (!pass.after.answers, false);
         }
