@@ -119,8 +119,8 @@ impl<D: Disk> Writer<D> {
         let spot = spot.ours()?;
         match rustix::io::retry_on_intr(|| spot.disk().remove(spot.directory(), spot.name())) {
             Ok(()) => spot.sync(),
-            // Where nothing may be written, that is said before whether there is anything.
             Err(Errno::NOENT) => Ok(()),
+            // Where nothing may be written, that is said before whether there is anything.
             Err(Errno::ROFS) if spot.about()?.is_none() => Ok(()),
             Err(errno) => Err(HostError::at("remove", path)(errno.into())),
         }

@@ -9,8 +9,8 @@ use crate::policy::FailureClass;
 
 /// Puts it where the slot's manager reads it.
 pub fn write(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
-    let put = |(path, node): (PathBuf, Node)| cx.host.files().keep(&path, &node);
-    nodes(cx, generation)?.into_iter().try_for_each(put).map_err(Failure::on_host(Phase::Start))
+    let keep = |(path, node): (PathBuf, Node)| cx.host.files().keep(&path, &node);
+    nodes(cx, generation)?.into_iter().try_for_each(keep).map_err(Failure::on_host(Phase::Start))
 }
 
 fn nodes(cx: &Context<'_>, generation: &Generation) -> Result<Vec<(PathBuf, Node)>, Failure> {
