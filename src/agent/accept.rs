@@ -9,7 +9,7 @@ use crate::manifest::Policy;
 use crate::model::{CommitId, EnvName};
 use crate::policy::Accepted;
 use crate::source::{Ancestry, Objects};
-use crate::transaction::{Context, Failure, chain, read_generation};
+use crate::transaction::{Context, chain, read_generation};
 
 /// What is agreed to, and the sentence about it. Only the tip that the last pass refused can be let through: agreeing to any other
 /// would change nothing.
@@ -33,7 +33,7 @@ pub fn accepted(
         clone.map_err(|error| OrderError::Refused(format!("{}; portreeve reconcile reads it", chain(&error))))?;
     let commit = named(&clone, words)?;
     // Often what serves was made for an older one.
-    let floor = Floors::read(cx).map_err(Failure::from)?.of(cx, name)?;
+    let floor = Floors::read(cx)?.of(cx, name)?;
     let applied = floor.or_else(|| serving.map(|wanted| wanted.deploy_commit.clone()));
     let applied = applied.ok_or_else(|| OrderError::Refused(format!("{name} has followed nothing yet")))?;
     let ancestry = clone.ancestry(&applied, &commit).map_err(|error| OrderError::Refused(chain(&error)))?;
@@ -53,7 +53,7 @@ pub fn accepted(
 
 /// In place of all that was followed so far, of the deploy repository and of the application's.
 fn agreed(cx: &Context<'_>, name: &EnvName, given: &Given, commit: CommitId) -> Result<Accepted, OrderError> {
-    let mut over: BTreeSet<CommitId> = Floors::read(cx).map_err(Failure::from)?.of(cx, name)?.into_iter().collect();
+    let mut over: BTreeSet<CommitId> = Floors::read(cx)?.of(cx, name)?.into_iter().collect();
     for number in floor::numbers(cx, name)? {
         let wanted = read_generation(cx, name, number)?.map(|generation| generation.wanted);
         over.extend(wanted.into_iter().flat_map(|wanted| [wanted.commit, wanted.deploy_commit]));

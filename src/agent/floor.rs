@@ -65,14 +65,22 @@ impl Floors {
     const FORMAT: u32 = 1;
 
     /// The record; one that is lost or damaged is none, and a newer one might forbid what this program would do.
-    pub fn read(cx: &Context<'_>) -> Result<Self, Newer> {
+    ///
+    /// A file that can't be read now is neither: taken for none, it would be written over, and forbid nothing any more.
+    pub fn read(cx: &Context<'_>) -> Result<Self, Failure> {
         Self::kept(cx.host.files(), cx.layout)
     }
 
-    fn kept(files: &dyn Files, layout: &Layout) -> Result<Self, Newer> {
-        let read = |path: PathBuf| Some((files.read(&path, LIMIT).ok().flatten()?, path));
-        let found = read(layout.floors()).or_else(|| read(former(layout)));
-        found.map_or_else(|| Ok(Self::default()), |(bytes, path)| Self::parse(&path, &bytes))
+    fn kept(files: &dyn Files, layout: &Layout) -> Result<Self, Failure> {
+        let fail = Failure::on_host(Phase::Recover);
+        for path in [layout.floors(), former(layout)] {
+            let is_file = matches!(files.look(&path).map_err(&fail)?, Found::File { .. });
+            let bytes = if is_file { files.read(&path, LIMIT).map_err(&fail)? } else { None };
+            if let Some(bytes) = bytes {
+                return Ok(Self::parse(&path, &bytes)?);
+            }
+        }
+        Ok(Self::default())
     }
 
     fn keep(&self, files: &dyn Files, layout: &Layout) -> Result<(), HostError> {
@@ -264,5 +272,9 @@ mod tests {
         assert_eq!(files.list(&layout.state()).unwrap(), [""; 0], "nobody reads it there again");
         files.remove_tree(&layout.state()).unwrap();
         assert_eq!(Floors::kept(&files, &layout).unwrap(), after);
+
+        root.write("etc/portreeve/floors.json", " ".repeat(usize::try_from(LIMIT).unwrap() + 1)).unwrap();
+        let unread = Floors::kept(&files, &layout).unwrap_err();
+        assert!(unread.cause.contains("floors.json"), "what can't be read is not taken for none: {unread}");
     }
 }

@@ -177,5 +177,22 @@ fn activity(state: &str) -> Activity {
 }
 
 #[cfg(test)]
-#[path = "systemd_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::model::Root;
+
+    #[test]
+    fn a_unit_about_to_be_restarted_is_not_active() {
+        assert_eq!(activity("activating"), Activity::Changing);
+        assert_eq!(activity("reloading"), Activity::Active);
+        assert_eq!(activity("failed"), Activity::Failed);
+        assert_eq!(hex(&[0x0a, 0xff]), "0aff");
+    }
+
+    #[test]
+    fn where_there_is_no_bus_it_says_so() {
+        let systemd = Systemd::at(Layout::new(Root::system()), "/nonexistent/bus".into()).unwrap();
+        let error = systemd.services().unwrap_err().to_string();
+        assert!(error.starts_with("systemd: can't reach its bus"), "{error}");
+    }
+}

@@ -38,6 +38,11 @@ impl Span {
         Ok(Self(Duration::from_millis(total)))
     }
 
+    /// The same as the standard library's duration.
+    pub const fn of(duration: Duration) -> Self {
+        Self(duration)
+    }
+
     /// As the standard library's duration.
     pub const fn duration(self) -> Duration {
         self.0

@@ -144,7 +144,8 @@ fn link(path: PathBuf, target: impl Into<PathBuf>, part: Part) -> Expectation {
     Expectation { path, state: Listed::Link(target.into()), part }
 }
 
-/// The links at rest. `active` itself is no expectation: it is the truth that the others are held against.
+/// The links at rest. `active` itself is no expectation: it is the truth that the others are held against. Where it is gone, the
+/// socket's link says what it was.
 fn links(paths: &EnvLayout, generation: &Generation) -> Vec<Expectation> {
     let (layout, name) = (paths.host(), &generation.name);
     let active = layout.active_link(name);

@@ -20,7 +20,7 @@ use crate::model::{Activity, Boot, EnvName, GenerationNumber, Newer, Service, Sl
 pub struct Installed {
     /// Its name.
     pub name: EnvName,
-    /// Where its commit point leads; `None`: nothing of it was ever set up. 0: absent.
+    /// Where its commit point leads, or led; `None`: nothing of it was ever set up. 0: absent.
     pub active: Option<GenerationNumber>,
     /// The record of the active generation; `None` when nothing is active, or when it is [`damaged`](Self::damaged).
     pub generation: Option<Generation>,

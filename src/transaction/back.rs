@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use super::recover::{lead, wake};
 use super::{Context, Event, Failure, FailureKind, Intent, Phase, commit, read, retire, slot};
@@ -10,9 +9,6 @@ use crate::desired::Generation;
 use crate::host::{Heeding, HostError};
 use crate::model::{Activity, EnvName, Found, GenerationNumber, Identity, Node, Slot};
 use crate::policy::FailureClass;
-
-/// So long a slot may take to start of which nothing more is known than that it served.
-const START: Duration = Duration::from_secs(90);
 
 /// What is gone back to.
 enum Earlier {
@@ -141,7 +137,7 @@ fn wake_by_link(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Result<(), Host
         return Ok(());
     }
     cx.host.files().raise_flag(&cx.layout.run_flag(name, slot))?;
-    services.start(&id, START).map(drop)
+    services.start(&id, slot::START).map(drop)
 }
 
 /// Marks a generation that never held: nobody can go back to it, and it takes no good one's place among those that are kept.

@@ -7,7 +7,7 @@ use super::{Context, Failure, Phase, ground, render};
 use crate::desired::{Generation, Listed, Listing};
 use crate::host::{Files, HostError};
 use crate::model::{Digest, EnvName, Found, GenerationNumber, Node, Service, Slot, SlotId};
-use crate::observed::{Damaged, Drift, Expectation, Installed, Part, Removed, expectations};
+use crate::observed::{Damaged, Difference, Drift, Expectation, Installed, Part, Removed, expectations};
 use crate::policy::{FailureClass, Standing};
 
 /// No file of ours is larger.
@@ -54,17 +54,21 @@ pub fn installed(cx: &Context<'_>, name: &EnvName, services: &BTreeMap<SlotId, S
     installed.raised = raised(cx, name).map_err(&fail)?;
     installed.kept_down = files.look(&cx.layout.stopped_flag(name)).map_err(&fail)? != Found::Absent;
     installed.masked = masked(cx, &installed).map_err(&fail)?;
+    if active.is_none() {
+        installed.active = led_to(cx, &installed).map_err(&fail)?;
+    }
     if active == Some(0) {
         installed.removed = removed(cx, name)?;
     }
-    if let Some(number) = active.filter(|&number| number > 0) {
+    if let Some(number) = installed.active.filter(|&number| number > 0) {
         installed.generation = read_generation(cx, name, number)?;
         if installed.generation.is_none() {
             installed.damaged = Some(damaged(cx, &installed, number).map_err(&fail)?);
         }
     }
     if let Some(generation) = &installed.generation {
-        installed.drift = drift(cx, generation)?;
+        let lost = active.is_none().then(|| commit_point(cx, generation));
+        installed.drift = lost.into_iter().chain(drift(cx, generation)?).collect();
     }
     Ok(installed)
 }
@@ -81,6 +85,25 @@ fn damaged(cx: &Context<'_>, installed: &Installed, number: GenerationNumber) ->
     }
     let slot = slots.first().copied().filter(|_| slots.len() == 1);
     Ok(Damaged { number, record: directory.join(Generation::FILE), slot })
+}
+
+/// The generation of the slot that visitors are led to: what was active, where somebody removed the commit point.
+fn led_to(cx: &Context<'_>, installed: &Installed) -> Result<Option<GenerationNumber>, HostError> {
+    for (slot, number) in &installed.slots {
+        let socket = format!("{slot}/s");
+        if cx.host.files().holds_link(&cx.layout.web_socket(&installed.name), Path::new(&socket))? {
+            return Ok(Some(*number));
+        }
+    }
+    Ok(None)
+}
+
+/// The commit point, which is gone; nginx reads its vhost through it.
+fn commit_point(cx: &Context<'_>, generation: &Generation) -> Drift {
+    let (name, part) = (&generation.name, Part::Vhost);
+    let state = Listed::Link(Context::active_target(name, generation.number));
+    let expected = Expectation { path: cx.layout.active_link(name), state, part };
+    Drift { expected, found: Difference::Missing }
 }
 
 /// The note that ended a removal; one that is damaged is none, and the removal is ended again.
@@ -226,7 +249,7 @@ fn drift(cx: &Context<'_>, generation: &Generation) -> Result<Vec<Drift>, Failur
 }
 
 /// How one path differs from what is expected of it.
-pub fn difference(files: &dyn Files, expected: &Expectation) -> Result<Option<crate::observed::Difference>, HostError> {
+pub fn difference(files: &dyn Files, expected: &Expectation) -> Result<Option<Difference>, HostError> {
     let digest = || Ok(files.read(&expected.path, LIMIT)?.map(|bytes| Digest::of(&bytes)));
     expected.compare(files.look(&expected.path)?, digest)
 }

@@ -301,6 +301,6 @@ pub(super) fn wake(cx: &Context<'_>, generation: &Generation) -> Result<(), Fail
     unit::write(cx, generation)?;
     let id = slot::id(&generation.name, generation.slot);
     cx.host.services().refresh(std::slice::from_ref(&id)).map_err(Failure::on_host(Phase::Recover))?;
-    slot::start(cx, generation)?;
-    slot::healthy(cx, generation).map(drop)
+    let started = slot::start(cx, generation)?;
+    slot::healthy(cx, generation, started.left).map(drop)
 }

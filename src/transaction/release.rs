@@ -207,11 +207,12 @@ fn candidate(cx: &Context<'_>, installed: &Installed, going: &Going, generation:
         // It was left by the release before this one, which may have been a moment ago.
         retire::drain(cx, generation, generation.slot);
     }
-    phase(cx, Phase::Start, || start(cx, generation), |pid| format!("slot {}, pid {pid}", generation.slot))?;
-    phase(cx, Phase::Health, || slot::healthy(cx, generation), String::clone).map(|_| ())
+    let say = |started: &slot::Started| format!("slot {}, pid {}", generation.slot, started.pid);
+    let started = phase(cx, Phase::Start, || start(cx, generation), say)?;
+    phase(cx, Phase::Health, || slot::healthy(cx, generation, started.left), String::clone).map(|_| ())
 }
 
-fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> {
+fn start(cx: &Context<'_>, generation: &Generation) -> Result<slot::Started, Failure> {
     slot::retire(cx, &generation.name, generation.slot).map_err(Failure::on_host(Phase::Start))?;
     slot::point(cx, generation)?;
     slot::start(cx, generation)

@@ -8,9 +8,11 @@ use crate::desired::Generation;
 use crate::health::{Check, Outcome, Verdict, Watcher};
 use crate::host::{HostError, Request, SlotId, Target};
 use crate::manifest::{Expect, Health};
-use crate::model::{Activity, EnvName, Found, GenerationNumber, Identity, Manager, Node, Slot};
+use crate::model::{Activity, EnvName, Found, GenerationNumber, Identity, Manager, Node, Slot, Span};
 use crate::policy::FailureClass;
 
+/// So long a slot may take until it says that it is up.
+pub(super) const START: Duration = Duration::from_secs(90);
 /// Lines of a slot's log that a failure shows.
 const TAIL: usize = 60;
 /// Characters of a body that a failure shows.
@@ -72,8 +74,17 @@ pub fn put_back(cx: &Context<'_>, name: &EnvName, slot: Slot, before: Option<Gen
     }
 }
 
-/// Makes the sockets' directories, lets the slot run, and starts it. The main process's id.
-pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> {
+/// What has been started.
+#[derive(Debug, Clone, Copy)]
+pub struct Started {
+    /// Its main process.
+    pub pid: u32,
+    /// What is left of the deadline for it to become healthy: one that never says that it is up has had all of it.
+    pub left: Duration,
+}
+
+/// Makes the sockets' directories, lets the slot run, and starts it.
+pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<Started, Failure> {
     let fail = Failure::on_host(Phase::Start);
     let (name, slot) = (&generation.name, generation.slot);
     // Whose group goes to the slot that serves is told to the nginx that runs, which has not been reloaded yet.
@@ -82,18 +93,19 @@ pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<u32, Failure> 
     make(cx, generation, Some(&*other).filter(|_| is_there)).map_err(&fail)?;
     admit(cx, generation, slot)?;
     cx.host.files().raise_flag(&cx.layout.run_flag(name, slot)).map_err(&fail)?;
-    let wait = Duration::from_secs(90).min(generation.wanted.env.health.deadline.duration());
+    let (deadline, begun) = (generation.wanted.env.health.deadline.duration(), cx.host.clock().monotonic());
     let prevented = |error: HostError| {
         let mut said = log(cx, name, slot);
         said.push(super::chain(&error));
         fail(error).with_log(said)
     };
-    let service = cx.host.services().start(&id(name, slot), wait).map_err(prevented)?;
+    let service = cx.host.services().start(&id(name, slot), START.min(deadline)).map_err(prevented)?;
     if service.activity == Activity::Failed {
         let cause = "the processes ended while they were being started";
         return Err(blame::by_words(Phase::Start, cause.to_owned(), log(cx, name, slot)));
     }
-    Ok(service.pid)
+    let took = cx.host.clock().monotonic().saturating_sub(begun);
+    Ok(Started { pid: service.pid, left: deadline.saturating_sub(took) })
 }
 
 /// Makes the sockets' directories, and whatever else a boot takes away.
@@ -144,9 +156,9 @@ pub fn runs(cx: &Context<'_>, generation: &Generation) -> Result<bool, Failure> 
     Ok(service.is_some_and(|service| service.activity == Activity::Active))
 }
 
-/// Asks the slot itself until it is healthy. What came out, in words.
-pub fn healthy(cx: &Context<'_>, generation: &Generation) -> Result<String, Failure> {
-    healthy_by(cx, generation, &generation.wanted.env.health)
+/// Asks the slot itself until it is healthy, for as long as it has `left`. What came out, in words.
+pub fn healthy(cx: &Context<'_>, generation: &Generation, left: Duration) -> Result<String, Failure> {
+    healthy_by(cx, generation, &Health { deadline: Span::of(left), ..generation.wanted.env.health.clone() })
 }
 
 /// A slot that stayed up has proven itself: one answer is enough, and going back does not wait for a second.

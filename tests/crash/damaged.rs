@@ -21,10 +21,15 @@ enum Damage {
     Gone,
 }
 
-/// v1 serves from slot a, or v2 from slot b, and its record is damaged.
-fn damaged(slot: Slot, damage: Damage) -> State {
+/// v1 serves from slot a, or v2 from slot b.
+fn serving_from(slot: Slot) -> State {
     let releases = [Release::good("v1"), Release::good("v2")];
-    let mut state = after(if slot == Slot::A { &releases[..1] } else { &releases });
+    after(if slot == Slot::A { &releases[..1] } else { &releases })
+}
+
+/// The same, and its record is damaged.
+fn damaged(slot: Slot, damage: Damage) -> State {
+    let mut state = serving_from(slot);
     let record = active(&state).expect("it serves").join(Generation::FILE);
     match damage {
         Damage::Cut => {
@@ -113,6 +118,34 @@ fn is_back(state: &State, number: Option<u64>, serves: &str, told: &str) {
     assert_eq!(visitors(state), Some((serves.to_owned(), true)), "{told}");
     assert_eq!(active_number(state), number, "{told}");
     assert_eq!(state.storage.names(&layout().journal()).len(), 0, "{told}");
+}
+
+/// Visitors are led by the socket's link, which says what the commit point was; without that each release would be the first, and
+/// would take the slot that serves.
+#[test]
+fn a_commit_point_that_somebody_removed_is_put_back_first() {
+    for (slot, serves) in [(Slot::A, "v1"), (Slot::B, "v2")] {
+        let mut before = serving_from(slot);
+        let number = active_number(&before);
+        forget(&mut before.storage, &layout().active_link(&name()));
+        let same = Stage::new(before.clone());
+        let outcome = pass(&same, &Wish::Release(Release::good(serves)));
+        assert!(matches!(outcome, Outcome::Repaired), "{outcome:?}");
+        is_back(&same.state(), number, serves, "nothing new");
+        for behaviour in [Behaviour::Well, Behaviour::Fails, Behaviour::Dies] {
+            let title = format!("v3-{}", behaviour.word());
+            let wish = Wish::Release(Release::new(&title, behaviour));
+            let leads_to = if behaviour == Behaviour::Well { &title } else { serves };
+            for (when, state) in killed(&before, &wish).into_iter().filter(|(when, _)| when.starts_with("killed")) {
+                let told = format!("{behaviour:?}, {slot}, {when}");
+                let allowed = [serves, leads_to].map(|title| Some((title.to_owned(), true)));
+                assert!(allowed.contains(&visitors(&state)), "{told}: {:?}", visitors(&state));
+                let stage = Stage::new(state);
+                let ended = pass(&stage, &wish);
+                assert_eq!(at_rest(&stage.state()), Ok(Some(leads_to.to_owned())), "{told}: {ended:?}");
+            }
+        }
+    }
 }
 
 /// Who knows of no slot that is free starts nothing.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::images::{Image, extremes, images, power_cuts};
 use crate::judge::{End, Judge, Memory, Owed, Scenario, key};
 use crate::machine::{Flaw, Point, Refusal, State};
-use crate::oracle::Judgement;
+use crate::oracle::{Judgement, active_number};
 use crate::program::recover;
 use crate::site::{Stage, layout};
 use crate::tally::Tally;
@@ -151,10 +151,13 @@ fn killed_again(judge: &Judge<'_>, owed: &Owed, point: &Point, mixed: bool) -> V
 fn refused_recovery(judge: &Judge<'_>, state: &State, refusal: Refusal) -> Judgement<()> {
     let stage = judge.stage(state);
     stage.host.machine.refusal.set(Some(refusal));
-    drop(recover(&stage));
+    let done = recover(&stage);
     stage.host.machine.refusal.set(None);
     let what = stage.host.machine.refused.borrow().clone().unwrap_or_default();
     let told = |why: String| format!("{} in recovery at {what}: {why}", refusal.errno);
+    if let Err(failure) = &done {
+        names_a_path(&failure.cause).map_err(told)?;
+    }
     let state = stage.state();
     judge.state(&state, LATER * 2, End::Untidy).map_err(told)?;
     // What else fails is either told or of no account: the work's own errors are followed by a power cut whatever failed.
@@ -205,14 +208,23 @@ fn refused(judge: &Judge<'_>, refusal: Refusal) -> Judgement<()> {
     let what = stage.host.machine.refused.borrow().clone().unwrap_or_default();
     let told = |why: String| format!("{}: {} at {what}: {why} ({done:?})", scenario.name, refusal.errno);
     if let Err(words) = &done {
-        let names_it = words.contains(layout().root().path().to_string_lossy().as_ref());
-        if !names_it {
-            return Err(told("the message names no path".to_owned()));
+        names_a_path(words).map_err(told)?;
+        if refusal.errno == Errno::INTR {
+            return Err(told("nothing was refused, and it was not asked again".to_owned()));
         }
     }
     let state = stage.state();
+    let moved = active_number(&state) != active_number(&scenario.before);
+    if done.is_err() && moved && state.storage.names(&layout().journal()).is_empty() {
+        return Err(told("it is said to have failed, and is what is active".to_owned()));
+    }
     judge.state(&state, LATER, End::Refused).map_err(told)?;
     if refusal.errno == by_turns(refusal.call) { dark(judge, &state, LATER).map_err(told) } else { Ok(()) }
+}
+
+fn names_a_path(words: &str) -> Judgement<()> {
+    let names_it = words.contains(layout().root().path().to_string_lossy().as_ref());
+    if names_it { Ok(()) } else { Err(format!("the message names no path: {words}")) }
 }
 
 /// On both cores.

@@ -5,6 +5,7 @@ use std::process::Command;
 use crate::cmd;
 use crate::drift::writes;
 use crate::edits::IMPORT_ERROR;
+use crate::traces::until;
 use crate::world::World;
 
 /// So many passes are traced at a time.
@@ -39,9 +40,12 @@ fn settle(world: &World) {
     assert!(idle, "passes go on being whole ones");
 }
 
-/// So many passes exit alike, and none leaves anything on a disk.
+/// What a reload of nginx or of systemd changes.
+const RELOADS: &str = "ps -o pid= --ppid $(cat /run/nginx.pid); systemctl show --property=UnitsLoadTimestampMonotonic";
+
+/// So many passes exit alike, none leaves anything on a disk, and nobody reads his configuration again.
 pub fn stays_at_rest(world: &World, passes: usize) -> Result<(), String> {
-    let mut codes = Vec::new();
+    let (mut codes, read) = (Vec::new(), world.host.sh(RELOADS));
     while codes.len() < passes {
         let some = TRACED.min(passes - codes.len());
         let loops = format!("for n in $(seq {some}); do portreeve reconcile >/dev/null 2>&1; echo $?; done");
@@ -53,6 +57,9 @@ pub fn stays_at_rest(world: &World, passes: usize) -> Result<(), String> {
         if told.stdout.lines().count() != some {
             return Err(format!("not every pass came to its end: {told}"));
         }
+    }
+    if world.host.sh(RELOADS) != read {
+        return Err(format!("an idle pass reloads: {read} became {}", world.host.sh(RELOADS)));
     }
     let alike = codes.iter().all(|code| *code == codes[0]);
     if alike { Ok(()) } else { Err(format!("idle passes exit differently: {codes:?}")) }
@@ -86,6 +93,11 @@ fn an_idle_world_comes_to_rest_within_two_passes_and_writes_nothing_in_sixty_mor
     }
     stays_at_rest(&world, 60).unwrap_or_else(|why| panic!("{why}"));
     assert_eq!(world.serving(), "v1");
+    for reload in ["systemctl daemon-reload", "systemctl reload nginx"] {
+        let before = world.host.sh(RELOADS);
+        world.host.sh(reload);
+        until("it would have been seen", || world.host.sh(RELOADS) != before);
+    }
 }
 
 /// Nothing else about the host would change any more, and it would never be kept.

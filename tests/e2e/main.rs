@@ -62,6 +62,7 @@ mod source_rules;
 #[path = "../lives/step.rs"]
 mod step;
 mod supervisor;
+mod systemd;
 mod takeover;
 #[path = "../lives/tally.rs"]
 mod tally;

@@ -64,6 +64,10 @@ fn refused(world: &World, words: &str, floor: &str, tip: &str) -> CmdResult {
     assert_eq!(world.host.sh(STATE), before, "{pass}");
     let status = world.portreeve(&["status", "--exit-code"]).exits(4);
     assert!(status.stdout.contains("diverged") && status.stdout.contains(short(tip)), "{status}");
+    world.set_clock(Some("+3d"));
+    let later = world.portreeve(&["status", "--exit-code"]).exits(4);
+    world.set_clock(None);
+    assert!(later.stdout.contains("for 3d: "), "{later}");
     assert_eq!(world.serving(), "v1");
     pass
 }

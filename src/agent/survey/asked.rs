@@ -35,7 +35,7 @@ pub(super) fn wants(
     installed: &[EnvName],
     only: &BTreeSet<EnvName>,
 ) -> Result<Asked, String> {
-    let floors = Floors::read(cx).map_err(|newer| newer.to_string())?;
+    let floors = Floors::read(cx).map_err(|failure| failure.cause)?;
     let repository = (deploy.repository.as_ref())
         .ok_or_else(|| "portreeve.toml of the deploy repository can't be used; portreeve check says why".to_owned())?;
     let (_, entry) = repository.for_host(&app.name).ok_or_else(|| {

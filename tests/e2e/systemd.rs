@@ -1,44 +1,26 @@
-//! What can be known without systemd, and, on a machine that it booted, the real thing.
+//! What systemd says of a slot, by its own bus: these tests run inside a host that it booted, as its root.
 
-#![expect(clippy::disallowed_methods, reason = "the tests write units and kill their processes")]
-
+use std::env;
 use std::fs;
-use std::thread;
+use std::path::PathBuf;
+use std::time::Duration;
 
+use portreeve::host::{Services, Systemd};
+use portreeve::model::{Activity, EnvName, Layout, Root, Slot, SlotId};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::*;
-use crate::model::{EnvName, Root, Slot};
+use crate::host::{Storage, TestHost};
+use crate::traces::until;
 
 const WAIT: Duration = Duration::from_secs(5);
 
 #[test]
-fn a_unit_about_to_be_restarted_is_not_active() {
-    assert_eq!(activity("activating"), Activity::Changing);
-    assert_eq!(activity("reloading"), Activity::Active);
-    assert_eq!(activity("failed"), Activity::Failed);
-    assert_eq!(hex(&[0x0a, 0xff]), "0aff");
-}
-
-#[test]
-fn where_there_is_no_bus_it_says_so() {
-    let systemd = Systemd::at(Layout::new(Root::system()), "/nonexistent/bus".into()).unwrap();
-    let error = systemd.services().unwrap_err().to_string();
-    assert!(error.starts_with("systemd: can't reach its bus"), "{error}");
-}
-
-/// Units in /run, which a reboot clears; gone with the value.
-struct Units(Systemd);
-
-impl Drop for Units {
-    fn drop(&mut self) {
-        for name in ["steady", "broken", "silent", "missing"] {
-            self.0.stop(&slot(name)).ok();
-            fs::remove_file(file(name)).ok();
-            self.0.forget(&slot(name)).ok();
-        }
-        fs::remove_file(FLAG).ok();
-    }
+fn what_systemd_says_of_a_slot_is_understood() {
+    let host = TestHost::boot("systemd", Storage::Shared);
+    let itself = env::current_exe().unwrap();
+    fs::copy(itself, host.path("/root/inside")).unwrap();
+    let inside = host.exec_ok(&["/root/inside", "--ignored", "--test-threads=1", "systemd::"]);
+    assert!(inside.stdout.contains("2 passed; 0 failed"), "{inside}");
 }
 
 const FLAG: &str = "/run/portreeve-selftest-flag";
@@ -51,33 +33,23 @@ fn file(name: &str) -> PathBuf {
     PathBuf::from(format!("/run/systemd/system/portreeve-selftest_{name}@a.service"))
 }
 
-fn units() -> Units {
+/// Units for these names, of which systemd knows.
+fn with_units() -> Systemd {
     let write = |name: &str, text: &str| fs::write(file(name), text).unwrap();
     let steady = "ExecStart=/bin/sh -c 'echo steady; exec sleep 1000'\nRestart=always\nRestartSec=100ms\n";
     write("steady", &format!("[Unit]\nConditionPathExists={FLAG}\n[Service]\n{steady}"));
     write("broken", "[Service]\nExecStart=/bin/sh -c 'echo ImportError: breda; exit 3'\n");
     write("silent", "[Service]\nType=notify\nExecStart=/bin/sleep 1000\n");
     write("missing", "[Service]\nExecStart=/no/such/program\n");
-    let units = Units(Systemd::new(Layout::new(Root::system())).unwrap());
-    units.0.refresh(&[]).unwrap();
-    units
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..400 {
-        if holds() {
-            return;
-        }
-        thread::sleep(Duration::from_millis(25));
-    }
-    panic!("{what}: not within 10 s");
+    let systemd = Systemd::new(Layout::new(Root::system())).unwrap();
+    systemd.refresh(&[]).unwrap();
+    systemd
 }
 
 #[test]
-#[ignore = "needs root on a machine that systemd booted"]
+#[ignore = "inside a host: what_systemd_says_of_a_slot_is_understood runs it there"]
 fn a_slot_lives_under_the_real_systemd() {
-    let units = units();
-    let systemd = &units.0;
+    let systemd = with_units();
     let steady = slot("steady");
     let now = || systemd.service(&steady).unwrap().unwrap();
     assert_eq!(systemd.start(&steady, WAIT).unwrap().activity, Activity::Inactive, "its condition does not hold");
@@ -97,10 +69,9 @@ fn a_slot_lives_under_the_real_systemd() {
 }
 
 #[test]
-#[ignore = "needs root on a machine that systemd booted"]
+#[ignore = "inside a host: what_systemd_says_of_a_slot_is_understood runs it there"]
 fn failures_under_the_real_systemd_are_told_apart() {
-    let units = units();
-    let systemd = &units.0;
+    let systemd = with_units();
     let failed = |name: &str| {
         systemd.start(&slot(name), WAIT).unwrap();
         until("it failed", || systemd.service(&slot(name)).unwrap().unwrap().activity == Activity::Failed);
