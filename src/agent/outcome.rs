@@ -57,6 +57,8 @@ pub enum Left {
     Quarantined(String),
     /// The last failure may pass by itself.
     Waiting(String),
+    /// The host kept it from moving; it is tried again when the host has changed, or after a while.
+    Hindered(String),
     /// A person must act first.
     Blocked(String),
     /// The branch was rewritten.
@@ -104,7 +106,12 @@ impl Left {
         match self {
             Self::Held(_) => 0,
             Self::Waiting(_) | Self::Stale(_) => 1,
-            Self::Quarantined(_) | Self::Blocked(_) | Self::Diverged(_) | Self::Busy(_) | Self::Overtaken => 4,
+            Self::Quarantined(_)
+            | Self::Hindered(_)
+            | Self::Blocked(_)
+            | Self::Diverged(_)
+            | Self::Busy(_)
+            | Self::Overtaken => 4,
         }
     }
 }
@@ -123,6 +130,16 @@ pub fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_for_the_host_ends_as_the_failure_did_that_it_follows() {
+        let waits = |left: fn(String) -> Left| Outcome::Left(left(String::new())).exit_code();
+        let failed =
+            |class| Outcome::Failed(Box::new(Failure::new(class, crate::policy::Phase::Build, ""))).exit_code();
+        assert_eq!(waits(Left::Hindered), failed(FailureClass::Host));
+        assert_eq!(waits(Left::Waiting), failed(FailureClass::Transient));
+        assert_eq!((waits(Left::Hindered), waits(Left::Waiting)), (4, 1));
+    }
 
     #[test]
     fn a_failure_outweighs_a_refused_release_and_that_a_block() {

@@ -231,6 +231,7 @@ pub(super) fn left(action: &Action) -> Left {
         Action::Suspended(words) => Left::Held(format!("suspended {words}")),
         Action::Quarantined(words) => Left::Quarantined(words.clone()),
         Action::Waiting(words) => Left::Waiting(words.clone()),
+        Action::Hindered(words) => Left::Hindered(words.clone()),
         Action::Blocked(words) => Left::Blocked(words.clone()),
         Action::Diverged(words) => Left::Diverged(words.clone()),
         Action::Stale(words) => Left::Stale(words.clone()),

@@ -216,7 +216,9 @@ fn left_as_it_is(survey: &Survey, left: &Left, content: Option<String>) -> Optio
     Some(match left {
         Left::Stale(words) | Left::Blocked(words) if everywhere(words) => return None,
         Left::Quarantined(words) => Sight { about: content, ..Sight::of(State::Quarantined, words) },
-        Left::Waiting(words) => Sight { about: content, passing: true, ..Sight::of(State::Blocked, words) },
+        Left::Waiting(words) | Left::Hindered(words) => {
+            Sight { about: content, passing: true, ..Sight::of(State::Blocked, words) }
+        }
         Left::Blocked(words) => Sight { about: content, ..Sight::of(State::Blocked, words) },
         Left::Diverged(words) => Sight { about: Some(words.clone()), ..Sight::of(State::Diverged, words) },
         Left::Held(_) | Left::Busy(_) | Left::Overtaken => return None,

@@ -103,8 +103,8 @@ fn needs(app: &App, plan: &EnvPlan) {
 }
 
 fn is_blocked(action: &Action) -> bool {
-    use Action::{Blocked, Diverged, Quarantined, Stale, Waiting};
-    matches!(action, Blocked(_) | Diverged(_) | Quarantined(_) | Stale(_) | Waiting(_))
+    use Action::{Blocked, Diverged, Hindered, Quarantined, Stale, Waiting};
+    matches!(action, Blocked(_) | Diverged(_) | Hindered(_) | Quarantined(_) | Stale(_) | Waiting(_))
 }
 
 fn next(app: &App, plans: &[EnvPlan]) {
@@ -160,7 +160,7 @@ fn stays(plan: &EnvPlan, action: &Action) {
         Action::Suspended(words) => ("suspended ", words),
         Action::Quarantined(words) => ("quarantined: ", words),
         Action::Waiting(words) => ("waiting: ", words),
-        Action::Blocked(words) => ("blocked: ", words),
+        Action::Hindered(words) | Action::Blocked(words) => ("blocked: ", words),
         Action::Stale(words) => ("stale: ", words),
         Action::Diverged(words) => return diverged(plan, words),
         Action::Nothing | Action::Release | Action::Start | Action::Remove | Action::Delete => return,
@@ -201,7 +201,7 @@ fn as_json(plan: &EnvPlan, host: &Capabilities) -> json::Planned {
         Action::Suspended(_) => "suspended",
         Action::Quarantined(_) => "quarantined",
         Action::Waiting(_) => "waiting",
-        Action::Blocked(_) => "blocked",
+        Action::Hindered(_) | Action::Blocked(_) => "blocked",
         Action::Diverged(_) => "diverged",
         Action::Stale(_) => "stale",
     };

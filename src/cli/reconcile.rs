@@ -120,7 +120,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Left(Left::Held(_)) => "held",
         Outcome::Left(Left::Quarantined(_)) => "quarantined",
         Outcome::Left(Left::Waiting(_)) => "waiting",
-        Outcome::Left(Left::Blocked(_)) => "blocked",
+        Outcome::Left(Left::Hindered(_) | Left::Blocked(_)) => "blocked",
         Outcome::Left(Left::Diverged(_)) => "diverged",
         Outcome::Left(Left::Stale(_)) => "stale",
         Outcome::Left(Left::Busy(_) | Left::Overtaken) => "busy",
@@ -179,7 +179,7 @@ fn trouble(name: &EnvName, left: &Left) {
     let (state, words) = match left {
         Left::Quarantined(words) => ("quarantined", words),
         Left::Waiting(words) => ("waiting", words),
-        Left::Blocked(words) => ("blocked", words),
+        Left::Hindered(words) | Left::Blocked(words) => ("blocked", words),
         Left::Diverged(words) => ("diverged", words),
         Left::Busy(holder) => {
             let words = format!("{holder} is at work on it");

@@ -244,8 +244,8 @@ fn the_disk_is_full(world: &World) {
 
     // As if it had failed many times: the wait is as long as it gets.
     world.next_try_in(170);
-    let waiting = world.reconcile().exits(1);
-    assert!(waiting.stderr.contains("bakery/pro is waiting"), "{waiting}");
+    let waiting = world.reconcile().exits(4);
+    assert!(waiting.stderr.contains("bakery/pro is blocked") && waiting.stderr.contains("; again after "), "{waiting}");
     world.host.sh("umount /var/lib/portreeve");
     world.reconcile().ok();
     assert_eq!(world.serving(), "v2", "the host has changed, so nothing waits");
