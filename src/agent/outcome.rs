@@ -82,11 +82,13 @@ impl Outcome {
                 FailureKind::Class(FailureClass::Release) => 3,
                 FailureKind::Class(FailureClass::Host) | FailureKind::CutOff => 4,
                 FailureKind::Class(FailureClass::Transient) | FailureKind::Cancelled => 1,
+                FailureKind::GaveWay => 0,
             },
             Self::Failed(failure) => match failure.kind {
                 // A newer portreeve's journal, a port that is taken: a person must act first.
                 FailureKind::Class(FailureClass::Host) | FailureKind::CutOff => 4,
                 FailureKind::Class(FailureClass::Release | FailureClass::Transient) | FailureKind::Cancelled => 1,
+                FailureKind::GaveWay => 0,
             },
         }
     }
@@ -139,6 +141,18 @@ mod tests {
         assert_eq!(waits(Left::Hindered), failed(FailureClass::Host));
         assert_eq!(waits(Left::Waiting), failed(FailureClass::Transient));
         assert_eq!((waits(Left::Hindered), waits(Left::Waiting)), (4, 1));
+    }
+
+    #[test]
+    fn an_attempt_that_gave_way_has_not_failed() {
+        let kinds = [FailureKind::GaveWay, FailureKind::Cancelled];
+        let codes = kinds.map(|kind| {
+            let failure = Box::new(Failure { kind, ..Failure::cancelled(crate::policy::Phase::Build) });
+            let (title, seen, serves) = ("v3".to_owned(), false, None);
+            let refused = Outcome::NotReleased { title, generation: 3, failure: failure.clone(), seen, serves };
+            [refused.exit_code(), Outcome::Failed(failure).exit_code()]
+        });
+        assert_eq!(codes, [[0, 0], [1, 1]]);
     }
 
     #[test]

@@ -201,7 +201,7 @@ fn sight(survey: &Survey, name: &EnvName, outcome: &Outcome, standings: &Standin
 
 fn failed(failure: &Failure, saw: &str) -> Option<Sight> {
     let (state, passing) = match failure.kind {
-        FailureKind::Cancelled => return None,
+        FailureKind::Cancelled | FailureKind::GaveWay => return None,
         FailureKind::Class(FailureClass::Release) => (State::Quarantined, false),
         FailureKind::Class(FailureClass::Host) | FailureKind::CutOff => (State::Blocked, false),
         FailureKind::Class(FailureClass::Transient) => (State::Blocked, true),

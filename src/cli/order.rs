@@ -97,7 +97,8 @@ fn fault(name: &EnvName, error: &OrderError) -> Fault {
             let tail =
                 failure.log.iter().skip(failure.log.len().saturating_sub(10)).map(|line| format!("  log   {line}"));
             let lines: Vec<String> = std::iter::once(format!("{name}: {}", fault.message)).chain(tail).collect();
-            Fault { message: lines.join("\n"), ..fault }
+            let help = fault.help.or_else(|| Some(format!("portreeve why {name}")));
+            Fault { message: lines.join("\n"), help, ..fault }
         }
         OrderError::Host(error) => Fault::failed(error),
     }

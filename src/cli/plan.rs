@@ -28,6 +28,8 @@ pub fn run(args: &PlanArgs, global: &Global) -> Result<u8, Fault> {
         printer::json(
             &survey.plan.environments.iter().map(|plan| as_json(plan, app.host.capabilities())).collect::<Vec<_>>(),
         );
+        let blocked = survey.plan.environments.iter().filter(|plan| is_blocked(&plan.action));
+        blocked.filter_map(|plan| words(plan, &plan.action)).for_each(|words| printer::note(&words));
     } else {
         let previews = preview(&app, &app.context(&Quiet), &survey).map_err(|failure| reconcile::fault(&failure))?;
         print(&app, &survey, &previews);
@@ -151,8 +153,17 @@ fn environment(plan: &EnvPlan) {
     }
 }
 
-/// Why it is left where it is.
+/// Why it is left where it is, and for what was rewritten what to type.
 fn stays(plan: &EnvPlan, action: &Action) {
+    match (action, words(plan, action)) {
+        (Action::Diverged(words), _) => diverged(plan, words),
+        (_, Some(words)) => printer::line(words),
+        (_, None) => {}
+    }
+}
+
+/// The same in a line; nothing, where it is not left.
+fn words(plan: &EnvPlan, action: &Action) -> Option<String> {
     let (state, words) = match action {
         Action::Removed { words, .. } => ("", words),
         Action::Held(words) => ("held ", words),
@@ -162,10 +173,10 @@ fn stays(plan: &EnvPlan, action: &Action) {
         Action::Waiting(words) => ("waiting: ", words),
         Action::Hindered(words) | Action::Blocked(words) => ("blocked: ", words),
         Action::Stale(words) => ("stale: ", words),
-        Action::Diverged(words) => return diverged(plan, words),
-        Action::Nothing | Action::Release | Action::Start | Action::Remove | Action::Delete => return,
+        Action::Diverged(words) => ("diverged: ", words),
+        Action::Nothing | Action::Release | Action::Start | Action::Remove | Action::Delete => return None,
     };
-    printer::line(format!("{}: {state}{words}", plan.name));
+    Some(format!("{}: {state}{words}", plan.name))
 }
 
 /// The first line says what is so, those below it what to type.
