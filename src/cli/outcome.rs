@@ -79,7 +79,7 @@ pub fn tell_one(app: &App, name: &EnvName, outcome: &Outcome, voice: Voice) {
         }
         Outcome::Failed(failure) => failed(app, name, failure),
         Outcome::Left(Left::Held(words)) => voice.line(&format!("{name}  {words}")),
-        Outcome::Left(Left::Stale(words)) => voice.line(&format!("{name}  stale: {words}")),
+        Outcome::Left(Left::Stale(words)) if voice == Voice::Whole => voice.line(&format!("{name}  stale: {words}")),
         // The agent's next pass sees to it.
         Outcome::Left(Left::Busy(_) | Left::Overtaken) if quiet => {}
         Outcome::Left(left) => trouble(name, left),
@@ -98,7 +98,8 @@ fn trouble(name: &EnvName, left: &Left) {
             return busy(name, &words);
         }
         Left::Overtaken => return busy(name, "others change it while this command looks"),
-        Left::Held(words) | Left::Stale(words) => ("left", words),
+        Left::Stale(words) => ("stale", words),
+        Left::Held(words) => ("left", words),
     };
     // The first line says what is so; those below it, where there are any, what to type.
     let (fact, cure) = words.split_once('\n').unwrap_or((words, ""));

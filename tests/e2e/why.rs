@@ -68,6 +68,10 @@ fn json_is_what_the_document_says() {
     assert_eq!(planned[0].action, "quarantined");
     let pass: json::Pass = parsed(&world, &["reconcile"]);
     assert_eq!((pass.environments[0].outcome.as_str(), pass.environments[0].exit_code), ("quarantined", 4));
+    for (command, complaint) in [("plan", "note: bakery/pro: quarantined: "), ("reconcile", "is quarantined: ")] {
+        let said = world.portreeve(&[command, "--json"]);
+        assert!(said.stderr.contains(complaint), "{said}");
+    }
     let ports: Vec<json::Ports> = parsed(&world, &["ports"]);
     assert_eq!(ports.len(), 1);
     let complaints: Vec<json::Complaint> = parsed(&world, &["check", "/root/deploy"]);
