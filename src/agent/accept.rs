@@ -25,7 +25,7 @@ pub fn accepted(
     }
     // What the last pass refused: the deploy repository's tip, or that of the branch that the environment follows.
     if let Some(commit) = refused(cx, name, words) {
-        let said = format!("{} is accepted; the next pass goes there", commit.short());
+        let said = format!("{} is accepted", commit.short());
         return Ok((agreed(cx, name, given, commit)?, said));
     }
     let clone = Objects::open(&cx.layout.deploy_clone());
@@ -47,7 +47,7 @@ pub fn accepted(
             "the branch leads to {tip}, not to {to}; portreeve accept {name} {tip}"
         )));
     }
-    let said = format!("{to} is accepted in place of {from}; the next pass goes there");
+    let said = format!("{to} is accepted in place of {from}");
     Ok((agreed(cx, name, given, commit)?, said))
 }
 

@@ -55,7 +55,8 @@ pub fn is_unread(pass: &PassReport) -> bool {
 
 /// Whatever else keeps an environment where it is does not end with its wait.
 fn may_wait(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::NotReleased { .. }) || matches!(outcome.left(), Some(Left::Waiting(_)))
+    matches!(outcome, Outcome::NotReleased { .. })
+        || matches!(outcome.left(), Some(Left::Waiting(_) | Left::Hindered(_)))
 }
 
 /// A time that had come before the pass looked has had its try.
@@ -97,6 +98,7 @@ mod tests {
     fn what_is_left_for_another_reason_does_not_wait() {
         let words = String::new;
         assert!(may_wait(&Outcome::Left(Left::Waiting(words()))));
+        assert!(may_wait(&Outcome::Left(Left::Hindered(words()))));
         for left in [Left::Held(words()), Left::Quarantined(words()), Left::Blocked(words()), Left::Overtaken] {
             assert!(!may_wait(&Outcome::Left(left)));
         }

@@ -86,7 +86,8 @@ fn again(last: LastPass, look: Timestamp) -> LastPass {
 fn failed(failure: &Failure) -> Option<Left> {
     let cure = failure.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
     let words = format!("{}: {}{cure}", failure.phase, failure.cause);
-    (failure.kind != FailureKind::Cancelled).then_some(Left::Blocked(words))
+    let stopped = matches!(failure.kind, FailureKind::Cancelled | FailureKind::GaveWay);
+    (!stopped).then_some(Left::Blocked(words))
 }
 
 /// Adds a pass that looked at the repository at `looked`. `whole`: it was over all environments.

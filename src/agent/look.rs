@@ -75,6 +75,19 @@ pub fn known(cx: &Context<'_>) -> Result<BTreeSet<EnvName>, HostError> {
     Ok(names)
 }
 
+/// The environments that [`look`] explains. No site is asked whether it answers.
+pub fn names(app: &App) -> Result<Vec<EnvName>, Failure> {
+    let cx = app.context(&Quiet);
+    let (last, now) = (read_last_pass(&cx), cx.host.clock().now());
+    let shown = |name: &EnvName| {
+        let standing = read_standing(&cx, name).ok();
+        let installed = transaction::installed(&cx, name, &BTreeMap::new()).ok();
+        let is_shown = |installed: Installed| is_shown(&installed, standing.as_ref(), &last, now);
+        moving(&cx, name).is_some() || installed.is_none_or(is_shown)
+    };
+    Ok(known(&cx).map_err(Failure::on_host(Phase::Recover))?.into_iter().filter(shown).collect())
+}
+
 /// Explains `only` these environments, or all, by name. One that was taken off this host is not among them.
 pub fn look(app: &App, only: &[EnvName]) -> Result<Vec<Explanation>, Failure> {
     let on_host = Failure::on_host(Phase::Recover);

@@ -32,7 +32,7 @@ pub use app::{App, AppError, Surroundings};
 pub use chronicle::past;
 pub use floor::{Floors, Followed, Renamed};
 pub use last::{LastPass, Seen, read_last_pass};
-pub use look::{NextPass, known, look, next_pass};
+pub use look::{NextPass, known, look, names, next_pass};
 pub use moving::{Moving, Witness, moving};
 pub use orders::{Given, Order, OrderError, Target, carry_out};
 pub use outcome::{Left, Outcome, worst};

@@ -57,6 +57,8 @@ pub enum Left {
     Quarantined(String),
     /// The last failure may pass by itself.
     Waiting(String),
+    /// The host kept it from moving; it is tried again when the host has changed, or after a while.
+    Hindered(String),
     /// A person must act first.
     Blocked(String),
     /// The branch was rewritten.
@@ -80,11 +82,13 @@ impl Outcome {
                 FailureKind::Class(FailureClass::Release) => 3,
                 FailureKind::Class(FailureClass::Host) | FailureKind::CutOff => 4,
                 FailureKind::Class(FailureClass::Transient) | FailureKind::Cancelled => 1,
+                FailureKind::GaveWay => 0,
             },
             Self::Failed(failure) => match failure.kind {
                 // A newer portreeve's journal, a port that is taken: a person must act first.
                 FailureKind::Class(FailureClass::Host) | FailureKind::CutOff => 4,
                 FailureKind::Class(FailureClass::Release | FailureClass::Transient) | FailureKind::Cancelled => 1,
+                FailureKind::GaveWay => 0,
             },
         }
     }
@@ -104,7 +108,12 @@ impl Left {
         match self {
             Self::Held(_) => 0,
             Self::Waiting(_) | Self::Stale(_) => 1,
-            Self::Quarantined(_) | Self::Blocked(_) | Self::Diverged(_) | Self::Busy(_) | Self::Overtaken => 4,
+            Self::Quarantined(_)
+            | Self::Hindered(_)
+            | Self::Blocked(_)
+            | Self::Diverged(_)
+            | Self::Busy(_)
+            | Self::Overtaken => 4,
         }
     }
 }
@@ -123,6 +132,28 @@ pub fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_for_the_host_ends_as_the_failure_did_that_it_follows() {
+        let waits = |left: fn(String) -> Left| Outcome::Left(left(String::new())).exit_code();
+        let failed =
+            |class| Outcome::Failed(Box::new(Failure::new(class, crate::policy::Phase::Build, ""))).exit_code();
+        assert_eq!(waits(Left::Hindered), failed(FailureClass::Host));
+        assert_eq!(waits(Left::Waiting), failed(FailureClass::Transient));
+        assert_eq!((waits(Left::Hindered), waits(Left::Waiting)), (4, 1));
+    }
+
+    #[test]
+    fn an_attempt_that_gave_way_has_not_failed() {
+        let kinds = [FailureKind::GaveWay, FailureKind::Cancelled];
+        let codes = kinds.map(|kind| {
+            let failure = Box::new(Failure { kind, ..Failure::cancelled(crate::policy::Phase::Build) });
+            let (title, seen, serves) = ("v3".to_owned(), false, None);
+            let refused = Outcome::NotReleased { title, generation: 3, failure: failure.clone(), seen, serves };
+            [refused.exit_code(), Outcome::Failed(failure).exit_code()]
+        });
+        assert_eq!(codes, [[0, 0], [1, 1]]);
+    }
 
     #[test]
     fn a_failure_outweighs_a_refused_release_and_that_a_block() {

@@ -128,7 +128,7 @@ fn recover_all(app: &App, report: &(dyn Report + Sync), open: Vec<EnvName>) -> B
                 Err(error) => return Some(Outcome::Failed(Box::new(error.into()))),
             };
             let ended = turn::heeding(cx, name, |cx| chronicle::recover(cx, name, Watch::Bake));
-            ended.err().map(|failure| Outcome::Failed(Box::new(failure)))
+            ended.err().map(|failure| turn::given_way(cx, name, Outcome::Failed(Box::new(failure))))
         },
     )
 }
@@ -231,6 +231,7 @@ pub(super) fn left(action: &Action) -> Left {
         Action::Suspended(words) => Left::Held(format!("suspended {words}")),
         Action::Quarantined(words) => Left::Quarantined(words.clone()),
         Action::Waiting(words) => Left::Waiting(words.clone()),
+        Action::Hindered(words) => Left::Hindered(words.clone()),
         Action::Blocked(words) => Left::Blocked(words.clone()),
         Action::Diverged(words) => Left::Diverged(words.clone()),
         Action::Stale(words) => Left::Stale(words.clone()),
@@ -243,20 +244,17 @@ pub(super) fn left(action: &Action) -> Left {
 
 fn release(cx: &Context<'_>, installed: &Installed, wanted: &crate::desired::Wanted) -> Outcome {
     let going = Going::Forward { wanted: Box::new(wanted.clone()), why: Why::Push };
-    concluded(cx, installed, transaction::go(cx, installed, &going), wanted.title())
+    concluded(installed, transaction::go(cx, installed, &going), wanted.title())
 }
 
 /// What became of it; the transaction has made that durable by itself.
-fn concluded(cx: &Context<'_>, before: &Installed, released: Released, title: String) -> Outcome {
+fn concluded(before: &Installed, released: Released, title: String) -> Outcome {
     match released {
         Released::CutOff(failure) => Outcome::Failed(failure),
         Released::Kept { generation, took } => {
             Outcome::Released { title, generation: generation.number, took, left: None }
         }
-        Released::Refused { number, mut failure, seen } => {
-            if failure.kind == FailureKind::Cancelled {
-                failure.cause = turn::given_way(cx, &before.name).unwrap_or(failure.cause);
-            }
+        Released::Refused { number, failure, seen } => {
             Outcome::NotReleased { title, generation: number, failure, seen, serves: before.title() }
         }
     }

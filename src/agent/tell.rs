@@ -201,7 +201,7 @@ fn sight(survey: &Survey, name: &EnvName, outcome: &Outcome, standings: &Standin
 
 fn failed(failure: &Failure, saw: &str) -> Option<Sight> {
     let (state, passing) = match failure.kind {
-        FailureKind::Cancelled => return None,
+        FailureKind::Cancelled | FailureKind::GaveWay => return None,
         FailureKind::Class(FailureClass::Release) => (State::Quarantined, false),
         FailureKind::Class(FailureClass::Host) | FailureKind::CutOff => (State::Blocked, false),
         FailureKind::Class(FailureClass::Transient) => (State::Blocked, true),
@@ -216,7 +216,9 @@ fn left_as_it_is(survey: &Survey, left: &Left, content: Option<String>) -> Optio
     Some(match left {
         Left::Stale(words) | Left::Blocked(words) if everywhere(words) => return None,
         Left::Quarantined(words) => Sight { about: content, ..Sight::of(State::Quarantined, words) },
-        Left::Waiting(words) => Sight { about: content, passing: true, ..Sight::of(State::Blocked, words) },
+        Left::Waiting(words) | Left::Hindered(words) => {
+            Sight { about: content, passing: true, ..Sight::of(State::Blocked, words) }
+        }
         Left::Blocked(words) => Sight { about: content, ..Sight::of(State::Blocked, words) },
         Left::Diverged(words) => Sight { about: Some(words.clone()), ..Sight::of(State::Diverged, words) },
         Left::Held(_) | Left::Busy(_) | Left::Overtaken => return None,

@@ -102,7 +102,12 @@ fn word(left: &Left) -> Option<&'static str> {
         Left::Blocked(_) => Some("blocked"),
         Left::Diverged(_) => Some("diverged"),
         Left::Stale(_) => Some("stale"),
-        Left::Held(_) | Left::Quarantined(_) | Left::Waiting(_) | Left::Busy(_) | Left::Overtaken => None,
+        Left::Held(_)
+        | Left::Quarantined(_)
+        | Left::Waiting(_)
+        | Left::Hindered(_)
+        | Left::Busy(_)
+        | Left::Overtaken => None,
     }
 }
 

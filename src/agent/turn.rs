@@ -19,7 +19,7 @@ use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
 use crate::policy::{FailureClass, Ruling};
 use crate::transaction::lock::{self, LockError, Place, lock};
-use crate::transaction::{self, About, Context, Failure, Intent, Phase, Report, Watch};
+use crate::transaction::{self, About, Context, Failure, FailureKind, Intent, Phase, Report, Watch};
 
 /// So many environments are moved at a time. Their builds, which are what costs, are bounded on their own.
 const WORKERS: usize = 32;
@@ -121,11 +121,12 @@ fn take(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, wait: Duration, look
         Err(LockError::Busy { holder, .. }) => return Outcome::Left(Left::Busy(holder)),
         Err(error) => return Outcome::Failed(Box::new(error.into())),
     };
-    heeding(cx, name, |cx| match before(cx, plan) {
+    let outcome = heeding(cx, name, |cx| match before(cx, plan) {
         Ok(Some(installed)) => carry_out(cx, history, plan, &installed),
         Ok(None) => Outcome::Left(Left::Overtaken),
         Err(failure) => Outcome::Failed(Box::new(failure)),
-    })
+    });
+    given_way(cx, name, outcome)
 }
 
 /// Takes the environment's lock. A running release of something older gives way; anybody else is waited for.
@@ -201,11 +202,23 @@ pub fn heeding<T>(cx: &Context<'_>, name: &EnvName, work: impl FnOnce(&Context<'
     work(&cx.on(&host))
 }
 
-/// To whom a cancelled release gave way.
-pub fn given_way(cx: &Context<'_>, name: &EnvName) -> Option<String> {
-    let who = lock::next(cx, name)?;
+/// What was ended because somebody else wants the environment has not failed, unless we were asked to stop as well. The lock is still
+/// held, so that he still waits.
+pub fn given_way(cx: &Context<'_>, name: &EnvName, mut outcome: Outcome) -> Outcome {
+    if let Outcome::Failed(failure) | Outcome::NotReleased { failure, .. } = &mut outcome
+        && failure.kind == FailureKind::Cancelled
+        && !cx.host.clock().cancelled()
+        && let Some(who) = lock::next(cx, name)
+    {
+        failure.kind = FailureKind::GaveWay;
+        failure.cause = for_whom(&who);
+    }
+    outcome
+}
+
+fn for_whom(who: &str) -> String {
     let newer = who.contains(&format!("(pid {},", std::process::id()));
-    Some(if newer { "the repository wants something newer".to_owned() } else { format!("stopped for {who}") })
+    if newer { "the repository wants something newer".to_owned() } else { format!("stopped for {who}") }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use sd_notify::NotifyState;
 
 use super::args::Global;
+use super::outcome::{Voice, tell_all, tell_one};
 use super::reopened::Reopened;
 use super::takeover::Installed;
 use super::wake::{Ends, Wake};
@@ -74,7 +75,7 @@ fn one(app: &App, global: &Global, wake: &Wake) {
     let hear = |name: &EnvName, outcome: &Outcome| {
         // One at a time, so that nobody's lines stand among another's.
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        super::reconcile::tell_one(name, outcome, true);
+        tell_one(app, name, outcome, Voice::Quiet);
         told.insert(name.clone());
     };
     let pass = pass_telling(app, &Witness::new(app, &progress), &BTreeSet::new(), &hear);
@@ -84,7 +85,7 @@ fn one(app: &App, global: &Global, wake: &Wake) {
         Ok(mut report) => {
             wake.after(app, &report);
             report.outcomes.retain(|name, _| !told.contains(name));
-            super::reconcile::tell_all(&report, true);
+            tell_all(app, &report, Voice::Quiet);
         }
         Err(failure) => printer::error(&super::reconcile::fault(&failure)),
     }

@@ -289,6 +289,7 @@ pub struct AcceptArgs {
     /// The environment
     pub env: EnvName,
     /// The deploy repository's commit, as portreeve why says it; at least 7 digits
+    #[arg(value_parser = commit)]
     pub commit: String,
 }
 

@@ -4,7 +4,7 @@ use comfy_table::{Table, presets};
 
 use super::args::{Global, HistoryArgs};
 use super::{Fault, json, open, printer};
-use crate::agent::past;
+use crate::agent::{known, past};
 use crate::history::{Event, HistoryError};
 use crate::transaction::Quiet;
 
@@ -15,6 +15,11 @@ pub fn run(args: &HistoryArgs, global: &Global) -> Result<u8, Fault> {
         HistoryError::Newer { .. } => Fault::blocked(error.to_string()),
         _ => Fault::failed(&error),
     })?;
+    if let Some(name) = args.env.as_ref().filter(|_| events.is_empty()) {
+        if !known(&app.context(&Quiet)).map_err(|error| Fault::failed(&error))?.contains(name) {
+            return Err(Fault::blocked(format!("{name} is not on this host")));
+        }
+    }
     if let Some(note) = note {
         printer::note(&note);
     }

@@ -1,6 +1,7 @@
 //! What `--json` prints: the contract with programs, told in `docs/json.md`, whose examples are parsed by the test below.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -177,6 +178,18 @@ pub struct Ports {
     pub listeners: Vec<String>,
 }
 
+/// `portreeve adopt`
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adopted {
+    /// Whose file goes there.
+    pub environment: EnvName,
+    /// What was taken over.
+    pub path: PathBuf,
+    /// Where what it was is kept.
+    pub copy: PathBuf,
+}
+
 #[cfg(test)]
 mod tests {
     use serde::de::DeserializeOwned;
@@ -211,5 +224,6 @@ mod tests {
         told::<Pass>("reconcile --json");
         told::<Vec<Complaint>>("check --json");
         told::<Vec<Ports>>("ports --json");
+        told::<Adopted>("adopt PATH --json");
     }
 }

@@ -13,6 +13,7 @@ mod launch;
 mod logs;
 mod open;
 mod order;
+mod outcome;
 mod plan;
 mod ports;
 mod printer;

@@ -2,7 +2,7 @@
 
 use super::args::{AcceptArgs, Chosen, Global, RollbackArgs, SuspendArgs};
 use super::{Fault, open, printer};
-use crate::agent::{App, Given, Order, OrderError, Target, Witness, carry_out, look};
+use crate::agent::{App, Given, Order, OrderError, Target, Witness, carry_out, names};
 use crate::model::EnvName;
 use crate::policy::Until;
 use crate::transaction::{Failure, Phase};
@@ -53,8 +53,7 @@ fn chosen(app: &App, chosen: &Chosen) -> Result<Vec<EnvName>, Fault> {
     if !chosen.all {
         return Ok(chosen.environments.clone());
     }
-    let all = look(app, &[]).map_err(|failure| super::reconcile::fault(&failure))?;
-    Ok(all.into_iter().map(|explanation| explanation.environment).collect())
+    names(app).map_err(|failure| super::reconcile::fault(&failure))
 }
 
 /// Each on its own; the worst exit code counts.
@@ -97,7 +96,8 @@ fn fault(name: &EnvName, error: &OrderError) -> Fault {
             let tail =
                 failure.log.iter().skip(failure.log.len().saturating_sub(10)).map(|line| format!("  log   {line}"));
             let lines: Vec<String> = std::iter::once(format!("{name}: {}", fault.message)).chain(tail).collect();
-            Fault { message: lines.join("\n"), ..fault }
+            let help = fault.help.or_else(|| Some(format!("portreeve why {name}")));
+            Fault { message: lines.join("\n"), help, ..fault }
         }
         OrderError::Host(error) => Fault::failed(error),
     }

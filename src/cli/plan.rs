@@ -28,6 +28,8 @@ pub fn run(args: &PlanArgs, global: &Global) -> Result<u8, Fault> {
         printer::json(
             &survey.plan.environments.iter().map(|plan| as_json(plan, app.host.capabilities())).collect::<Vec<_>>(),
         );
+        let blocked = survey.plan.environments.iter().filter(|plan| is_blocked(&plan.action));
+        blocked.filter_map(|plan| words(plan, &plan.action)).for_each(|words| printer::note(&words));
     } else {
         let previews = preview(&app, &app.context(&Quiet), &survey).map_err(|failure| reconcile::fault(&failure))?;
         print(&app, &survey, &previews);
@@ -103,8 +105,8 @@ fn needs(app: &App, plan: &EnvPlan) {
 }
 
 fn is_blocked(action: &Action) -> bool {
-    use Action::{Blocked, Diverged, Quarantined, Stale, Waiting};
-    matches!(action, Blocked(_) | Diverged(_) | Quarantined(_) | Stale(_) | Waiting(_))
+    use Action::{Blocked, Diverged, Hindered, Quarantined, Stale, Waiting};
+    matches!(action, Blocked(_) | Diverged(_) | Hindered(_) | Quarantined(_) | Stale(_) | Waiting(_))
 }
 
 fn next(app: &App, plans: &[EnvPlan]) {
@@ -151,8 +153,17 @@ fn environment(plan: &EnvPlan) {
     }
 }
 
-/// Why it is left where it is.
+/// Why it is left where it is, and for what was rewritten what to type.
 fn stays(plan: &EnvPlan, action: &Action) {
+    match (action, words(plan, action)) {
+        (Action::Diverged(words), _) => diverged(plan, words),
+        (_, Some(words)) => printer::line(words),
+        (_, None) => {}
+    }
+}
+
+/// The same in a line; nothing, where it is not left.
+fn words(plan: &EnvPlan, action: &Action) -> Option<String> {
     let (state, words) = match action {
         Action::Removed { words, .. } => ("", words),
         Action::Held(words) => ("held ", words),
@@ -160,12 +171,12 @@ fn stays(plan: &EnvPlan, action: &Action) {
         Action::Suspended(words) => ("suspended ", words),
         Action::Quarantined(words) => ("quarantined: ", words),
         Action::Waiting(words) => ("waiting: ", words),
-        Action::Blocked(words) => ("blocked: ", words),
+        Action::Hindered(words) | Action::Blocked(words) => ("blocked: ", words),
         Action::Stale(words) => ("stale: ", words),
-        Action::Diverged(words) => return diverged(plan, words),
-        Action::Nothing | Action::Release | Action::Start | Action::Remove | Action::Delete => return,
+        Action::Diverged(words) => ("diverged: ", words),
+        Action::Nothing | Action::Release | Action::Start | Action::Remove | Action::Delete => return None,
     };
-    printer::line(format!("{}: {state}{words}", plan.name));
+    Some(format!("{}: {state}{words}", plan.name))
 }
 
 /// The first line says what is so, those below it what to type.
@@ -201,7 +212,7 @@ fn as_json(plan: &EnvPlan, host: &Capabilities) -> json::Planned {
         Action::Suspended(_) => "suspended",
         Action::Quarantined(_) => "quarantined",
         Action::Waiting(_) => "waiting",
-        Action::Blocked(_) => "blocked",
+        Action::Hindered(_) | Action::Blocked(_) => "blocked",
         Action::Diverged(_) => "diverged",
         Action::Stale(_) => "stale",
     };

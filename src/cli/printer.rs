@@ -87,6 +87,11 @@ pub fn raw(text: &str) {
     show(format_args!("{text}"));
 }
 
+/// The same on standard error.
+pub fn complaints(text: &str) {
+    complain(format_args!("{}", text.trim_end()));
+}
+
 /// `error: …`, and its help, on standard error.
 pub fn error(fault: &Fault) {
     complain(format_args!("{RED}error{RED:#}: {}", safe(&fault.message)));

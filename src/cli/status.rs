@@ -24,6 +24,11 @@ pub fn run(args: &StatusArgs, global: &Global) -> Result<u8, Fault> {
     let some = rows.iter().any(|row| row.needs_you);
     if global.json {
         printer::json(&as_json(&app, &last, rows));
+    } else if global.quiet {
+        let rows: Vec<Explanation> = rows.into_iter().filter(|row| row.needs_you).collect();
+        if !rows.is_empty() {
+            table(&rows);
+        }
     } else {
         print(&app, &last, &rows);
     }

@@ -131,7 +131,7 @@ fn judged(plan: &EnvPlan) -> Result<Option<String>, Fault> {
         (Action::Suspended(words), _) => Err(left(env, "suspended", words, "resume")),
         (Action::Blocked(words) | Action::Diverged(words) | Action::Removed { words, .. }, _) => Err(never(env, words)),
         (Action::Nothing | Action::Remove | Action::Delete, _) => Err(never(env, "it is to be absent from this host")),
-        (Action::Release | Action::Waiting(_) | Action::Stale(_), _) => Ok(None),
+        (Action::Release | Action::Waiting(_) | Action::Hindered(_) | Action::Stale(_), _) => Ok(None),
     }
 }
 
@@ -158,7 +158,8 @@ mod tests {
     #[test]
     fn what_moves_by_itself_is_waited_for_and_nothing_else() {
         let words = || "by anna, 20 Nov 02:07 UTC".to_owned();
-        for action in [Action::Release, Action::Start, Action::Waiting(words()), Action::Stale(words())] {
+        let passing = [Action::Waiting(words()), Action::Hindered(words()), Action::Stale(words())];
+        for action in [Action::Release, Action::Start].into_iter().chain(passing) {
             assert_eq!(code(action.clone()), None, "{action:?}");
         }
         for action in [

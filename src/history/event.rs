@@ -112,9 +112,11 @@ impl Event {
         }
     }
 
-    /// Whether the two are about the same generation, or the same person's order.
+    /// Whether the two are about the same generation, or the same person's order. An order to go back to a generation does not tell
+    /// how that was made.
     pub(super) fn tells_of(&self, other: &Self) -> bool {
-        let generation = self.generation.is_some() && self.generation == other.generation;
+        let generation =
+            self.generation.is_some() && self.generation == other.generation && other.kind != EventKind::Held;
         let order = self.by.is_some() && (self.kind, &self.by, &self.why) == (other.kind, &other.by, &other.why);
         self.env == other.env && (generation || order)
     }

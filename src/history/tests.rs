@@ -190,6 +190,15 @@ fn a_page_that_was_overwritten_is_damage() {
 }
 
 #[test]
+fn an_order_to_go_back_does_not_take_the_place_of_the_release_that_it_went_back_to() {
+    let (_directory, path) = file();
+    let back = Event { generation: Some(1), kind: EventKind::Held, ..event("bakery/pro", "v1 serves again") };
+    record(&path, &back, &generations).unwrap();
+    let begun = "rebuilt from what this host still knows: 2 events";
+    assert_eq!(summaries(&open(&path)), ["v1 serves again", begun, "released v2", "released v1"]);
+}
+
+#[test]
 fn a_lost_history_is_rebuilt_and_the_event_itself_is_not_told_twice() {
     let (_directory, path) = file();
     let second = Event { generation: Some(2), ..event("bakery/pro", "released v2 in 3s") };

@@ -8,7 +8,7 @@ use super::{Action, EnvPlan, Serving, Want};
 use crate::desired::Wanted;
 use crate::model::{Digest, EnvName, Slot, moment};
 use crate::observed::{Damaged, Difference, Drift, Installed, Part};
-use crate::policy::{Backoff, Hold, HoldKind, Ruling, Standing};
+use crate::policy::{Backoff, FailureClass, Hold, HoldKind, Ruling, Standing};
 
 /// What [`decide`] decides from.
 #[derive(Debug)]
@@ -200,9 +200,12 @@ fn wanted_action(
 
 /// Where time alone brings nothing, a person must act.
 fn waiting(backoff: &Backoff, name: &EnvName) -> Action {
-    let Backoff { phase, cause, .. } = backoff;
+    let Backoff { class, phase, cause, .. } = backoff;
     match backoff.due() {
-        Some(due) => Action::Waiting(format!("{phase}: {cause}; again after {}", due.strftime("%H:%M:%S UTC"))),
+        Some(due) => {
+            let words = format!("{phase}: {cause}; again after {}", due.strftime("%H:%M:%S UTC"));
+            if *class == FailureClass::Host { Action::Hindered(words) } else { Action::Waiting(words) }
+        }
         None => Action::Blocked(format!("{phase}: {cause}; when that is put right: portreeve retry {name}")),
     }
 }
@@ -253,7 +256,7 @@ mod tests {
     use super::*;
     use crate::model::{Activity, Service};
     use crate::observed::Removed;
-    use crate::policy::Until;
+    use crate::policy::{Phase, Until};
 
     const DAY: Duration = Duration::from_hours(24);
 
@@ -318,6 +321,20 @@ mod tests {
         let failed = Standing::default().after_failure(failure, Timestamp::UNIX_EPOCH);
         assert!(matches!(action(&failed), Action::Quarantined(_)));
         assert_eq!(action(&failed.retried(digest)), Action::Release);
+    }
+
+    #[test]
+    fn a_wait_for_the_host_is_a_block_and_one_for_the_network_is_not() {
+        let (digest, phase, next) = (Digest::of(b"v2"), Phase::Build, Timestamp::UNIX_EPOCH);
+        let (failures, seen, cause, help, host) = (1, 0, "no room".to_owned(), None, None);
+        let name = EnvName::parse("bakery/pro").unwrap();
+        let after = |class| {
+            let (cause, help) = (cause.clone(), help.clone());
+            waiting(&Backoff { digest, failures, seen, next, class, phase, cause, help, host }, &name)
+        };
+        let words = "build: no room; again after 00:00:00 UTC".to_owned();
+        assert_eq!(after(FailureClass::Host), Action::Hindered(words.clone()));
+        assert_eq!(after(FailureClass::Transient), Action::Waiting(words));
     }
 
     #[test]

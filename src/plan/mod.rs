@@ -104,6 +104,8 @@ pub enum Action {
     Quarantined(String),
     /// Leave it for now: the last failure may pass by itself.
     Waiting(String),
+    /// Leave it for now: the host kept it from moving, and is tried again when it has changed, or after a while.
+    Hindered(String),
     /// A person must act first.
     Blocked(String),
     /// The branch was rewritten.

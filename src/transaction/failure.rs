@@ -16,6 +16,8 @@ pub enum FailureKind {
     Class(FailureClass),
     /// Somebody asked us to stop; nothing failed.
     Cancelled,
+    /// The same, for the sake of somebody who wants something else of the environment: an order, or newer content.
+    GaveWay,
     /// The web server is away, by no fault of the release, which serves again as soon as it is back: nothing is undone.
     CutOff,
 }

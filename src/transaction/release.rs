@@ -319,7 +319,7 @@ fn with_schema(cx: &Context<'_>, intent: &Intent, failure: Failure) -> Failure {
 fn tidy(cx: &Context<'_>, generation: &Generation, failure: &Failure) {
     match failure.kind {
         // Somebody waits for the environment.
-        FailureKind::Cancelled | FailureKind::CutOff => {}
+        FailureKind::Cancelled | FailureKind::GaveWay | FailureKind::CutOff => {}
         FailureKind::Class(class) => {
             prune::after(cx, &generation.wanted, class != FailureClass::Release);
             recover::sweep_trees(cx, generation);

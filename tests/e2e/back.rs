@@ -1,6 +1,6 @@
 //! Going back, and back once more: to what served before, never to what was left, and nothing comes after it by itself.
 
-use crate::edits::{NO_INDEX, OTHER_REQUIREMENTS};
+use crate::edits::{HEALTH_GATED, NO_INDEX, OTHER_REQUIREMENTS};
 use crate::oracle::one_generation;
 use crate::world::World;
 
@@ -67,4 +67,22 @@ fn nothing_comes_by_itself_that_was_wanted_before_somebody_went_back() {
         assert!(refused.stderr.contains("it is empty"), "{refused}");
     }
     world.portreeve(&["wait", ENV, "--commit", ""]).exits(2);
+}
+
+#[test]
+fn an_order_that_failed_is_in_the_history_with_who_gave_it() {
+    let world = World::new("failed-order");
+    world.host.exec_ok(&["systemctl", "enable", "--now", "nginx"]);
+    world.host.sh("mkdir -m 777 /srv/gate; touch /srv/gate/open");
+    world.edit_pro(|pro| pro.replace("deadline = \"20s\"", "deadline = \"8s\""));
+    world.release("v2", HEALTH_GATED).ok();
+    world.host.sh("rm /srv/gate/open");
+    let failed = world.portreeve(&["restart", ENV]).exits(3);
+    assert!(failed.stderr.contains("help: portreeve why bakery/pro"), "{failed}");
+    assert_eq!(world.serving(), "v2");
+    let history = world.portreeve(&["history", ENV, "--json"]).ok().stdout;
+    let events: serde_json::Value = serde_json::from_str(&history).expect("events");
+    let event = &events[0];
+    assert_eq!((&event["event"], &event["by"], &event["rev"]), (&"not-released".into(), &"root".into(), &"v2".into()));
+    assert!(event["generation"].is_u64(), "{history}");
 }

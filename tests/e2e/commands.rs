@@ -63,7 +63,8 @@ fn where_it_stands(world: &World) {
     let unknown = ["wait", "bakery/pro", "--commit", "0123456", "--timeout", "1s"];
     let unknown = world.portreeve(&unknown).exits(1);
     assert!(unknown.stderr.contains("bakery/pro: 0123456 is not live after 1s"), "{unknown}");
-    assert!(world.portreeve(&["history", "nobody/pro"]).ok().stderr.is_empty());
+    let nobody = world.portreeve(&["history", "nobody/pro"]).exits(4);
+    assert!(nobody.stderr.contains("nobody/pro is not on this host"), "{nobody}");
 }
 
 /// A follower is ended as Ctrl-C ends it, once it has told what came after it began; and another by the end of its reader.

@@ -316,9 +316,9 @@ fn a_rewritten_branch_waits_until_it_is_accepted() {
     );
     assert!(why.stdout.contains(&format!("portreeve accept bakery/pro {to}")), "{why}");
 
-    for (word, said) in
-        [("main", "is no commit's id"), ("0000000", "no commit that this host has seen"), (&ahead, "is not diverged")]
-    {
+    let mistaken = world.portreeve(&["accept", "bakery/pro", "main"]).exits(2);
+    assert!(mistaken.stderr.contains("a commit has 7 to 40 hexadecimal digits"), "{mistaken}");
+    for (word, said) in [("0000000", "no commit that this host has seen"), (&ahead, "is not diverged")] {
         let refused = world.portreeve(&["accept", "bakery/pro", word]).exits(4);
         assert!(refused.stderr.contains(said), "{said}: {refused}");
     }

@@ -334,7 +334,7 @@ fn assert_one_of(allowed: &[Option<&str>], found: Option<&str>) {
 #[track_caller]
 fn when_due(world: &World) -> CmdResult {
     let pass = world.reconcile();
-    if !pass.said().contains("bakery/pro is waiting: ") {
+    if !["waiting", "blocked"].iter().any(|state| pass.said().contains(&format!("bakery/pro is {state}: "))) {
         return pass;
     }
     world.next_try_in(0);

@@ -232,8 +232,8 @@ fn who_answers_in_place_of_a_candidate_does_not_make_it_healthy() {
     let words = format!("another process ({usurper}) answers on the socket of slot b, not the one that was started");
     assert!(pass.stderr.contains(&words), "{pass}");
     assert_eq!((world.serving().as_str(), one_generation(&world)), ("v1", 1), "{pass}");
-    let next = world.reconcile().exits(1);
-    assert!(next.said().contains("waiting: health: another process"), "{next}");
+    let next = world.reconcile().exits(4);
+    assert!(next.said().contains("blocked: health: another process"), "{next}");
 
     world.host.sh(&format!("rm /srv/usurp; kill {usurper}"));
     until("it is gone", || !world.host.has(&format!("/proc/{usurper}")));

@@ -68,6 +68,10 @@ fn json_is_what_the_document_says() {
     assert_eq!(planned[0].action, "quarantined");
     let pass: json::Pass = parsed(&world, &["reconcile"]);
     assert_eq!((pass.environments[0].outcome.as_str(), pass.environments[0].exit_code), ("quarantined", 4));
+    for (command, complaint) in [("plan", "note: bakery/pro: quarantined: "), ("reconcile", "is quarantined: ")] {
+        let said = world.portreeve(&[command, "--json"]);
+        assert!(said.stderr.contains(complaint), "{said}");
+    }
     let ports: Vec<json::Ports> = parsed(&world, &["ports"]);
     assert_eq!(ports.len(), 1);
     let complaints: Vec<json::Complaint> = parsed(&world, &["check", "/root/deploy"]);
@@ -244,8 +248,8 @@ fn the_disk_is_full(world: &World) {
 
     // As if it had failed many times: the wait is as long as it gets.
     world.next_try_in(170);
-    let waiting = world.reconcile().exits(1);
-    assert!(waiting.stderr.contains("bakery/pro is waiting"), "{waiting}");
+    let waiting = world.reconcile().exits(4);
+    assert!(waiting.stderr.contains("bakery/pro is blocked") && waiting.stderr.contains("; again after "), "{waiting}");
     world.host.sh("umount /var/lib/portreeve");
     world.reconcile().ok();
     assert_eq!(world.serving(), "v2", "the host has changed, so nothing waits");

@@ -14,6 +14,7 @@ fn plan_says_what_a_pass_will_do_and_status_what_it_did() {
     second(&world);
     calm(&world);
     broken(&world);
+    in_short(&world);
     held(&world);
 }
 
@@ -52,6 +53,7 @@ fn calm(world: &World) {
     let table = " UTC\n\nENVIRONMENT  SERVES  HTTP  WANTS  STATE\nbakery/pro   v2      200   v2     ok\n";
     says(&status.stdout, &[&repo[..], &[table]].concat());
     assert!(!status.stdout.contains("next:"), "{status}");
+    assert_eq!(world.portreeve(&["status", "-q"]).ok().stdout, "");
     let plan = world.portreeve(&["plan", "--exit-code"]).ok();
     says(&plan.stdout, &["0 to release, 1 unchanged, 0 blocked"]);
 }
@@ -68,6 +70,12 @@ fn broken(world: &World) {
             "next: portreeve why bakery/pro",
         ],
     );
+}
+
+fn in_short(world: &World) {
+    let status = world.portreeve(&["status", "--exit-code", "-q"]).exits(4);
+    assert!(status.stdout.starts_with("ENVIRONMENT ") && status.stdout.lines().count() == 2, "{status}");
+    says(&status.stdout, &["v2      200   v3     quarantined"]);
 }
 
 fn held(world: &World) {

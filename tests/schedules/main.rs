@@ -194,7 +194,7 @@ fn sound(said: &Said) -> Result<(), String> {
             Err(failure) => failure,
             Ok(_) => continue,
         };
-        if failure.kind != FailureKind::Cancelled {
+        if !matches!(failure.kind, FailureKind::Cancelled | FailureKind::GaveWay) {
             return Err(format!("{who}: {failure:?}"));
         }
     }

@@ -47,7 +47,8 @@ impl Ordered<'_> {
         match transaction::go_by_order(self.cx, &self.installed, &going, &order) {
             Released::Kept { .. } => Ok(format!("{} serves again; later passes leave it there", target.wanted.title())),
             Released::CutOff(failure) => Err(OrderError::Failed(*failure)),
-            Released::Refused { mut failure, .. } => {
+            Released::Refused { number, mut failure, seen } => {
+                self.failed(number, &target.wanted, &failure, seen);
                 failure.cause = format!("{}; {} serves on", failure.cause, self.serving()?.wanted.title());
                 Err(OrderError::Failed(*failure))
             }
@@ -135,7 +136,7 @@ impl Ordered<'_> {
         unknown || wanted.iter().chain(&met).any(|wanted| excludes.contains(wanted))
     }
 
-    fn wanted_last(&self) -> Option<Digest> {
+    pub(super) fn wanted_last(&self) -> Option<Digest> {
         read_last_pass(self.cx).environments.get(self.name).and_then(|seen| seen.digest)
     }
 

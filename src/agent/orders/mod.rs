@@ -1,15 +1,15 @@
 //! What people order on a host: go back, stop, start, new processes, stay, go on. Works with the git server down.
 
 mod back;
+mod ledger;
 mod processes;
 
 use std::time::Duration;
 
 use crate::desired::Generation;
-use crate::history::{Event as Happened, EventKind};
 use crate::host::Lock;
 use crate::manifest::Policy;
-use crate::model::{EnvName, GenerationNumber, moment};
+use crate::model::{Digest, EnvName, GenerationNumber, moment};
 use crate::observed::Installed;
 use crate::policy::{Hold, HoldKind, Standing, Until};
 use crate::transaction::lock::{LockError, Place, lock, lock_before_others};
@@ -124,7 +124,7 @@ pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Stri
     }
     let order = Ordered { cx, name, given, installed, standing, met, left };
     let said = order.carry_out()?;
-    record(cx, name, given, &said);
+    ledger::done(cx, name, given, &said);
     Ok(said)
 }
 
@@ -248,14 +248,24 @@ impl Ordered<'_> {
         } else if !repairs {
             return Ok("nothing is quarantined or waits".to_owned());
         }
-        Ok(format!("tried again at the next pass; portreeve reconcile {} does not wait for it", self.name))
+        Ok(match self.held_up() {
+            None => format!("tried again at the next pass; portreeve reconcile {} does not wait for it", self.name),
+            Some(cure) => format!("tried again {cure}"),
+        })
     }
 
     fn accept(&self, words: &str) -> Result<String, OrderError> {
         let serving = self.installed.generation.as_ref().map(|generation| &generation.wanted);
         let (accepted, said) = accept::accepted(self.cx, self.name, serving, self.given, words)?;
         self.write(&self.standing.accepted(accepted))?;
-        Ok(said)
+        Ok(match self.held_up() {
+            None => format!("{said}; the next pass goes there"),
+            Some(cure) => format!("{said}; it goes there {cure}"),
+        })
+    }
+
+    fn held_up(&self) -> Option<String> {
+        held_up(&self.standing, self.wanted_last(), self.cx.host.clock().now(), self.name)
     }
 
     fn write(&self, standing: &Standing) -> Result<(), OrderError> {
@@ -267,22 +277,27 @@ impl Ordered<'_> {
     }
 }
 
-/// The history is written last and never in the way.
-fn record(cx: &Context<'_>, name: &EnvName, given: &Given, said: &str) {
-    let kind = match given.order {
-        Order::Rollback { .. } | Order::Suspend { .. } => EventKind::Held,
-        Order::Stop => EventKind::Stopped,
-        Order::Start => EventKind::Started,
-        Order::Restart => EventKind::Restarted,
-        Order::Resume => EventKind::Resumed,
-        Order::Retry => EventKind::Retried,
-        Order::Accept(_) => EventKind::Accepted,
-    };
-    let now = cx.host.clock().now();
-    let event = Happened {
-        by: Some(given.by.clone()),
-        why: given.reason.clone(),
-        ..Happened::new(now, Some(name.clone()), kind, said)
-    };
-    chronicle::write(cx, &event);
+/// What keeps an environment, about to be brought to `wanted`, where it is, and how that ends.
+fn held_up(standing: &Standing, wanted: Option<Digest>, now: jiff::Timestamp, name: &EnvName) -> Option<String> {
+    let hold = standing.holds().find(|hold| wanted.is_none_or(|wanted| !hold.has_ended(wanted, now)))?;
+    let (how, verb) = if hold.kind == HoldKind::Stopped { ("started", "start") } else { ("resumed", "resume") };
+    Some(format!("once it is {how}: portreeve {verb} {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_not_promised_for_the_next_pass() {
+        let name = EnvName::parse("bakery/pro").unwrap();
+        let at = |second| jiff::Timestamp::from_second(second).unwrap();
+        let said = |standing: &Standing| held_up(standing, Some(Digest::of(b"v2")), at(20), &name);
+        let hold = |kind| Hold { kind, by: "anna".to_owned(), reason: None, since: at(10) };
+        let suspended = |until| Standing::default().suspended(hold(HoldKind::Suspended { until: Some(at(until)) }));
+        assert_eq!((said(&Standing::default()), said(&suspended(15))), (None, None));
+        assert_eq!(said(&suspended(30)).as_deref(), Some("once it is resumed: portreeve resume bakery/pro"));
+        let stopped = suspended(30).stopped(hold(HoldKind::Stopped));
+        assert_eq!(said(&stopped).as_deref(), Some("once it is started: portreeve start bakery/pro"));
+    }
 }

@@ -31,10 +31,15 @@ impl Ordered<'_> {
     }
 
     pub(super) fn restart(&self) -> Result<String, OrderError> {
-        let going = Going::Forward { wanted: Box::new(self.serving()?.wanted.clone()), why: Why::Restart };
+        let wanted = &self.serving()?.wanted;
+        let going = Going::Forward { wanted: Box::new(wanted.clone()), why: Why::Restart };
         match transaction::go(self.cx, &self.installed, &going) {
             Released::Kept { generation, .. } => Ok(format!("new processes in slot {}", generation.slot)),
-            Released::Refused { failure, .. } | Released::CutOff(failure) => Err(OrderError::Failed(*failure)),
+            Released::Refused { number, failure, seen } => {
+                self.failed(number, wanted, &failure, seen);
+                Err(OrderError::Failed(*failure))
+            }
+            Released::CutOff(failure) => Err(OrderError::Failed(*failure)),
         }
     }
 }
