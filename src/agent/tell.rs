@@ -7,7 +7,7 @@ use super::{App, Left, Outcome, PassReport, Survey, Trouble, read_last_pass, rea
 use crate::host::{Found, HostError};
 use crate::manifest::Notify;
 use crate::model::{Boot, EnvName, Identity, Node};
-use crate::notify::{Failing, Memory, MemoryError, Seen, Sight, State, deliver};
+use crate::notify::{Active, Failing, Memory, MemoryError, Seen, Sight, State, deliver};
 use crate::plan::EnvPlan;
 use crate::policy::{FailureClass, HoldKind, Standing};
 use crate::transaction::lock::{Place, lock};
@@ -47,7 +47,7 @@ pub fn tell(app: &App, pass: Result<&PassReport, &Failure>, whole: bool) -> Vec<
         return notes;
     }
     let seen = seen(app, pass, whole);
-    let next = memory.after(&seen, notify, &|name| serves(&cx, name));
+    let next = memory.after(&seen, notify, &|name| active(&cx, name));
     // Durable before it is sent: a message that was sent twice is better than none.
     notes.extend(write(&cx, &memory, &next));
     let good = whole && pass.is_ok_and(is_good);
@@ -135,12 +135,13 @@ fn unwritten(error: &HostError) -> String {
     format!("what people were told is not remembered: {}", chain(error))
 }
 
-/// `v1.4.2 (generation 42)`
-fn serves(cx: &Context<'_>, name: &EnvName) -> Option<String> {
+/// An order to stop it, a start that failed and a mask leave its link as it is: the service manager says whether it runs.
+fn active(cx: &Context<'_>, name: &EnvName) -> Option<Active> {
     let Found::Link(target) = cx.host.files().look(&cx.layout.active_link(name)).ok()? else { return None };
     let number = target.file_name()?.to_str()?.parse().ok().filter(|&number| number > 0)?;
     let generation = transaction::read_generation(cx, name, number).ok()??;
-    Some(format!("{} (generation {number})", generation.wanted.title()))
+    let title = format!("{} (generation {number})", generation.wanted.title());
+    Some(Active { title, runs: transaction::runs(cx, &generation).unwrap_or(false) })
 }
 
 /// All as it is wanted, or as somebody ordered it.

@@ -74,6 +74,15 @@ pub struct Sight {
     pub help: Option<String>,
 }
 
+/// The release that an environment's commit point leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Active {
+    /// `v1.4.2 (generation 42)`
+    pub title: String,
+    /// Whether it runs: otherwise users get nothing.
+    pub runs: bool,
+}
+
 impl Sight {
     /// All is well.
     pub fn ok() -> Self {
