@@ -59,14 +59,7 @@ impl Memory {
         next
     }
 
-    fn tell_of(
-        &mut self,
-        seen: &Seen<'_>,
-        name: &EnvName,
-        was: State,
-        sight: &Sight,
-        active: &ActiveOf<'_>,
-    ) {
+    fn tell_of(&mut self, seen: &Seen<'_>, name: &EnvName, was: State, sight: &Sight, active: &ActiveOf<'_>) {
         let active = active(name);
         let about = About { at: seen.at, host: seen.host, environment: Some(name), was, active: active.as_ref() };
         self.tell(&Message::new(about, sight));

@@ -72,7 +72,7 @@ impl Message {
             serves: serves.map(|active| active.title.clone()),
             wants: sight.wants.clone(),
             cause: one_line(&sight.cause),
-            next: next.map(str::to_owned),
+            next: sight.next.clone().or(next.map(str::to_owned)),
             you,
             text: String::new(),
         };
@@ -135,7 +135,7 @@ fn advice(environment: Option<&EnvName>, sight: &Sight) -> (Option<&'static str>
         State::Held => (Some("stays there"), vec![format!("push other content, or go on: portreeve resume {name}")]),
         State::Suspended => (Some("nothing is changed until it ends"), vec![format!("portreeve resume {name}")]),
         State::Stopped => (Some("stays stopped, over reboots"), vec![format!("portreeve start {name}")]),
-        State::Blocked => (Some("tried again at every pass; nothing is half-written"), vec![why]),
+        State::Blocked => (Some("looked at again by each pass, and goes on once this is put right"), vec![why]),
         State::Diverged => (Some("refused at every pass"), vec![why]),
         State::Stale => (
             Some("tried at every pass; newer pushes are unknown here"),

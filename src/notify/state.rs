@@ -70,6 +70,8 @@ pub struct Sight {
     pub cause: String,
     /// The attempt that failed.
     pub attempt: Option<u64>,
+    /// What happens next by itself, where more is known than the state says.
+    pub next: Option<String>,
     /// What to do about it, where more is known than the state says.
     pub help: Option<String>,
 }

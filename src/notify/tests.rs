@@ -188,6 +188,20 @@ fn what_does_not_run_serves_nobody() {
 }
 
 #[test]
+fn of_what_is_blocked_no_more_is_promised_than_is_known() {
+    let next = |next: Option<&str>| {
+        let sight = Sight { next: next.map(str::to_owned), ..Sight::of(State::Blocked, "the disk is full") };
+        let memory = Memory::default().after(&seen(0, Some(sight)), &webhook(), &|_| None);
+        memory.outbox[0].message.next.clone().unwrap()
+    };
+    assert_eq!(next(None), "looked at again by each pass, and goes on once this is put right");
+    assert_eq!(
+        next(Some("tried again by the first pass after 02:59:05 UTC")),
+        "tried again by the first pass after 02:59:05 UTC"
+    );
+}
+
+#[test]
 fn what_others_write_stays_on_its_line() {
     let odd = Sight::of(State::Blocked, "\n \x1b[31mone\x07\r\nBcc: x@y\n");
     let memory = Memory::default().after(&seen(0, Some(odd)), &webhook(), &|_| None);

@@ -260,9 +260,8 @@ pub fn memory() -> Memory {
         (name("bakery/dev"), Some(Sight::ok())),
     ]);
     let seen = Seen { host: "web1", at: at("2026-11-21T02:41:07Z"), whole: true, itself: Sight::ok(), environments };
-    let mut memory = Memory::default().after(&seen, &notify, &|_| {
-        Some(Active { title: "v1.4.2 (generation 42)".to_owned(), runs: true })
-    });
+    let mut memory = Memory::default()
+        .after(&seen, &notify, &|_| Some(Active { title: "v1.4.2 (generation 42)".to_owned(), runs: true }));
     let failing = Failing { since: at("2026-11-21T02:41:08Z"), cause: "answered 500".to_owned() };
     memory.failing.insert(Channel::Webhook, failing);
     memory
