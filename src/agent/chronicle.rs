@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::desired::{Generation, Why};
+use crate::desired::{Generation, Wanted, Why};
 use crate::history::{Event, EventKind, History, HistoryError, Listed, Writer};
 use crate::model::{EnvName, GenerationNumber, Identity};
-use crate::plan::EnvPlan;
+use crate::plan::{self, EnvPlan};
 use crate::policy::{Backoff, Hold, HoldKind, Quarantined, Standing};
 use crate::transaction::{self, Context, Event as Said, Failure, FailureKind, Recovered, Watch, chain};
 
@@ -63,7 +63,9 @@ fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Event
     Some(match outcome {
         Outcome::Released { title, generation, took, .. } => {
             let event = about(event(EventKind::Released, format!("released {title}")), *generation);
-            Event { took: Some(*took), ..event }
+            let serves = plan.serves.as_ref().map(|generation| &generation.wanted);
+            let why = serves.zip(wants).map(|(serves, wanted)| reason(serves, wanted));
+            Event { took: Some(*took), why, ..event }
         }
         // A cancelled attempt is not a failed one; whoever cancelled it is in the history himself.
         Outcome::NotReleased { failure, .. } if failure.kind == FailureKind::Cancelled => return None,
@@ -79,6 +81,16 @@ fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Event
         Outcome::Removed(words) => event(EventKind::Removed, words.clone()),
         Outcome::Unchanged | Outcome::Failed(_) | Outcome::Left(_) => return None,
     })
+}
+
+/// Why it was released, by what differed from what served.
+fn reason(serves: &Wanted, wanted: &Wanted) -> String {
+    let differences = plan::differences(serves, wanted);
+    if differences.is_empty() {
+        "this version of portreeve writes other files".to_owned()
+    } else {
+        differences.join("; ")
+    }
 }
 
 /// Ends what a killed program left, and tells the history what that meant.
@@ -214,5 +226,22 @@ fn held(name: &EnvName, hold: &Hold) -> Event {
         by: Some(hold.by.clone()),
         why: hold.reason.clone(),
         ..Event::new(hold.since, Some(name.clone()), kind, summary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::explain::tests::wanted;
+
+    #[test]
+    fn why_it_was_released_is_told_by_what_differed() {
+        let (before, after) = (wanted("v1", 'a', '8'), wanted("v2", 'b', '8'));
+        assert_eq!(reason(&before, &after), "rev v1 -> v2");
+        let (mut env, given) = (after.env.clone(), after.commit.clone());
+        env.health.path = "/up".to_owned();
+        let other = Wanted { env, commit: given, digest: crate::model::Digest::nothing(), ..after };
+        assert_eq!(reason(&before, &other), "rev v1 -> v2; health path");
+        assert_eq!(reason(&before, &before), "this version of portreeve writes other files");
     }
 }

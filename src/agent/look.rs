@@ -141,7 +141,7 @@ fn one(
         moving: moving.as_ref(),
         answer: answer.as_ref(),
         pinned: pinned.as_ref(),
-        next_pass: &next_pass(app, last).to_string(),
+        next_pass: next_pass(app, last),
         now,
     };
     Some(explain(&facts))

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::explain::next_try;
 use super::{App, Left, Outcome, PassReport, Survey, Trouble, read_last_pass, read_standing, worst};
+use crate::desired::Wanted;
 use crate::host::{Found, HostError};
 use crate::manifest::Notify;
 use crate::model::{Boot, EnvName, Identity, Node};
-use crate::notify::{Failing, Memory, MemoryError, Seen, Sight, State, deliver};
+use crate::notify::{Active, Failing, Memory, MemoryError, Seen, Sight, State, deliver};
 use crate::plan::EnvPlan;
 use crate::policy::{FailureClass, HoldKind, Standing};
 use crate::transaction::lock::{Place, lock};
@@ -47,7 +49,7 @@ pub fn tell(app: &App, pass: Result<&PassReport, &Failure>, whole: bool) -> Vec<
         return notes;
     }
     let seen = seen(app, pass, whole);
-    let next = memory.after(&seen, notify, &|name| serves(&cx, name));
+    let next = memory.after(&seen, notify, &|name| active(&cx, name));
     // Durable before it is sent: a message that was sent twice is better than none.
     notes.extend(write(&cx, &memory, &next));
     let good = whole && pass.is_ok_and(is_good);
@@ -135,12 +137,13 @@ fn unwritten(error: &HostError) -> String {
     format!("what people were told is not remembered: {}", chain(error))
 }
 
-/// `v1.4.2 (generation 42)`
-fn serves(cx: &Context<'_>, name: &EnvName) -> Option<String> {
+/// An order to stop it, a start that failed and a mask leave its link as it is: the service manager says whether it runs.
+fn active(cx: &Context<'_>, name: &EnvName) -> Option<Active> {
     let Found::Link(target) = cx.host.files().look(&cx.layout.active_link(name)).ok()? else { return None };
     let number = target.file_name()?.to_str()?.parse().ok().filter(|&number| number > 0)?;
     let generation = transaction::read_generation(cx, name, number).ok()??;
-    Some(format!("{} (generation {number})", generation.wanted.title()))
+    let title = format!("{} (generation {number})", generation.wanted.title());
+    Some(Active { title, runs: transaction::runs(cx, &generation).unwrap_or(false) })
 }
 
 /// All as it is wanted, or as somebody ordered it.
@@ -196,7 +199,14 @@ fn sight(survey: &Survey, name: &EnvName, outcome: &Outcome, standings: &Standin
         Outcome::Left(Left::Held(words)) => held(words, &|| standings(name))?,
         Outcome::Left(left) | Outcome::Released { left: Some(left), .. } => left_as_it_is(survey, left, content())?,
     };
-    Some(Sight { wants: wanted.map(|wanted| wanted.title()), ..sight })
+    let tried = wanted.filter(|_| sight.state == State::Blocked);
+    let next = tried.and_then(|wanted| again(&standings(name)?, wanted));
+    Some(Sight { wants: wanted.map(|wanted| wanted.title()), next, ..sight })
+}
+
+/// When what failed is tried again, as `why` says it.
+fn again(standing: &Standing, wanted: &Wanted) -> Option<String> {
+    standing.retry.as_ref().filter(|backoff| backoff.digest == wanted.digest).map(next_try)
 }
 
 fn failed(failure: &Failure, saw: &str) -> Option<Sight> {
@@ -257,7 +267,7 @@ mod tests {
     use super::*;
     use crate::agent::last::tests::report;
     use crate::model::SecretUrl;
-    use crate::policy::Hold;
+    use crate::policy::{self, Hold};
 
     fn dev() -> EnvName {
         EnvName::parse("bakery/dev").unwrap()
@@ -314,6 +324,29 @@ mod tests {
         assert_eq!(told([released(Some(moved())), stays()]), ["diverged <- ok"]);
         assert_eq!(released(Some(moved())).map(|outcome| outcome.exit_code()), Some(4));
         assert_eq!(told([stays(), released(None)]), ["diverged <- ok", "ok <- diverged"]);
+    }
+
+    #[test]
+    fn when_it_is_tried_again_is_told_as_why_tells_it() {
+        let wanted = crate::agent::explain::tests::wanted("v2", 'b', '8');
+        let (class, phase, digest) = (FailureClass::Host, policy::Phase::Switch, wanted.digest);
+        let (cause, generation) = ("nginx goes on as before".to_owned(), Some(2));
+        let failed =
+            policy::Failure { class, phase, digest, generation, cause, evidence: None, help: None, host: None };
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let failure = Box::new(Failure::new(class, transaction::Phase::Switch, "nginx goes on as before"));
+        let next = |standing: &Standing| {
+            let (title, failure) = ("v2".to_owned(), failure.clone());
+            let refused = Outcome::NotReleased { title, generation: 2, failure, seen: true, serves: None };
+            let mut pass = report(refused, Outcome::Unchanged);
+            pass.survey.plan.environments[0].wants = Some(Box::new(wanted.clone()));
+            environments(&pass, &|_| Some(standing.clone())).remove(&dev()).unwrap().unwrap().next
+        };
+        let once = Standing::default().after_failure(failed.clone(), at);
+        assert!(next(&once).unwrap().starts_with("tried again when the host has changed, or by the first pass after "));
+        let thrice = (0..2).fold(once, |it, _| it.after_failure(failed.clone(), at));
+        assert!(next(&thrice).unwrap().starts_with("tried again when users, disks, nginx or its files"), "not by time");
+        assert_eq!(next(&Standing::default()), None);
     }
 
     #[test]

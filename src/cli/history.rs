@@ -5,7 +5,7 @@ use comfy_table::{Table, presets};
 use super::args::{Global, HistoryArgs};
 use super::{Fault, json, open, printer};
 use crate::agent::{known, past};
-use crate::history::{Event, HistoryError};
+use crate::history::{Event, EventKind, HistoryError};
 use crate::transaction::Quiet;
 
 /// Prints the latest events, newest first.
@@ -39,13 +39,33 @@ pub fn run(args: &HistoryArgs, global: &Global) -> Result<u8, Fault> {
     Ok(0)
 }
 
-/// What happened, who ordered it, and why, each once: `back to v1.4.2, by anna: "cart broken"`.
+/// What happened, who ordered it, and why, each once: `back to v1.4.2, by anna: "cart broken"`. Only a person is quoted.
 fn words(event: &Event) -> String {
     let by = event.by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
     let why = event.why.as_ref().filter(|why| !event.summary.contains(why.as_str()));
-    let why = why.map(|why| format!(": \"{}\"", why.lines().next().unwrap_or_default())).unwrap_or_default();
+    let why = why.map(|why| why.lines().next().unwrap_or_default());
+    let why = match (why, event.kind) {
+        (None, _) => String::new(),
+        (Some(why), EventKind::Released) => format!(": {why}"),
+        (Some(why), _) => format!(": \"{why}\""),
+    };
     let took = event.took.map(|took| format!(" after {}", printer::took(took))).unwrap_or_default();
     let commit =
         event.deploy_commit.as_ref().map(|commit| format!(", deploy commit {}", commit.short())).unwrap_or_default();
     format!("{}{took}{commit}{by}{why}", event.summary.lines().next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_quoted_and_a_difference_is_not() {
+        let told = |kind, summary: &str, why: &str| {
+            let event = Event::new(jiff::Timestamp::UNIX_EPOCH, None, kind, summary);
+            words(&Event { why: Some(why.to_owned()), ..event })
+        };
+        assert_eq!(told(EventKind::Released, "released v2", "rev v1 -> v2"), "released v2: rev v1 -> v2");
+        assert_eq!(told(EventKind::Held, "back to v1", "cart broken"), "back to v1: \"cart broken\"");
+    }
 }

@@ -191,6 +191,9 @@ pub struct Adopted {
 }
 
 #[cfg(test)]
+pub use tests::an_explanation;
+
+#[cfg(test)]
 mod tests {
     use serde::de::DeserializeOwned;
     use serde_json::Value;
@@ -205,6 +208,12 @@ mod tests {
         let (_, example) = section.split_once("```json\n").expect("an example");
         let (example, _) = example.split_once("```").expect("the example's end");
         serde_json::from_str(example).unwrap_or_else(|error| panic!("{command}: {error}"))
+    }
+
+    /// Of an environment that is well.
+    pub fn an_explanation() -> Explanation {
+        let mut status: Status = serde_json::from_value(example("status --json")).expect("a status");
+        status.environments.remove(0)
     }
 
     /// The example has each field of the type, and no other.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::args::{Global, StatusArgs};
 use super::{Fault, json, open, printer, reconcile};
-use crate::agent::explain::Explanation;
+use crate::agent::explain::{Explanation, State};
 use crate::agent::{App, LastPass, NextPass, look, mute, next_pass, read_last_pass, read_troubles};
 use crate::model::ago;
 use crate::transaction::Quiet;
@@ -21,18 +21,28 @@ pub fn run(args: &StatusArgs, global: &Global) -> Result<u8, Fault> {
     {
         return Err(Fault::blocked(format!("{unknown} is not on this host")));
     }
-    let some = rows.iter().any(|row| row.needs_you);
+    let coming = next_pass(&app, &last);
+    let code = if args.exit_code { exit_code(coming, &rows) } else { 0 };
     if global.json {
-        printer::json(&as_json(&app, &last, rows));
+        printer::json(&as_json(&app, &last, coming, rows));
     } else if global.quiet {
         let rows: Vec<Explanation> = rows.into_iter().filter(|row| row.needs_you).collect();
         if !rows.is_empty() {
             table(&rows);
         }
     } else {
-        print(&app, &last, &rows);
+        print(&app, &last, coming, &rows);
     }
-    Ok(if args.exit_code && some { 4 } else { 0 })
+    Ok(code)
+}
+
+fn exit_code(coming: NextPass, rows: &[Explanation]) -> u8 {
+    if need_you(rows) > 0 || is_missed(coming, rows) { 4 } else { 0 }
+}
+
+/// Whether nobody looks any more, so that no row is news. A pass that has a long way to go keeps the next one waiting.
+fn is_missed(coming: NextPass, rows: &[Explanation]) -> bool {
+    !matches!(coming, NextPass::At(_)) && rows.iter().all(|row| row.state != State::Releasing)
 }
 
 fn answering(rows: &[Explanation]) -> usize {
@@ -43,8 +53,8 @@ fn need_you(rows: &[Explanation]) -> usize {
     rows.iter().filter(|row| row.needs_you).count()
 }
 
-fn as_json(app: &App, last: &LastPass, rows: Vec<Explanation>) -> json::Status {
-    let next_pass = match next_pass(app, last) {
+fn as_json(app: &App, last: &LastPass, coming: NextPass, rows: Vec<Explanation>) -> json::Status {
+    let next_pass = match coming {
         NextPass::At(at) => Some(at),
         NextPass::Missed(_) | NextPass::NoneSinceBoot(_) => None,
     };
@@ -55,15 +65,17 @@ fn as_json(app: &App, last: &LastPass, rows: Vec<Explanation>) -> json::Status {
     json::Status { host: app.name.clone(), answering, need_you, repository, notify, environments: rows }
 }
 
-fn print(app: &App, last: &LastPass, rows: &[Explanation]) {
+fn print(app: &App, last: &LastPass, coming: NextPass, rows: &[Explanation]) {
     let need = match need_you(rows) {
         0 => String::new(),
         1 => "; 1 needs you".to_owned(),
         several => format!("; {several} need you"),
     };
     let what = if rows.len() == 1 { "environment answers" } else { "environments answer" };
-    printer::line(format!("{}: {} of {} {what}{need}", app.name, answering(rows), rows.len()));
-    printer::line(format!("repo  {}", repository(app, last, app.host.clock().now())));
+    let missed = is_missed(coming, rows);
+    let agent = if missed { "; the agent needs you" } else { "" };
+    printer::line(format!("{}: {} of {} {what}{need}{agent}", app.name, answering(rows), rows.len()));
+    printer::line(format!("repo  {}", repository(app, last, coming, app.host.clock().now())));
     for line in mute(&app.context(&Quiet)) {
         printer::line(format!("notify  {line}"));
     }
@@ -73,9 +85,11 @@ fn print(app: &App, last: &LastPass, rows: &[Explanation]) {
     }
     printer::line("");
     table(rows);
-    for (n, name) in next(rows).into_iter().enumerate() {
+    let agent = missed.then(|| "systemctl status portreeve".to_owned());
+    let why = next(rows).into_iter().map(|name| format!("portreeve why {name}"));
+    for (n, line) in agent.into_iter().chain(why).enumerate() {
         let label = if n == 0 { "\nnext:" } else { "     " };
-        printer::line(format!("{label} portreeve why {name}"));
+        printer::line(format!("{label} {line}"));
     }
 }
 
@@ -103,7 +117,7 @@ fn table(rows: &[Explanation]) {
 }
 
 /// `main 8c1f2ab, fetched 40s ago, next pass 02:59:12 UTC`
-fn repository(app: &App, last: &LastPass, now: Timestamp) -> String {
+fn repository(app: &App, last: &LastPass, coming: NextPass, now: Timestamp) -> String {
     let ago = |at: Timestamp| ago(now.duration_since(at));
     let branch = &app.settings.branch;
     let tip = last.tip.as_ref().map(|tip| format!(" {}", tip.short())).unwrap_or_default();
@@ -124,7 +138,7 @@ fn repository(app: &App, last: &LastPass, now: Timestamp) -> String {
         }
         (None, None) => "not read since the host started".to_owned(),
     };
-    let passes = match next_pass(app, last) {
+    let passes = match coming {
         NextPass::At(at) => format!(", next pass {}", at.strftime("%H:%M:%S UTC")),
         NextPass::Missed(age) => format!("; no pass for {}: systemctl status portreeve", crate::model::ago(age)),
         NextPass::NoneSinceBoot(age) => {
@@ -132,4 +146,25 @@ fn repository(app: &App, last: &LastPass, now: Timestamp) -> String {
         }
     };
     format!("{branch}{tip}, {fetched}{passes}")
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn an_agent_that_makes_no_pass_is_for_a_person_to_see_to() {
+        let days = SignedDuration::from_hours(72);
+        let at = NextPass::At(Timestamp::UNIX_EPOCH);
+        let mut rows = vec![json::an_explanation()];
+        for (coming, code) in [(at, 0), (NextPass::Missed(days), 4), (NextPass::NoneSinceBoot(days), 4)] {
+            assert_eq!((exit_code(coming, &rows), exit_code(coming, &[])), (code, code), "{coming:?}");
+        }
+        rows[0].state = State::Releasing;
+        assert_eq!(exit_code(NextPass::Missed(days), &rows), 0, "the pass lasts");
+        rows[0].needs_you = true;
+        assert_eq!(exit_code(at, &rows), 4);
+    }
 }

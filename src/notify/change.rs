@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::memory::{Known, Pending};
 use super::message::About;
-use super::state::{Face, Sight, State};
+use super::state::{Active, Face, Sight, State};
 use super::{Channel, Letter, Memory, Message};
 use crate::manifest::Notify;
 use crate::model::EnvName;
@@ -17,6 +17,9 @@ const PATIENCE: SignedDuration = SignedDuration::from_mins(15);
 const OUTBOX: usize = 100;
 /// So many at most; the oldest go first.
 const MOST: usize = 1000;
+
+/// The release that an environment has; `None`: none.
+type ActiveOf<'a> = dyn Fn(&EnvName) -> Option<Active> + 'a;
 
 /// What a pass saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,42 +37,35 @@ pub struct Seen<'a> {
 }
 
 impl Memory {
-    /// The memory after a pass, with what is to be told in its outbox. `notify`: who is told now. `serves` says what the users of
+    /// The memory after a pass, with what is to be told in its outbox. `notify`: who is told now. `active` says what the users of
     /// an environment get; it is asked for messages only.
     #[must_use]
-    pub fn after(&self, seen: &Seen<'_>, notify: &Notify, serves: &dyn Fn(&EnvName) -> Option<String>) -> Self {
+    pub fn after(&self, seen: &Seen<'_>, notify: &Notify, active: &ActiveOf<'_>) -> Self {
         let mut next = Self { notify: notify.clone(), ..self.clone() };
         next.close_channels();
         if let Some(was) = next.host.see(&seen.itself, seen.at) {
-            let about = About { at: seen.at, host: seen.host, environment: None, was, serves: None };
+            let about = About { at: seen.at, host: seen.host, environment: None, was, active: None };
             next.tell(&Message::new(about, &seen.itself));
         }
         for (name, sight) in seen.environments.iter().filter_map(|(name, sight)| Some((name, sight.as_ref()?))) {
             let known = next.environments.entry(name.to_string()).or_default();
             if let Some(was) = known.see(sight, seen.at) {
-                next.tell_of(seen, name, was, sight, serves);
+                next.tell_of(seen, name, was, sight, active);
             }
         }
         if seen.whole {
-            next.forget_the_gone(seen, serves);
+            next.forget_the_gone(seen, active);
         }
         next
     }
 
-    fn tell_of(
-        &mut self,
-        seen: &Seen<'_>,
-        name: &EnvName,
-        was: State,
-        sight: &Sight,
-        serves: &dyn Fn(&EnvName) -> Option<String>,
-    ) {
-        let serves = serves(name);
-        let about = About { at: seen.at, host: seen.host, environment: Some(name), was, serves: serves.as_deref() };
+    fn tell_of(&mut self, seen: &Seen<'_>, name: &EnvName, was: State, sight: &Sight, active: &ActiveOf<'_>) {
+        let active = active(name);
+        let about = About { at: seen.at, host: seen.host, environment: Some(name), was, active: active.as_ref() };
         self.tell(&Message::new(about, sight));
     }
 
-    fn forget_the_gone(&mut self, seen: &Seen<'_>, serves: &dyn Fn(&EnvName) -> Option<String>) {
+    fn forget_the_gone(&mut self, seen: &Seen<'_>, active: &ActiveOf<'_>) {
         let here: BTreeSet<String> = seen.environments.keys().map(EnvName::to_string).collect();
         let gone: Vec<String> = self.environments.keys().filter(|name| !here.contains(*name)).cloned().collect();
         for name in gone {
@@ -78,7 +74,7 @@ impl Memory {
                 && was != State::Removed
             {
                 let sight = Sight::of(State::Removed, "no longer on this host; data, media, logs and backups stay");
-                self.tell_of(seen, &name, was, &sight, serves);
+                self.tell_of(seen, &name, was, &sight, active);
             }
         }
     }

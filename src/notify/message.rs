@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::state::{Sight, State};
+use super::state::{Active, Sight, State};
 use crate::model::EnvName;
 
 /// The shape of what a webhook is sent.
@@ -51,12 +51,13 @@ pub(super) struct About<'a> {
     pub host: &'a str,
     pub environment: Option<&'a EnvName>,
     pub was: State,
-    pub serves: Option<&'a str>,
+    pub active: Option<&'a Active>,
 }
 
 impl Message {
     pub(super) fn new(about: About<'_>, sight: &Sight) -> Self {
-        let About { at, host, environment, was, serves } = about;
+        let About { at, host, environment, was, active } = about;
+        let (serves, down) = (active.filter(|active| active.runs), active.filter(|active| !active.runs));
         let (next, mut you) = advice(environment, sight);
         you.splice(..0, sight.help.clone());
         let who = environment.map_or_else(|| host.to_owned(), |name| format!("{}-{host}", name.flat()));
@@ -68,14 +69,14 @@ impl Message {
             environment: environment.cloned(),
             state: sight.state,
             was,
-            serves: serves.map(str::to_owned),
+            serves: serves.map(|active| active.title.clone()),
             wants: sight.wants.clone(),
             cause: one_line(&sight.cause),
-            next: next.map(str::to_owned),
+            next: sight.next.clone().or(next.map(str::to_owned)),
             you,
             text: String::new(),
         };
-        message.text = message.lines();
+        message.text = message.lines(down);
         message
     }
 
@@ -93,11 +94,14 @@ impl Message {
         self.environment.as_ref().map_or_else(|| self.host.clone(), |name| format!("{name} on {}", self.host))
     }
 
-    fn lines(&self) -> String {
+    fn lines(&self, down: Option<&Active>) -> String {
         let mut text = match (&self.environment, &self.serves) {
             (None, _) => format!("{}: what serves here serves on\n\n", self.host),
             (Some(_), Some(serves)) => format!("{} serves {serves}\n\n", self.who()),
-            (Some(_), None) => format!("{} serves nothing\n\n", self.who()),
+            (Some(_), None) => {
+                let down = down.map(|down| format!("; {} does not run", down.title)).unwrap_or_default();
+                format!("{} serves nothing{down}\n\n", self.who())
+            }
         };
         let rule = match (self.state, self.cause.as_str()) {
             (State::Ok, "") => format!("ok again; it was {}", self.was),
@@ -131,7 +135,7 @@ fn advice(environment: Option<&EnvName>, sight: &Sight) -> (Option<&'static str>
         State::Held => (Some("stays there"), vec![format!("push other content, or go on: portreeve resume {name}")]),
         State::Suspended => (Some("nothing is changed until it ends"), vec![format!("portreeve resume {name}")]),
         State::Stopped => (Some("stays stopped, over reboots"), vec![format!("portreeve start {name}")]),
-        State::Blocked => (Some("tried again at every pass; nothing is half-written"), vec![why]),
+        State::Blocked => (Some("looked at again by each pass, and goes on once this is put right"), vec![why]),
         State::Diverged => (Some("refused at every pass"), vec![why]),
         State::Stale => (
             Some("tried at every pass; newer pushes are unknown here"),

@@ -43,4 +43,4 @@ pub use change::Seen;
 pub use courier::deliver;
 pub use memory::{Channel, Failing, Known, Letter, Memory, MemoryError};
 pub use message::Message;
-pub use state::{Sight, State};
+pub use state::{Active, Sight, State};

@@ -70,8 +70,19 @@ pub struct Sight {
     pub cause: String,
     /// The attempt that failed.
     pub attempt: Option<u64>,
+    /// What happens next by itself, where more is known than the state says.
+    pub next: Option<String>,
     /// What to do about it, where more is known than the state says.
     pub help: Option<String>,
+}
+
+/// The release that an environment's commit point leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Active {
+    /// `v1.4.2 (generation 42)`
+    pub title: String,
+    /// Whether it runs: otherwise users get nothing.
+    pub runs: bool,
 }
 
 impl Sight {

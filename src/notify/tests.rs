@@ -33,11 +33,16 @@ fn broken(content: &str) -> Sight {
     Sight { about, wants, attempt: Some(43), ..Sight::of(State::Quarantined, "health: GET /healthz answered 500") }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as it is asked for")]
+fn active(title: &str, runs: bool) -> Option<Active> {
+    Some(Active { title: title.to_owned(), runs })
+}
+
 /// What is told of these sights, one a minute.
 fn told(sights: impl IntoIterator<Item = Option<Sight>>) -> Vec<String> {
     let mut memory = Memory::default();
     for (minute, sight) in (0..).zip(sights) {
-        memory = memory.after(&seen(minute, sight), &webhook(), &|_| Some("v1.4.2 (generation 42)".to_owned()));
+        memory = memory.after(&seen(minute, sight), &webhook(), &|_| active("v1.4.2 (generation 42)", true));
     }
     memory.outbox.iter().map(|letter| format!("{} <- {}", letter.message.state, letter.message.was)).collect()
 }
@@ -150,7 +155,7 @@ fn the_host_as_a_whole_is_told_of_once_for_all_its_environments() {
 #[test]
 fn the_order_is_who_is_served_the_cause_what_is_next_and_what_to_type() {
     let memory =
-        Memory::default().after(&seen(0, Some(broken("v2"))), &webhook(), &|_| Some("v1 (generation 1)".to_owned()));
+        Memory::default().after(&seen(0, Some(broken("v2"))), &webhook(), &|_| active("v1 (generation 1)", true));
     let message = &memory.outbox[0].message;
     assert_eq!(
         message.text,
@@ -162,6 +167,38 @@ fn the_order_is_who_is_served_the_cause_what_is_next_and_what_to_type() {
                  push a fix, or, if the cause lay outside: portreeve retry bakery/pro\n"
     );
     assert_eq!(message.subject(), "bakery/pro on web1: quarantined; v1 (generation 1) serves");
+}
+
+#[test]
+fn what_does_not_run_serves_nobody() {
+    let sights = [Sight::of(State::Stopped, "by anna"), Sight::of(State::Blocked, "start: the processes ended")];
+    for (sight, runs) in sights.iter().flat_map(|sight| [(sight, true), (sight, false)]) {
+        let known = |_: &EnvName| active("v1 (generation 1)", runs);
+        let memory = Memory::default().after(&seen(0, Some(sight.clone())), &webhook(), &known);
+        let message = &memory.outbox[0].message;
+        let (subject, first) = if runs {
+            ("v1 (generation 1) serves", "serves v1 (generation 1)")
+        } else {
+            ("nothing serves", "serves nothing; v1 (generation 1) does not run")
+        };
+        assert_eq!(message.serves.is_some(), runs);
+        assert_eq!(message.subject(), format!("bakery/pro on web1: {}; {subject}", sight.state));
+        assert_eq!(message.text.lines().next(), Some(format!("bakery/pro on web1 {first}").as_str()));
+    }
+}
+
+#[test]
+fn of_what_is_blocked_no_more_is_promised_than_is_known() {
+    let next = |next: Option<&str>| {
+        let sight = Sight { next: next.map(str::to_owned), ..Sight::of(State::Blocked, "the disk is full") };
+        let memory = Memory::default().after(&seen(0, Some(sight)), &webhook(), &|_| None);
+        memory.outbox[0].message.next.clone().unwrap()
+    };
+    assert_eq!(next(None), "looked at again by each pass, and goes on once this is put right");
+    assert_eq!(
+        next(Some("tried again by the first pass after 02:59:05 UTC")),
+        "tried again by the first pass after 02:59:05 UTC"
+    );
 }
 
 #[test]

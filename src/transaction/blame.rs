@@ -1,6 +1,8 @@
 //! Whose fault a bad end is, by what was said: a full disk and an index that is away are not the release's, and must not quarantine
 //! it.
 
+use std::path::Path;
+
 use super::{Failure, FailureKind, Phase};
 use crate::host::Exit;
 use crate::policy::FailureClass;
@@ -28,8 +30,14 @@ const INDEX: [&str; 10] = [
     "HTTP status server error (5",
 ];
 
-/// What to do about a host that lacks room.
-pub const MAKE_ROOM: &str = "make room: du -xh --max-depth=2 / | sort -h | tail says what is largest";
+/// What to do about a host that lacks room, nobody knows where.
+const MAKE_ROOM: &str = "make room: df -h says which disk is full, and du -xh --max-depth=2 MOUNTPOINT | sort -h | tail what is largest on it";
+
+/// What to do about the disk of this place, which is there: homes and `/var` are often on disks of their own.
+pub fn make_room(place: &Path) -> String {
+    let disk = format!("$(stat -c %m {})", place.display());
+    format!("make room: du -xh --max-depth=2 {disk} | sort -h | tail says what is largest on that disk")
+}
 
 /// What to do about a web server that is away.
 pub const START_NGINX: &str = "systemctl start nginx; if it does not start, nginx -t says why";
@@ -136,6 +144,14 @@ error: No solution found when resolving dependencies
         }
         let sqlite = "sqlite3.OperationalError: database or disk is full";
         assert_eq!(class(Phase::Migrate, sqlite), FailureKind::Class(FailureClass::Host));
+    }
+
+    #[test]
+    fn who_lacks_room_is_told_to_look_at_the_disk_that_is_full() {
+        let cure = make_room(Path::new("/home/foouser"));
+        assert!(cure.contains(" du -xh --max-depth=2 $(stat -c %m /home/foouser) | "), "{cure}");
+        let unknown = by_words(Phase::Build, String::new(), vec!["No space left on device".to_owned()]).help.unwrap();
+        assert!(unknown.contains("df -h") && !unknown.contains(" / "), "{unknown}");
     }
 
     #[test]

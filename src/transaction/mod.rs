@@ -59,6 +59,6 @@ pub use remove::{Deleted, delete, remove};
 pub use repair::{renders_differently, repair, start, stay_up};
 pub use report::{About, Event, Quiet, Report};
 pub use requirements::{LARGEST as LARGEST_REQUIREMENTS, Requirements, Unread};
-pub use slot::{retire, stop};
+pub use slot::{retire, runs, stop};
 pub use verdict::write_standing;
 pub use waits::forget_repairs;

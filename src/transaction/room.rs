@@ -1,8 +1,8 @@
 //! Whether the disk has room for a release.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::blame::MAKE_ROOM;
+use super::blame::make_room;
 use super::{Context, Failure, FailureKind, Phase, prune};
 use crate::desired::Wanted;
 use crate::model::Found;
@@ -23,12 +23,21 @@ pub fn ensure(cx: &Context<'_>, wanted: &Wanted) -> Result<(), Failure> {
     }
     match lacking(cx, wanted)? {
         None => Ok(()),
-        Some(cause) => Err(Failure::new(FailureClass::Host, Phase::Build, cause).with_help(MAKE_ROOM)),
+        Some((place, cause)) => {
+            let cause = format!("{} has {cause}", place.display());
+            Err(Failure::new(FailureClass::Host, Phase::Build, cause).with_help(make_room(there(cx, &place))))
+        }
     }
 }
 
-/// What is missing, in words.
-fn lacking(cx: &Context<'_>, wanted: &Wanted) -> Result<Option<String>, Failure> {
+/// The place, or what is there above it: a first release makes most of them.
+fn there<'a>(cx: &Context<'_>, place: &'a Path) -> &'a Path {
+    let is_there = |path: &&Path| cx.host.files().look(path).is_ok_and(|found| found != Found::Absent);
+    place.ancestors().find(is_there).unwrap_or(place)
+}
+
+/// Where something is missing, and what, in words.
+fn lacking(cx: &Context<'_>, wanted: &Wanted) -> Result<Option<(PathBuf, String)>, Failure> {
     let fail = Failure::on_host(Phase::Build);
     let paths = cx.paths(wanted);
     let complete = paths.venvs().join(format!("{}.complete", wanted.venv));
@@ -43,7 +52,7 @@ fn lacking(cx: &Context<'_>, wanted: &Wanted) -> Result<Option<String>, Failure>
         } else {
             continue;
         };
-        return Ok(Some(format!("{} has {lacking}", place.display())));
+        return Ok(Some((place, lacking)));
     }
     Ok(None)
 }
@@ -64,7 +73,7 @@ pub fn blamed(cx: &Context<'_>, wanted: &Wanted, failure: Failure) -> Failure {
         Some(place) => Failure {
             kind: FailureKind::Class(FailureClass::Host),
             cause: format!("{} is full: {}", place.display(), failure.cause),
-            help: Some(MAKE_ROOM.to_owned()),
+            help: Some(make_room(there(cx, place))),
             ..failure
         },
         None => failure,

@@ -48,6 +48,22 @@ fn a_healthy_host_rests() {
     }
     assert_eq!(world.reconcile().ok().stdout.trim(), "bakery/pro  unchanged");
     assert_eq!(written(), "");
+    an_agent_that_is_dead_is_told(&world);
+}
+
+/// Each row is as the last pass saw it, three days ago.
+#[track_caller]
+fn an_agent_that_is_dead_is_told(world: &World) {
+    by_clock(world, "+3d", &["status"]).ok();
+    let status = by_clock(world, "+3d", &["status", "--exit-code"]).exits(4).stdout;
+    for words in ["1 of 1 environment answers; the agent needs you\n", "; no pass for 3d: systemctl status portreeve\n"]
+    {
+        assert!(status.contains(words), "{status}");
+    }
+    assert!(status.ends_with("\nnext: systemctl status portreeve\n"), "{status}");
+    let why = by_clock(world, "+3d", &["why", "bakery/pro"]).ok().stdout;
+    assert!(why.contains("what serves is what the repository wanted 3d ago; nobody has looked since\n"), "{why}");
+    world.portreeve(&["status", "--exit-code"]).ok();
 }
 
 #[test]

@@ -202,7 +202,7 @@ fn who_reads_does_not_wait_for_who_writes(world: &World) {
         "(echo 'BEGIN EXCLUSIVE;'; echo '.shell touch /run/writes'; until test -e /run/read; do sleep 0.1; done)";
     let writer = Background::start(world.host.command(&["sh", "-c", &format!("{script} | sqlite3 {HISTORY}")]));
     until("somebody writes", || world.host.has("/run/writes"));
-    says(world, &["released v2"]);
+    says(world, &["released v2", ": rev v1 -> v2"]);
     world.host.sh("touch /run/read");
     writer.end().ok();
 }

@@ -156,6 +156,38 @@ fn mail_goes_by_smtp_where_there_is_no_sendmail_and_waits_while_nobody_takes_it(
     assert_eq!(mails(&world), 2);
 }
 
+#[test]
+fn of_what_does_not_run_nobody_is_told_that_it_serves() {
+    let world = world("notify-down");
+    world.reconcile().ok();
+    world.portreeve(&["stop", "bakery/pro"]).ok();
+    world.reconcile().ok();
+    serves_nothing(&world, &["stopped"]);
+    world.portreeve(&["start", "bakery/pro"]).ok();
+    world.reconcile().ok();
+    assert_eq!(posted(&world)[1]["serves"].as_str(), Some("v1 (generation 1)"));
+
+    world.host.sh("for bin in /home/foouser/bakery/pro/venvs/*/bin; do mv $bin $bin.away; done");
+    world.host.sh("systemctl stop 'portreeve-bakery_pro@*'");
+    let failed = world.reconcile();
+    assert!(![0, 2].contains(&failed.code), "it can't be started: {failed}");
+    assert_eq!(world.get("/").status, 502);
+    serves_nothing(&world, &["blocked", "quarantined"]);
+}
+
+/// The last message: it is of one of these states.
+#[track_caller]
+fn serves_nothing(world: &World, states: &[&str]) {
+    let message = posted(world).pop().expect("a message");
+    assert!(states.contains(&message["state"].as_str().expect("a state")), "{message}");
+    assert!(message["serves"].is_null(), "{message}");
+    let first = "bakery/pro on web1 serves nothing; v1 (generation 1) does not run\n";
+    assert!(message["text"].as_str().expect("a text").starts_with(first), "{message}");
+    let subject = format!("bakery/pro on web1: {}; nothing serves", message["state"].as_str().expect("a state"));
+    let mail = world.host.read_file("/srv/mail").replace("=\r\n", "").replace('\r', "");
+    assert!(mail.contains(&subject), "{mail}");
+}
+
 /// What waits to be sent again waits no longer.
 fn comes_due(world: &World) {
     world.host.sh(r#"sed -i 's/"next": "20/"next": "19/' /var/lib/portreeve/notify.json"#);

@@ -222,6 +222,7 @@ fn a_disk_that_fills_while_a_release_is_made_is_no_fault_of_the_release() {
         assert_eq!(full.class.map(|class| format!("{class:?}")).as_deref(), Some("Host"), "{pass}{full:?}");
         assert!(full.rule.iter().any(|line| line.contains("full") || line.contains("No space left")), "{full:?}");
         assert!(full.you[0].contains("du "), "it says how to find what takes the room: {full:?}");
+        assert!(!full.you[0].contains("--max-depth=2 / "), "on the disk that is full: {full:?}");
         assert_eq!(world.serving(), before);
         world.host.sh(&format!("umount {place}"));
         world.portreeve(&["retry", "bakery/pro"]).ok();
@@ -237,7 +238,10 @@ fn the_disk_is_full(world: &World) {
     let full = is(world, "blocked");
     assert_eq!((full.class.map(|class| format!("{class:?}")), full.needs_you), (Some("Host".to_owned()), true));
     assert!(full.rule[0].contains("MB free; this release needs about") && full.retry_at.is_some(), "{full:?}");
-    assert!(full.you[0].contains("du "), "it says how to find what takes the room: {full:?}");
+    assert!(
+        full.you[0].contains("du -xh --max-depth=2 $(stat -c %m /var/lib/portreeve) "),
+        "on its own disk: {full:?}"
+    );
 
     world.next_try_in(0);
     world.reconcile().exits(4);

@@ -85,6 +85,15 @@ fn held(world: &World) {
         &status.stdout,
         &["web1: 1 of 1 environment answers\n", "v1      200   v3     held   by root, ", " ago: \"cart broken\""],
     );
+    let why = world.portreeve(&["why", "bakery/pro"]).ok();
+    says(
+        &why.stdout,
+        &[
+            "\nchanged  rev v1 -> v3; ",
+            "ends by itself when this environment's content differs from v3's and v2's\n",
+            "portreeve retry bakery/pro, which tries v3 again: resume alone leaves it quarantined\n",
+        ],
+    );
     let plan = world.portreeve(&["plan", "--exit-code"]).ok();
     says(
         &plan.stdout,

@@ -8,7 +8,7 @@ use portreeve::desired::{Generation, Interpreter, Listed, Listing, Wanted, Wante
 use portreeve::history::{Event, EventKind};
 use portreeve::manifest::{Entry, Environment, Notify, Tree, parse};
 use portreeve::model::{Boot, CommitId, Digest, EnvName, Identity, MailAddress, ReleaseId, SecretUrl, Slot};
-use portreeve::notify::{Channel, Failing, Memory, Seen, Sight, State};
+use portreeve::notify::{Active, Channel, Failing, Memory, Seen, Sight, State};
 use portreeve::policy::{Accepted, Backoff, FailureClass, Hold, HoldKind, Phase, Quarantined, Standing, Until};
 use portreeve::resource::Exec;
 use portreeve::transaction::Intent;
@@ -260,7 +260,8 @@ pub fn memory() -> Memory {
         (name("bakery/dev"), Some(Sight::ok())),
     ]);
     let seen = Seen { host: "web1", at: at("2026-11-21T02:41:07Z"), whole: true, itself: Sight::ok(), environments };
-    let mut memory = Memory::default().after(&seen, &notify, &|_| Some("v1.4.2 (generation 42)".to_owned()));
+    let mut memory = Memory::default()
+        .after(&seen, &notify, &|_| Some(Active { title: "v1.4.2 (generation 42)".to_owned(), runs: true }));
     let failing = Failing { since: at("2026-11-21T02:41:08Z"), cause: "answered 500".to_owned() };
     memory.failing.insert(Channel::Webhook, failing);
     memory

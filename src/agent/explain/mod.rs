@@ -1,19 +1,22 @@
 //! Where an environment stands, and why: one value, of which `status` prints a row and `why` prints all. Pure, and nothing in it
 //! asks the network: it is made of the host, the environment's standing, and what the last pass saw.
 
+mod held;
 mod rule;
 mod words;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{LastPass, Moving, Seen};
+use super::{LastPass, Moving, NextPass, Seen};
 use crate::desired::Generation;
 use crate::manifest::Expect;
 use crate::model::{CommitId, EnvName, GenerationNumber, ReleaseId, Slot};
 use crate::observed::Installed;
 use crate::policy::{FailureClass, Standing};
 use crate::source::CommitInfo;
+
+pub(super) use words::next_try;
 
 /// What is known of one environment.
 #[derive(Debug)]
@@ -36,8 +39,8 @@ pub struct Facts<'a> {
     pub answer: Option<&'a Answered>,
     /// The generation that a rollback went to.
     pub pinned: Option<&'a Generation>,
-    /// When the next pass comes, in words.
-    pub next_pass: &'a str,
+    /// When the next pass comes.
+    pub next_pass: NextPass,
     /// The wall clock.
     pub now: Timestamp,
 }
@@ -216,4 +219,4 @@ pub fn explain(facts: &Facts<'_>) -> Explanation {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::agent::{Left, Moving};
+use crate::agent::{Left, Moving, NextPass};
 use crate::desired::{Interpreter, Wanted, WantedInput, Why};
 use crate::manifest::{self, Entry, Environment, Rev, Tree};
 use crate::model::{Activity, Digest, Service};
@@ -46,7 +46,8 @@ fn environment(rev: &str) -> Environment {
     repository.unwrap().environments.into_values().next().unwrap().unwrap()
 }
 
-fn wanted(rev: &str, app: char, deploy: char) -> Wanted {
+/// What an environment could want.
+pub fn wanted(rev: &str, app: char, deploy: char) -> Wanted {
     wanted_of(environment(rev), app, deploy, b"")
 }
 
@@ -66,6 +67,7 @@ struct Night {
     answer: Option<Answered>,
     pinned: Generation,
     since: Option<Timestamp>,
+    next_pass: NextPass,
 }
 
 impl Night {
@@ -107,7 +109,16 @@ impl Night {
             environments: BTreeMap::from([(name, seen)]),
         };
         let answer = Some(Answered::Status { status: 200, took_ms: 11 });
-        Self { installed, standing: Ok(Standing::default()), last, moving: None, answer, pinned, since: None }
+        Self {
+            installed,
+            standing: Ok(Standing::default()),
+            last,
+            moving: None,
+            answer,
+            pinned,
+            since: None,
+            next_pass: NextPass::At("2026-11-21T02:59:12Z".parse().unwrap()),
+        }
     }
 
     /// v1.5.0 is wanted, and the last pass left it for this reason.
@@ -150,7 +161,7 @@ impl Night {
             moving: self.moving.as_ref(),
             answer: self.answer.as_ref(),
             pinned: Some(&self.pinned),
-            next_pass: "02:59:12 UTC",
+            next_pass: self.next_pass,
             now: now(),
         })
     }
@@ -255,20 +266,75 @@ fn somebody_went_back() {
     let held = |until| Night::wants_more(None).standing(|it| it.rolled_back(rollback(until), v1_4_2()));
     is(
         &held(Until::Change),
-        "held | by anna, 2h 0m ago: \"cart broken\" | users are not affected
+        "held | by anna, 2h ago: \"cart broken\" | users are not affected
         changed rev v1.4.2 -> v1.5.0
-        rule held: anna rolled back v1.5.0 -> v1.4.2, 2h 0m ago: \"cart broken\"
+        rule held: anna rolled back v1.5.0 -> v1.4.2, 2h ago: \"cart broken\"
         next stays on v1.4.2; ends by itself when this environment's content differs from v1.5.0's
         you push a fix; or portreeve resume bakery/pro, which releases v1.5.0 again",
     );
     is(
         &held(Until::Resume),
-        "held | by anna, 2h 0m ago: \"cart broken\" | users are not affected
+        "held | by anna, 2h ago: \"cart broken\" | users are not affected
         changed rev v1.4.2 -> v1.5.0
-        rule held: anna rolled back v1.5.0 -> v1.4.2, 2h 0m ago: \"cart broken\"
+        rule held: anna rolled back v1.5.0 -> v1.4.2, 2h ago: \"cart broken\"
         next stays on v1.4.2, whatever is pushed, until somebody resumes it
         you portreeve resume bakery/pro, which releases v1.5.0 again",
     );
+}
+
+#[test]
+fn somebody_went_back_from_what_served_beside_what_failed_here() {
+    let excludes = BTreeSet::from([v1_5_0().digest, Digest::of(b"v1.4.3")]);
+    let (until, left) = (Until::Change, Some("v1.4.3".to_owned()));
+    let back = by_anna(HoldKind::RolledBack { pinned: 42, excludes, until, left });
+    let failed = |it: Standing| it.after_failure(failed(FailureClass::Release), before(180));
+    let mut night = Night::wants_more(None).standing(failed).standing(|it| it.rolled_back(back, v1_4_2()));
+    night.seen().changed = vec!["rev v1.4.3 -> v1.5.0".to_owned()];
+    is(
+        &night,
+        "held | by anna, 2h ago: \"cart broken\" | users are not affected
+        changed rev v1.4.2 -> v1.5.0
+        changed the rest is not known before a pass has read the repository
+        rule held: anna rolled back v1.4.3 -> v1.4.2, 2h ago: \"cart broken\"
+        next stays on v1.4.2; ends by itself when this environment's content differs from v1.5.0's and v1.4.3's
+        you push a fix; or portreeve resume bakery/pro and portreeve retry bakery/pro, which tries v1.5.0 again: resume alone leaves it quarantined",
+    );
+}
+
+/// Right after a rollback, and for as long as git is away.
+#[test]
+fn what_the_last_pass_compared_serves_no_longer() {
+    let changed = |kept: &[&str]| {
+        let mut night = Night::wants_more(None);
+        night.seen().changed = kept.iter().map(|&change| change.to_owned()).collect();
+        night.explained().changed
+    };
+    let now = ["rev v1.4.2 -> v1.5.0", "the rest is not known before a pass has read the repository"];
+    assert_eq!(changed(&[]), now, "it was the same");
+    assert_eq!(changed(&["rev v1.4.3 -> v1.5.0", "domains"]), now);
+    assert_eq!(changed(&["settings EMAIL_HOST"]), now, "a later v1.4.3 served");
+    assert_eq!(changed(&["rev v1.4.2 -> v1.5.0", "domains"]), ["rev v1.4.2 -> v1.5.0", "domains"]);
+    let mut same = Night::wants_more(None);
+    same.seen().wants = Some("v1.4.2".to_owned());
+    same.seen().changed = Vec::new();
+    assert_eq!(same.explained().changed[0], "other content of v1.4.2");
+}
+
+#[test]
+fn nobody_has_looked_for_days() {
+    let days = SignedDuration::from_hours(72);
+    is(
+        &Night { next_pass: NextPass::Missed(days), ..Night::calm() },
+        "ok |  |
+        rule ok: what serves is what the repository wanted 3d ago; nobody has looked since
+        next looked at by each pass (but none came for 3d: systemctl status portreeve)
+        you systemctl status portreeve",
+    );
+    let mut night = Night { next_pass: NextPass::NoneSinceBoot(days), ..Night::calm() };
+    night.last = LastPass::default();
+    let told = night.explained();
+    assert!(told.rule[0].ends_with("no pass has looked at the repository since the host started"), "{told:?}");
+    assert_eq!(told.you, ["systemctl status portreeve"]);
 }
 
 #[test]
@@ -290,7 +356,7 @@ fn nothing_is_to_be_touched() {
         &night,
         "suspended | until 04:00 UTC, by anna: \"cart broken\" | users are not affected
         changed rev v1.4.2 -> v1.5.0
-        rule suspended: until 04:00 UTC, by anna, 2h 0m ago: \"cart broken\"
+        rule suspended: until 04:00 UTC, by anna, 2h ago: \"cart broken\"
         next 04:00 UTC (in 1h 1m) it goes on by itself; until then nothing is changed, not even drift
         you portreeve resume bakery/pro",
     );
@@ -303,8 +369,8 @@ fn somebody_stopped_it() {
     night.answer = Some(Answered::Status { status: 502, took_ms: 1 });
     is(
         &night,
-        "stopped | by anna, 2h 0m ago: \"cart broken\" | users get 502
-        rule stopped: by anna, 2h 0m ago: \"cart broken\"
+        "stopped | by anna, 2h ago: \"cart broken\" | users get 502
+        rule stopped: by anna, 2h ago: \"cart broken\"
         next stays stopped, over reboots and pushes
         you portreeve start bakery/pro",
     );
@@ -341,11 +407,14 @@ fn it_runs_and_does_not_work() {
 #[test]
 fn the_host_stands_in_the_way() {
     let words = "port 60001 is held by node (pid 1432, user marco), not by us; stop pid 1432, or change ports in projects/bakery/pro.toml";
-    is(&Night::wants_more(Some(Left::Blocked(words.to_owned()))), "blocked! | port 60001 is held by node (pid 1432, user marco), not by us; stop pid 1432, or change ports in projects/bakery/pro.toml | users are not affected
+    is(
+        &Night::wants_more(Some(Left::Blocked(words.to_owned()))),
+        "blocked! | port 60001 is held by node (pid 1432, user marco), not by us | users are not affected
         changed rev v1.4.2 -> v1.5.0
         rule blocked: port 60001 is held by node (pid 1432, user marco), not by us
         next looked at again by each pass (02:59:12 UTC), and goes on once this is put right
-        you stop pid 1432, or change ports in projects/bakery/pro.toml");
+        you stop pid 1432, or change ports in projects/bakery/pro.toml",
+    );
     let full = policy::Failure {
         phase: Phase::Build,
         cause: "/home has 210 MB free; this release needs about 640 MB".to_owned(),
@@ -353,7 +422,7 @@ fn the_host_stands_in_the_way() {
         ..failed(FailureClass::Host)
     };
     let night = Night::wants_more(None).standing(|it| it.after_failure(full, now()));
-    is(&night, "blocked! | build: /home has 210 MB free; this release needs about 640 MB, again 02:59:05 UTC | users are not affected
+    is(&night, "blocked! | host, build: /home has 210 MB free; this release needs about 640 MB, again 02:59:05 UTC | users are not affected
         changed rev v1.4.2 -> v1.5.0
         rule blocked: /home has 210 MB free; this release needs about 640 MB
         rule at build; the host's fault, so the release is not quarantined
@@ -373,7 +442,7 @@ fn what_visitors_saw_often_enough_waits_for_the_host() {
     let night = Night::wants_more(None).standing(thrice);
     is(
         &night,
-        "blocked! | switch: nginx was reloaded, but goes on with its old configuration | users are not affected
+        "blocked! | host, switch: nginx was reloaded, but goes on with its old configuration | users are not affected
         changed rev v1.4.2 -> v1.5.0
         rule blocked: nginx was reloaded, but goes on with its old configuration
         rule at switch; the host's fault, so the release is not quarantined
@@ -391,6 +460,7 @@ fn the_network_failed_and_needs_nobody() {
     };
     let told = Night::wants_more(None).standing(twice).explained();
     assert_eq!((told.state, told.class, told.needs_you), (State::Blocked, Some(FailureClass::Transient), false));
+    assert!(told.detail.starts_with("network, health: health answered 500"), "{}", told.detail);
     assert_eq!(told.retry_at, now().checked_add(SignedDuration::from_secs(10)).ok());
     assert_eq!(told.next, "tried again by the first pass after 02:59:10 UTC (failed 2 times; waits double up to 3m)");
 }

@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 
+use super::held::held;
 use super::rule::Rule;
 use super::{Answered, Facts, State};
-use crate::agent::Moving;
-use crate::desired::{Generation, Wanted};
+use crate::agent::{Moving, NextPass};
+use crate::desired::Wanted;
 use crate::model::{ago, moment};
 use crate::observed::Damaged;
-use crate::policy::{Backoff, FailureClass, Hold, HoldKind, LONGEST_WAIT, Quarantined, Until};
+use crate::policy::{Backoff, FailureClass, Hold, HoldKind, LONGEST_WAIT, Quarantined};
 
 /// All that is said of a rule.
 pub struct Said {
@@ -23,22 +24,22 @@ pub struct Said {
 }
 
 impl Said {
-    fn new(state: State, rule: impl Into<String>, next: impl Into<String>) -> Self {
+    pub(super) fn new(state: State, rule: impl Into<String>, next: impl Into<String>) -> Self {
         let (detail, rule, next) = (String::new(), vec![rule.into()], next.into());
         Self { state, class: None, needs_you: false, detail, rule, next, retry_at: None, you: Vec::new() }
     }
 
     /// With the words of a table.
-    fn in_short(self, detail: impl Into<String>) -> Self {
+    pub(super) fn in_short(self, detail: impl Into<String>) -> Self {
         Self { detail: detail.into(), ..self }
     }
 
-    fn you<const N: usize>(self, lines: [String; N]) -> Self {
+    pub(super) fn you<const N: usize>(self, lines: [String; N]) -> Self {
         Self { you: lines.into(), ..self }
     }
 
     /// It stays so until a person does something.
-    fn needs_you(self) -> Self {
+    pub(super) fn needs_you(self) -> Self {
         Self { needs_you: true, ..self }
     }
 }
@@ -85,9 +86,24 @@ pub fn users(facts: &Facts<'_>, rule: &Rule<'_>) -> String {
 
 /// The differences between what serves and what is wanted; for a first release there is nothing to compare with.
 pub fn changed(facts: &Facts<'_>) -> Vec<String> {
-    let wanted = facts.seen().and_then(|seen| seen.digest);
-    let serves = facts.serving().map(|generation| generation.wanted.digest);
-    if wanted == serves { Vec::new() } else { facts.seen().map(|seen| seen.changed.clone()).unwrap_or_default() }
+    let serving = facts.serving().map(|generation| &generation.wanted);
+    let differing = facts.seen().filter(|seen| seen.digest != serving.map(|wanted| wanted.digest));
+    let Some(seen) = differing else { return Vec::new() };
+    match (serving.map(Wanted::title), &seen.wants) {
+        (Some(from), Some(to)) if !compares(&seen.changed, &from, to) => {
+            let first = if from == *to { format!("other content of {to}") } else { format!("rev {from} -> {to}") };
+            vec![first, "the rest is not known before a pass has read the repository".to_owned()]
+        }
+        _ => seen.changed.clone(),
+    }
+}
+
+/// Whether the last pass compared these two: what serves may be another since, after a rollback.
+fn compares(changed: &[String], from: &str, to: &str) -> bool {
+    match changed.iter().find(|change| change.starts_with("rev ")) {
+        Some(rev) => *rev == format!("rev {from} -> {to}"),
+        None => from == to && !changed.is_empty(),
+    }
 }
 
 /// Beside whatever else keeps it where it is.
@@ -150,7 +166,7 @@ fn suspended(facts: &Facts<'_>, hold: &Hold) -> Said {
 fn respected(words: &str) -> Said {
     let (cause, cure) = cause_and_cure(words);
     Said::new(State::Blocked, format!("blocked: {cause}"), "left as it is: somebody said so to the init system")
-        .in_short(words)
+        .in_short(cause)
         .you([cure.to_owned()])
         .needs_you()
 }
@@ -192,34 +208,6 @@ pub fn aged(facts: &Facts<'_>, rule: &Rule<'_>, detail: String) -> String {
     }
 }
 
-fn held(facts: &Facts<'_>, hold: &Hold) -> Said {
-    let HoldKind::RolledBack { pinned, until, left, .. } = &hold.kind else { return fine(facts) };
-    let name = &facts.installed.name;
-    let left = left.clone().unwrap_or_else(|| "what served before".to_owned());
-    let target = facts.pinned.map(|generation| &generation.wanted);
-    let pinned = target.map_or_else(|| format!("generation {pinned}"), Wanted::title);
-    let done = format!("{} rolled back {left} -> {pinned}, {} ago{}", hold.by, since(hold, facts.now), reason(hold));
-    let differs = |serving: &Generation| target.is_some_and(|target| target.digest != serving.wanted.digest);
-    if facts.serving().is_some_and(differs) {
-        let serving = facts.title();
-        return Said::new(State::Held, format!("held: {done}"), format!("stays on {serving}, and moves neither way"))
-            .in_short(format!("the rollback by {} was interrupted; {serving} still serves", hold.by))
-            .you([format!("portreeve rollback {name} once more; or portreeve resume {name}")])
-            .needs_you();
-    }
-    let (next, push) = match until {
-        Until::Change => (
-            format!("stays on {pinned}; ends by itself when this environment's content differs from {left}'s"),
-            "push a fix; or ",
-        ),
-        Until::Resume => (format!("stays on {pinned}, whatever is pushed, until somebody resumes it"), ""),
-    };
-    let wants = facts.seen().and_then(|seen| seen.wants.clone()).unwrap_or_else(|| "what is wanted".to_owned());
-    Said::new(State::Held, format!("held: {done}"), next)
-        .in_short(by(hold, facts.now))
-        .you([format!("{push}portreeve resume {name}, which releases {wants} again")])
-}
-
 fn quarantined(facts: &Facts<'_>, entry: &Quarantined) -> Said {
     let name = &facts.installed.name;
     let what = entry.generation.map_or_else(|| "it".to_owned(), |number| format!("generation {number}"));
@@ -237,13 +225,12 @@ fn quarantined(facts: &Facts<'_>, entry: &Quarantined) -> Said {
     said.needs_you()
 }
 
-fn waiting(facts: &Facts<'_>, backoff: &Backoff) -> Said {
-    let name = &facts.installed.name;
+/// When what failed is tried again, and why then.
+pub fn next_try(backoff: &Backoff) -> String {
     let at = backoff.due().map(|due| due.strftime("%H:%M:%S UTC"));
     let times = if backoff.failures == 1 { "once".to_owned() } else { format!("{} times", backoff.failures) };
-    let rule = format!("blocked: {}", backoff.cause);
     let tried = format!("failed {times}; waits double up to {}", ago(LONGEST_WAIT));
-    let next = match (&at, backoff.class) {
+    match (&at, backoff.class) {
         (None, _) => format!(
             "tried again when users, disks, nginx or its files, or who holds a port have changed (failed {times}; visitors may see each try)"
         ),
@@ -253,11 +240,17 @@ fn waiting(facts: &Facts<'_>, backoff: &Backoff) -> Said {
         (Some(at), FailureClass::Transient | FailureClass::Release) => {
             format!("tried again by the first pass after {at} ({tried})")
         }
-    };
+    }
+}
+
+fn waiting(facts: &Facts<'_>, backoff: &Backoff) -> Said {
+    let name = &facts.installed.name;
+    let at = backoff.due().map(|due| due.strftime("%H:%M:%S UTC"));
+    let rule = format!("blocked: {}", backoff.cause);
     let again = at.map(|at| format!(", again {at}")).unwrap_or_default();
-    let mut said =
-        Said::new(State::Blocked, rule, next).in_short(format!("{}: {}{again}", backoff.phase, backoff.cause));
     let whose = if backoff.class == FailureClass::Host { "host" } else { "network" };
+    let short = format!("{whose}, {}: {}{again}", backoff.phase, backoff.cause);
+    let mut said = Said::new(State::Blocked, rule, next_try(backoff)).in_short(short);
     said.rule.push(format!("at {}; the {whose}'s fault, so the release is not quarantined", backoff.phase));
     said.you.extend(backoff.help.clone());
     said.you.push(format!("portreeve retry {name}, which does not wait"));
@@ -268,7 +261,7 @@ fn waiting(facts: &Facts<'_>, backoff: &Backoff) -> Said {
 fn blocked(facts: &Facts<'_>, words: &str) -> Said {
     let (cause, cure) = cause_and_cure(words);
     let next = format!("looked at again by each pass ({}), and goes on once this is put right", facts.next_pass);
-    Said::new(State::Blocked, format!("blocked: {cause}"), next).in_short(words).you([cure.to_owned()]).needs_you()
+    Said::new(State::Blocked, format!("blocked: {cause}"), next).in_short(cause).you([cure.to_owned()]).needs_you()
 }
 
 fn stale(facts: &Facts<'_>, words: &str) -> Said {
@@ -314,31 +307,44 @@ fn drifted(facts: &Facts<'_>, drift: &[String]) -> Said {
         .you([format!("portreeve reconcile {}, which does not wait for the pass", facts.installed.name)])
 }
 
+/// What is said after a boot, until a pass has looked.
+const UNSEEN: &str = "ok: nothing is known against it; no pass has looked at the repository since the host started";
+
 /// What serves is what is wanted, as far as that is known; whether it works is another matter.
-fn fine(facts: &Facts<'_>) -> Said {
+pub(super) fn fine(facts: &Facts<'_>) -> Said {
     let name = &facts.installed.name;
-    let rule = match facts.seen() {
-        Some(seen) if seen.current => "ok: what serves is what the repository wants",
-        _ => "ok: nothing is known against it; no pass has looked at the repository since the host started",
+    let current = facts.seen().is_some_and(|seen| seen.current);
+    let unwatched = |rule: String| (rule, "systemctl status portreeve");
+    let (rule, you) = match facts.next_pass {
+        NextPass::Missed(age) if current => unwatched(format!(
+            "ok: what serves is what the repository wanted {} ago; nobody has looked since",
+            ago(age)
+        )),
+        NextPass::Missed(age) => {
+            unwatched(format!("ok: nothing is known against it; nobody has looked for {}", ago(age)))
+        }
+        NextPass::At(_) if current => ("ok: what serves is what the repository wants".to_owned(), "nothing"),
+        NextPass::At(_) => (UNSEEN.to_owned(), "nothing"),
+        NextPass::NoneSinceBoot(_) => unwatched(UNSEEN.to_owned()),
     };
     let said = Said::new(State::Ok, rule, format!("looked at by each pass ({})", facts.next_pass));
     if facts.answers_well() {
-        return said.you(["nothing".to_owned()]);
+        return said.you([you.to_owned()]);
     }
     let users = users(facts, &Rule::Fine);
     said.in_short(users).you([format!("portreeve logs {name}"), format!("portreeve restart {name}")]).needs_you()
 }
 
 /// `by anna, 2h ago: "cart broken"`
-fn by(hold: &Hold, now: Timestamp) -> String {
+pub(super) fn by(hold: &Hold, now: Timestamp) -> String {
     format!("by {}, {} ago{}", hold.by, since(hold, now), reason(hold))
 }
 
-fn since(hold: &Hold, now: Timestamp) -> String {
+pub(super) fn since(hold: &Hold, now: Timestamp) -> String {
     ago(now.duration_since(hold.since))
 }
 
-fn reason(hold: &Hold) -> String {
+pub(super) fn reason(hold: &Hold) -> String {
     hold.reason.as_ref().map(|reason| format!(": \"{reason}\"")).unwrap_or_default()
 }
 
