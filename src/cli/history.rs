@@ -15,10 +15,10 @@ pub fn run(args: &HistoryArgs, global: &Global) -> Result<u8, Fault> {
         HistoryError::Newer { .. } => Fault::blocked(error.to_string()),
         _ => Fault::failed(&error),
     })?;
-    if let Some(name) = args.env.as_ref().filter(|_| events.is_empty()) {
-        if !known(&app.context(&Quiet)).map_err(|error| Fault::failed(&error))?.contains(name) {
-            return Err(Fault::blocked(format!("{name} is not on this host")));
-        }
+    if let Some(name) = args.env.as_ref().filter(|_| events.is_empty())
+        && !known(&app.context(&Quiet)).map_err(|error| Fault::failed(&error))?.contains(name)
+    {
+        return Err(Fault::blocked(format!("{name} is not on this host")));
     }
     if let Some(note) = note {
         printer::note(&note);

@@ -248,7 +248,10 @@ impl Ordered<'_> {
         } else if !repairs {
             return Ok("nothing is quarantined or waits".to_owned());
         }
-        Ok(match self.held_up() {
+        // What a rollback holds is repaired all the same.
+        let now = self.cx.host.clock().now();
+        let repaired = repairs && self.standing.decide(Digest::nothing(), now).corrects_drift();
+        Ok(match self.held_up().filter(|_| !repaired) {
             None => format!("tried again at the next pass; portreeve reconcile {} does not wait for it", self.name),
             Some(cure) => format!("tried again {cure}"),
         })
