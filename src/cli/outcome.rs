@@ -3,9 +3,10 @@
 use super::args::Global;
 use super::reconcile::fault;
 use super::{Fault, printer};
+use crate::agent::explain::next_try;
 use crate::agent::{App, Left, Outcome, PassReport, read_standing};
 use crate::model::EnvName;
-use crate::policy::{Backoff, FailureClass};
+use crate::policy::FailureClass;
 use crate::transaction::{Applied, Failure, FailureKind, Quiet, installed, services_of};
 
 /// How much of it is said.
@@ -127,27 +128,17 @@ fn not_released(app: &App, name: &EnvName, title: &str, failure: &Failure, seen:
         FailureKind::Class(FailureClass::Release) => {
             printer::note("quarantined; later passes leave this content alone");
         }
-        FailureKind::Class(class) => printer::note(&next_try(app, name, class)),
+        FailureKind::Class(_) => printer::note(&next(app, name)),
         FailureKind::Cancelled | FailureKind::GaveWay | FailureKind::CutOff => {}
     }
     cures(name, failure);
 }
 
-/// When the same content is tried again.
-fn next_try(app: &App, name: &EnvName, class: FailureClass) -> String {
+/// When the same content is tried again, as `why` says it.
+fn next(app: &App, name: &EnvName) -> String {
     let standing = read_standing(&app.context(&Quiet), name).ok();
-    let Some(backoff) = standing.and_then(|standing| standing.retry) else {
-        return "the next pass tries again".to_owned();
-    };
-    tried_again(&backoff, class, name)
-}
-
-fn tried_again(backoff: &Backoff, class: FailureClass, name: &EnvName) -> String {
-    let or_else = if class == FailureClass::Host { "this host or its content" } else { "its content" };
-    match backoff.due() {
-        Some(due) => format!("tried again after {}, or when {or_else} changes", due.strftime("%H:%M:%S UTC")),
-        None => format!("not tried again until {or_else} changes, or: portreeve retry {name}"),
-    }
+    let backoff = standing.and_then(|standing| standing.retry);
+    backoff.as_ref().map_or_else(|| "the next pass tries again".to_owned(), next_try)
 }
 
 /// Recovery, a repair or a start. Whoever asked us to stop, or came first, knows the rest.
@@ -231,27 +222,5 @@ fn evidence(failure: &Failure) {
     }
     for line in failure.log.iter().rev().take(20).rev() {
         printer::detail("log", line);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Digest;
-    use crate::policy::Phase;
-
-    #[test]
-    fn who_waits_is_told_until_when() {
-        let name = EnvName::parse("bakery/pro").unwrap();
-        let said = |class, seen| {
-            let (digest, phase, cause) = (Digest::of(b"v2"), Phase::Switch, "no room".to_owned());
-            let (failures, next, help, host) = (seen, jiff::Timestamp::UNIX_EPOCH, None, None);
-            tried_again(&Backoff { digest, failures, seen, next, class, phase, cause, help, host }, class, &name)
-        };
-        let after = "tried again after 00:00:00 UTC, or when";
-        assert_eq!(said(FailureClass::Transient, 1), format!("{after} its content changes"));
-        assert_eq!(said(FailureClass::Host, 1), format!("{after} this host or its content changes"));
-        let never = "not tried again until this host or its content changes, or: portreeve retry bakery/pro";
-        assert_eq!(said(FailureClass::Host, 3), never);
     }
 }

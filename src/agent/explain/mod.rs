@@ -16,7 +16,7 @@ use crate::observed::Installed;
 use crate::policy::{FailureClass, Standing};
 use crate::source::CommitInfo;
 
-pub(super) use words::next_try;
+pub use words::next_try;
 
 /// What is known of one environment.
 #[derive(Debug)]
