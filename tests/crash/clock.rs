@@ -4,8 +4,8 @@ use crate::site::{Stage, layout, name};
 use crate::step::{Behaviour, Step};
 use crate::world::World;
 
-/// Ten years, either way.
-const YEARS: [i64; 2] = [3_650, -3_650];
+/// Ten years, and a day, either way.
+const LEAPS: [i64; 4] = [3_650, -3_650, 1, -1];
 
 fn live(world: &mut World, steps: &[Step]) {
     for step in steps {
@@ -31,7 +31,7 @@ fn ends(mut world: World, case: &str) {
 
 #[test]
 fn a_clock_that_is_set_neither_ends_a_suspension_nor_prolongs_it() {
-    for days in YEARS {
+    for days in LEAPS {
         let mut world = suspended();
         live(&mut world, &[Step::Clock(days)]);
         ends(world, &format!("{days} days"));
@@ -40,7 +40,7 @@ fn a_clock_that_is_set_neither_ends_a_suspension_nor_prolongs_it() {
 
 #[test]
 fn a_clock_that_is_set_after_a_reboot_does_not_either() {
-    for days in YEARS {
+    for days in LEAPS {
         let mut world = suspended();
         live(&mut world, &[Step::Reboot(0), Step::Clock(days)]);
         ends(world, &format!("{days} days"));
