@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::args::{Global, StatusArgs};
 use super::{Fault, json, open, printer, reconcile};
-use crate::agent::explain::{Explanation, State};
-use crate::agent::{App, LastPass, NextPass, look, mute, next_pass, read_last_pass, read_troubles};
+use crate::agent::explain::Explanation;
+use crate::agent::{App, LastPass, NextPass, known, look, moving, mute, next_pass, read_last_pass, read_troubles};
 use crate::model::ago;
 use crate::transaction::Quiet;
 
@@ -22,7 +22,8 @@ pub fn run(args: &StatusArgs, global: &Global) -> Result<u8, Fault> {
         return Err(Fault::blocked(format!("{unknown} is not on this host")));
     }
     let coming = next_pass(&app, &last);
-    let code = if args.exit_code { exit_code(coming, &rows) } else { 0 };
+    let missed = is_missed(&app, coming);
+    let code = if args.exit_code { exit_code(missed, &rows) } else { 0 };
     if global.json {
         printer::json(&as_json(&app, &last, coming, rows));
     } else if global.quiet {
@@ -31,18 +32,21 @@ pub fn run(args: &StatusArgs, global: &Global) -> Result<u8, Fault> {
             table(&rows);
         }
     } else {
-        print(&app, &last, coming, &rows);
+        print(&app, &last, (coming, missed), &rows);
     }
     Ok(code)
 }
 
-fn exit_code(coming: NextPass, rows: &[Explanation]) -> u8 {
-    if need_you(rows) > 0 || is_missed(coming, rows) { 4 } else { 0 }
+fn exit_code(missed: bool, rows: &[Explanation]) -> u8 {
+    if need_you(rows) > 0 || missed { 4 } else { 0 }
 }
 
-/// Whether nobody looks any more, so that no row is news. A pass that has a long way to go keeps the next one waiting.
-fn is_missed(coming: NextPass, rows: &[Explanation]) -> bool {
-    !matches!(coming, NextPass::At(_)) && rows.iter().all(|row| row.state != State::Releasing)
+/// Whether nobody looks any more, so that no row is news. A pass that has a long way to go, also with an environment that is not
+/// asked for, keeps the timer's next one waiting.
+fn is_missed(app: &App, coming: NextPass) -> bool {
+    let cx = app.context(&Quiet);
+    let some_move = || known(&cx).is_ok_and(|names| names.iter().any(|name| moving(&cx, name).is_some()));
+    !matches!(coming, NextPass::At(_)) && !some_move()
 }
 
 fn answering(rows: &[Explanation]) -> usize {
@@ -65,14 +69,13 @@ fn as_json(app: &App, last: &LastPass, coming: NextPass, rows: Vec<Explanation>)
     json::Status { host: app.name.clone(), answering, need_you, repository, notify, environments: rows }
 }
 
-fn print(app: &App, last: &LastPass, coming: NextPass, rows: &[Explanation]) {
+fn print(app: &App, last: &LastPass, (coming, missed): (NextPass, bool), rows: &[Explanation]) {
     let need = match need_you(rows) {
         0 => String::new(),
         1 => "; 1 needs you".to_owned(),
         several => format!("; {several} need you"),
     };
     let what = if rows.len() == 1 { "environment answers" } else { "environments answer" };
-    let missed = is_missed(coming, rows);
     let agent = if missed { "; the agent needs you" } else { "" };
     printer::line(format!("{}: {} of {} {what}{need}{agent}", app.name, answering(rows), rows.len()));
     printer::line(format!("repo  {}", repository(app, last, coming, app.host.clock().now())));
@@ -150,21 +153,15 @@ fn repository(app: &App, last: &LastPass, coming: NextPass, now: Timestamp) -> S
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
-
     use super::*;
 
     #[test]
     fn an_agent_that_makes_no_pass_is_for_a_person_to_see_to() {
-        let days = SignedDuration::from_hours(72);
-        let at = NextPass::At(Timestamp::UNIX_EPOCH);
         let mut rows = vec![json::an_explanation()];
-        for (coming, code) in [(at, 0), (NextPass::Missed(days), 4), (NextPass::NoneSinceBoot(days), 4)] {
-            assert_eq!((exit_code(coming, &rows), exit_code(coming, &[])), (code, code), "{coming:?}");
+        for (missed, code) in [(false, 0), (true, 4)] {
+            assert_eq!((exit_code(missed, &rows), exit_code(missed, &[])), (code, code));
         }
-        rows[0].state = State::Releasing;
-        assert_eq!(exit_code(NextPass::Missed(days), &rows), 0, "the pass lasts");
         rows[0].needs_you = true;
-        assert_eq!(exit_code(at, &rows), 4);
+        assert_eq!(exit_code(false, &rows), 4);
     }
 }

@@ -112,13 +112,17 @@ impl Event {
         }
     }
 
-    /// Whether the two are about the same generation, or the same person's order. An order to go back to a generation does not tell
-    /// how that was made.
+    /// Whether the two are about the same generation, or the same person's order. An order that led to a generation does not tell
+    /// how that was made, whether it came to anything or not.
     pub(super) fn tells_of(&self, other: &Self) -> bool {
-        let generation =
-            self.generation.is_some() && self.generation == other.generation && other.kind != EventKind::Held;
+        let generation = self.generation.is_some() && self.generation == other.generation && !other.is_order_to();
         let order = self.by.is_some() && (self.kind, &self.by, &self.why) == (other.kind, &other.by, &other.why);
         self.env == other.env && (generation || order)
+    }
+
+    fn is_order_to(&self) -> bool {
+        let tried = matches!(self.kind, EventKind::NotReleased | EventKind::RolledBack);
+        self.kind == EventKind::Held || tried && self.by.is_some()
     }
 
     pub(super) fn insert(&self, connection: &Connection) -> rusqlite::Result<()> {

@@ -301,6 +301,7 @@ pub(super) fn wake(cx: &Context<'_>, generation: &Generation) -> Result<(), Fail
     unit::write(cx, generation)?;
     let id = slot::id(&generation.name, generation.slot);
     cx.host.services().refresh(std::slice::from_ref(&id)).map_err(Failure::on_host(Phase::Recover))?;
-    let started = slot::start(cx, generation)?;
-    slot::healthy(cx, generation, started.left).map(drop)
+    // It was healthy once: a host that is busy with its boot may take all the time for its start.
+    slot::start(cx, generation)?;
+    slot::healthy(cx, generation, generation.wanted.env.health.deadline.duration()).map(drop)
 }

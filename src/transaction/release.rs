@@ -231,7 +231,7 @@ fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> 
     phase(
         cx,
         Phase::Build,
-        || assemble(cx, &build, generation, owners, together),
+        || assemble(cx, &build, installed.active.unwrap_or(0), generation, owners, together),
         |venv| match venv {
             true => "venv built".to_owned(),
             false => "venv reused".to_owned(),
@@ -244,6 +244,7 @@ fn prepare(cx: &Context<'_>, installed: &Installed, generation: &Generation) -> 
 fn assemble(
     cx: &Context<'_>,
     build: &Build<'_>,
+    from: GenerationNumber,
     generation: &Generation,
     owners: crate::observed::Owners,
     together: Box<dyn Together + '_>,
@@ -251,7 +252,7 @@ fn assemble(
     let (files, fail) = (cx.host.files(), Failure::on_host(Phase::Build));
     build.tree()?;
     let rebuilt = build.venv()?;
-    stage::absent(cx, &generation.name, owners)?;
+    stage::absent(cx, &generation.name, from, owners)?;
     // Before anything leads to it.
     together.finish().map_err(&fail)?;
     let together = files.together();

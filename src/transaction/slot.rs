@@ -79,7 +79,8 @@ pub fn put_back(cx: &Context<'_>, name: &EnvName, slot: Slot, before: Option<Gen
 pub struct Started {
     /// Its main process.
     pub pid: u32,
-    /// What is left of the deadline for it to become healthy: one that never says that it is up has had all of it.
+    /// What is left of the deadline for it to become healthy, one request's timeout at least: one that never says that it is up has
+    /// had all the rest.
     pub left: Duration,
 }
 
@@ -105,7 +106,8 @@ pub fn start(cx: &Context<'_>, generation: &Generation) -> Result<Started, Failu
         return Err(blame::by_words(Phase::Start, cause.to_owned(), log(cx, name, slot)));
     }
     let took = cx.host.clock().monotonic().saturating_sub(begun);
-    Ok(Started { pid: service.pid, left: deadline.saturating_sub(took) })
+    let left = deadline.saturating_sub(took).max(generation.wanted.env.health.timeout.duration());
+    Ok(Started { pid: service.pid, left })
 }
 
 /// Makes the sockets' directories, and whatever else a boot takes away.

@@ -15,8 +15,9 @@ pub fn generation(cx: &Context<'_>, generation: &Generation, owners: Owners) -> 
 }
 
 /// Makes the environment *absent* before anything else of it is made: generation 0, `active` leading to it, and only then the
-/// permanent links. A dangling link in sites-enabled would stop every site at nginx's next restart.
-pub fn absent(cx: &Context<'_>, name: &EnvName, owners: Owners) -> Result<(), Failure> {
+/// permanent links. A dangling link in sites-enabled would stop every site at nginx's next restart. Where something serves and
+/// somebody removed its commit point, that is `from`, and is put back.
+pub fn absent(cx: &Context<'_>, name: &EnvName, from: GenerationNumber, owners: Owners) -> Result<(), Failure> {
     let fail = Failure::on_host(Phase::Build);
     let files = cx.host.files();
     // Whatever was removed comes back: another removal has a grace of its own.
@@ -30,7 +31,7 @@ pub fn absent(cx: &Context<'_>, name: &EnvName, owners: Owners) -> Result<(), Fa
     }
     let active = cx.layout.active_link(name);
     if files.look(&active).map_err(&fail)? == Found::Absent {
-        files.put(&active, &Node::Link(Context::active_target(name, 0))).map_err(&fail)?;
+        files.put(&active, &Node::Link(Context::active_target(name, from))).map_err(&fail)?;
     }
     Ok(())
 }

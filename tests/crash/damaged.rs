@@ -1,15 +1,16 @@
 //! A record that somebody damaged, or deleted: what serves serves on, whatever comes next and wherever that is killed.
 
-use portreeve::agent::{Left, Outcome};
+use portreeve::agent::{Left, Order, Outcome};
 use portreeve::desired::{Generation, Listing};
 use portreeve::model::Slot;
 use portreeve::plan::Want;
+use rustix::io::Errno;
 
 use crate::front::visit;
 use crate::host::boot;
-use crate::machine::State;
+use crate::machine::{Refusal, State};
 use crate::oracle::{active, active_number, at_rest};
-use crate::program::{Wish, pass};
+use crate::program::{Wish, give, pass};
 use crate::scenarios::after;
 use crate::site::{Release, SITE, Stage, layout, name};
 use crate::step::Behaviour;
@@ -144,6 +145,37 @@ fn a_commit_point_that_somebody_removed_is_put_back_first() {
                 let ended = pass(&stage, &wish);
                 assert_eq!(at_rest(&stage.state()), Ok(Some(leads_to.to_owned())), "{told}: {ended:?}");
             }
+        }
+    }
+}
+
+/// An order comes before any pass has put it back, and fails, or is killed: what serves is no first release's to replace.
+#[test]
+fn an_order_without_a_commit_point_leads_back_to_what_served() {
+    for (slot, serves) in [(Slot::A, "v1"), (Slot::B, "v2")] {
+        let mut before = serving_from(slot);
+        forget(&mut before.storage, &layout().active_link(&name()));
+        let first = Stage::new(before.clone());
+        first.host.machine.watch();
+        give(&first, Order::Restart).expect("it is restarted");
+        let refused = (0..first.host.machine.calls()).map(|call| {
+            let stage = Stage::new(before.clone());
+            stage.host.machine.refusal.set(Some(Refusal { call, errno: Errno::IO }));
+            let said = give(&stage, Order::Restart);
+            stage.host.machine.refusal.set(None);
+            (format!("call {call} failed: {said:?}"), stage.state())
+        });
+        let killed =
+            first.host.machine.points().into_iter().map(|point| (format!("killed {}", point.what), point.state));
+        for (when, state) in killed.chain(refused) {
+            let told = format!("slot {slot}, {when}");
+            let well = Some((serves.to_owned(), true));
+            assert_eq!(visitors(&state), well, "{told}");
+            let bad = Stage::new(state);
+            let title = format!("v3-{}", Behaviour::Fails.word());
+            let wish = Wish::Release(Release::new(&title, Behaviour::Fails));
+            let outcome = pass(&bad, &wish);
+            assert_eq!(at_rest(&bad.state()), Ok(Some(serves.to_owned())), "{told}: {outcome:?}");
         }
     }
 }

@@ -323,13 +323,13 @@ fn what_the_last_pass_compared_serves_no_longer() {
 #[test]
 fn nobody_has_looked_for_days() {
     let days = SignedDuration::from_hours(72);
-    is(
-        &Night { next_pass: NextPass::Missed(days), ..Night::calm() },
-        "ok |  |
-        rule ok: what serves is what the repository wanted 3d ago; nobody has looked since
-        next looked at by each pass (but none came for 3d: systemctl status portreeve)
-        you systemctl status portreeve",
-    );
+    for next_pass in [NextPass::Missed(days), NextPass::NoneSinceBoot(days)] {
+        let mut night = Night { next_pass, ..Night::calm() };
+        night.last.fetched = Some(now() - days);
+        let told = night.explained();
+        assert_eq!(told.rule, ["ok: what serves is what the repository wanted 3d ago; nobody has looked since"]);
+        assert_eq!(told.next, format!("looked at by each pass ({next_pass})"));
+    }
     let mut night = Night { next_pass: NextPass::NoneSinceBoot(days), ..Night::calm() };
     night.last = LastPass::default();
     let told = night.explained();

@@ -316,9 +316,9 @@ pub(super) fn fine(facts: &Facts<'_>) -> Said {
     let current = facts.seen().is_some_and(|seen| seen.current);
     let unwatched = |rule: String| (rule, "systemctl status portreeve");
     let (rule, you) = match facts.next_pass {
-        NextPass::Missed(age) if current => unwatched(format!(
-            "ok: what serves is what the repository wanted {} ago; nobody has looked since",
-            ago(age)
+        NextPass::Missed(_) | NextPass::NoneSinceBoot(_) if current => unwatched(format!(
+            "ok: what serves is what the repository wanted{}; nobody has looked since",
+            facts.last.fetched.map(|at| format!(" {} ago", ago(facts.now.duration_since(at)))).unwrap_or_default()
         )),
         NextPass::Missed(age) => {
             unwatched(format!("ok: nothing is known against it; nobody has looked for {}", ago(age)))
