@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::chronicle;
-use super::{App, Trouble, read_standing, survey, write_standing};
+use super::{App, Trouble, read_standing, survey, turn, write_standing};
 use crate::desired::Wanted;
 use crate::history::{Event as Happened, EventKind};
 use crate::host::HostError;
@@ -13,9 +12,6 @@ use crate::model::{EnvName, Found, Identity, Manager, Node, Slot};
 use crate::policy::Standing;
 use crate::transaction::lock::{self, lock};
 use crate::transaction::{Context, Failure};
-
-/// How long it waits for whoever is at work on the environment, unless it was said.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// No configuration file is larger.
 const LIMIT: u64 = 8 * 1024 * 1024;
@@ -80,7 +76,7 @@ pub fn adopt(app: &App, cx: &Context<'_>, path: &Path, by: &str) -> Result<Adopt
         Some(trouble) => AdoptError::Unread(trouble),
         None => AdoptError::Elsewhere(path.to_owned()),
     })?;
-    let _lock = lock(cx, lock::Place::Environment(&env), app.wait.unwrap_or(PATIENCE)).map_err(Failure::from)?;
+    let _lock = lock(cx, lock::Place::Environment(&env), app.wait.unwrap_or(turn::PATIENCE)).map_err(Failure::from)?;
     let copy = move_aside(cx, &env, &place)?;
     try_again(cx, &env)?;
     record(cx, &env, by, path, &copy);

@@ -140,10 +140,8 @@ fn unwritten(error: &HostError) -> String {
 /// An order to stop it, a start that failed and a mask leave its link as it is: the service manager says whether it runs.
 /// Where that can't be asked nothing is known against it.
 fn active(cx: &Context<'_>, name: &EnvName) -> Option<Active> {
-    let Found::Link(target) = cx.host.files().look(&cx.layout.active_link(name)).ok()? else { return None };
-    let number = target.file_name()?.to_str()?.parse().ok().filter(|&number| number > 0)?;
-    let generation = transaction::read_generation(cx, name, number).ok()??;
-    let title = format!("{} (generation {number})", generation.wanted.title());
+    let generation = transaction::serving(cx, name)?;
+    let title = format!("{} (generation {})", generation.wanted.title(), generation.number);
     Some(Active { title, runs: transaction::runs(cx, &generation).unwrap_or(true) })
 }
 

@@ -25,7 +25,7 @@ use crate::transaction::{self, About, Context, Failure, FailureKind, Intent, Pha
 const WORKERS: usize = 32;
 
 /// How long a command waits for another program's transaction of the same environment.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long an older release may take to its next safe point: systemd's longest start of a slot, and a little.
 const GIVES_WAY: Duration = Duration::from_mins(2);

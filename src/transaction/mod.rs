@@ -51,7 +51,7 @@ pub use journal::{Intent, JournalError};
 pub use may_return::permit_return;
 pub use migrate::{Applied, Migration, recorded};
 pub use read::{
-    active, expected, installed, installed_names, listing, read_generation, services_of, standing, was_refused,
+    active, expected, installed, installed_names, listing, read_generation, services_of, serving, standing, was_refused,
 };
 pub use recover::{Recovered, Watch, committed, note_boot, recover, sync_left, tidy};
 pub use release::{Going, Ordered, Released, fits, go, go_by_order};

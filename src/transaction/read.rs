@@ -191,6 +191,12 @@ pub fn was_refused(cx: &Context<'_>, name: &EnvName, number: GenerationNumber) -
     Ok(found != Found::Absent)
 }
 
+/// The generation that an environment's commit point leads to; `None` also where that can't be read.
+pub fn serving(cx: &Context<'_>, name: &EnvName) -> Option<Generation> {
+    let number = active(cx, name).ok()??;
+    read_generation(cx, name, number).ok()?
+}
+
 /// A generation's listing; `None` when it is gone or damaged.
 pub fn listing(cx: &Context<'_>, generation: &Generation) -> Result<Option<Listing>, Failure> {
     let path = cx.directory(generation).join(Listing::FILE);

@@ -2,7 +2,7 @@
 
 use super::{Given, Order, Ordered};
 use crate::agent::chronicle;
-use crate::desired::{Generation, Wanted};
+use crate::desired::Wanted;
 use crate::history::{Event, EventKind};
 use crate::model::{EnvName, GenerationNumber};
 use crate::transaction::{self, Context, Failure, FailureKind};
@@ -20,7 +20,7 @@ pub(super) fn done(cx: &Context<'_>, name: &EnvName, given: &Given, said: &str) 
     };
     let event = Event { why: given.reason.clone(), ..ordered(cx, name, given, kind, said) };
     let moved = matches!(given.order, Order::Rollback { .. } | Order::Restart);
-    let event = match serving(cx, name).filter(|_| moved) {
+    let event = match transaction::serving(cx, name).filter(|_| moved) {
         Some(generation) => about(event, generation.number, &generation.wanted),
         None => event,
     };
@@ -45,11 +45,6 @@ impl Ordered<'_> {
 fn ordered(cx: &Context<'_>, name: &EnvName, given: &Given, kind: EventKind, said: &str) -> Event {
     let now = cx.host.clock().now();
     Event { by: Some(given.by.clone()), ..Event::new(now, Some(name.clone()), kind, said) }
-}
-
-fn serving(cx: &Context<'_>, name: &EnvName) -> Option<Generation> {
-    let number = transaction::active(cx, name).ok()??;
-    transaction::read_generation(cx, name, number).ok()?
 }
 
 fn about(event: Event, number: GenerationNumber, wanted: &Wanted) -> Event {
