@@ -93,6 +93,9 @@ impl Services for Slots {
         self.0.lock().unwrap().remove(slot);
         Ok(())
     }
+    fn stop_within(&self, slot: &SlotId, _: Duration) -> Result<()> {
+        self.stop(slot)
+    }
     fn service(&self, slot: &SlotId) -> Result<Option<Service>> {
         Ok(self.0.lock().unwrap().contains(slot).then_some(RUNS))
     }

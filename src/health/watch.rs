@@ -296,6 +296,9 @@ mod tests {
         fn stop(&self, _: &SlotId) -> Result<()> {
             panic!("watching stops nothing")
         }
+        fn stop_within(&self, slot: &SlotId, _: Duration) -> Result<()> {
+            self.stop(slot)
+        }
         fn service(&self, _: &SlotId) -> Result<Option<Service>> {
             let (activity, restarts) = next(&self.states);
             Ok(Some(Service { activity, pid: 7, restarts, masked: false }))

@@ -219,6 +219,8 @@ pub trait Services {
     fn start(&self, slot: &SlotId, wait: Duration) -> Result<Service>;
     /// Stops it and waits until it has stopped. Not running, or not known, is fine.
     fn stop(&self, slot: &SlotId) -> Result<()>;
+    /// The same for who has nobody to answer: whatever of it still runs after `grace` is killed.
+    fn stop_within(&self, slot: &SlotId, grace: Duration) -> Result<()>;
     /// One slot's state; `None` when the manager does not know it.
     fn service(&self, slot: &SlotId) -> Result<Option<Service>>;
     /// All of our slots that the manager knows, in one question.

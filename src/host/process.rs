@@ -227,8 +227,8 @@ impl Drop for Started {
     }
 }
 
-/// Kills the session's processes. Only before the child is waited for: until then its number is its own.
-fn kill(pid: Pid) {
+/// Kills the processes of the group that `pid` leads. Only before it is waited for: until then its number is its own.
+pub(super) fn kill(pid: Pid) {
     let _none_left = rustix::process::kill_process_group(pid, Signal::KILL);
     // Before `setsid` has run there is no such group yet.
     let _gone = rustix::process::kill_process(pid, Signal::KILL);

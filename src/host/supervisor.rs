@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::Pid;
+
 use super::logfile::{self, Mark};
 use super::rpc::{Client, Fault, refused};
 use super::xmlrpc::Value;
-use super::{Activity, Clock, Excerpt, HostError, Manager, Result, Service, Services, SlotId, slot_name};
+use super::{Activity, Clock, Excerpt, HostError, Manager, Result, Service, Services, SlotId, process, slot_name};
 use crate::model::Layout;
 
 /// For what Supervisor answers at once.
@@ -116,16 +118,23 @@ impl Supervisor {
         }
     }
 
-    /// Waits for a stop that somebody else asked for.
-    fn wait_until_stopped(&self, program: &str) -> Result<()> {
-        let looks = STOP.as_millis() / LOOK.as_millis();
+    /// Waits for a stop that was asked for already. The process that is still there after `wait`.
+    fn outlives(&self, program: &str, wait: Duration) -> Result<Option<Pid>> {
+        let looks = wait.as_millis() / LOOK.as_millis();
+        let mut pid = self.pid(program)?;
         for _ in 0..looks {
-            match self.info(program)? {
-                Some(info) if info.pid != 0 => self.client.pause(LOOK),
-                _ => return Ok(()),
+            if pid.is_none() {
+                break;
             }
+            self.client.pause(LOOK);
+            pid = self.pid(program)?;
         }
-        Err(refused(&format!("{program} has not stopped within {}s", STOP.as_secs())))
+        Ok(pid)
+    }
+
+    fn pid(&self, program: &str) -> Result<Option<Pid>> {
+        let pid = self.info(program)?.map_or(0, |info| info.pid);
+        Ok(i32::try_from(pid).ok().and_then(Pid::from_raw))
     }
 }
 
@@ -171,9 +180,26 @@ impl Services for Supervisor {
         let program = self.program(slot);
         match self.ask_and_wait("stopProcess", &program, STOP)? {
             Ok(_) | Err(Fault::BadName) => Ok(()),
-            Err(Fault::NotRunning) => self.wait_until_stopped(&program),
+            Err(Fault::NotRunning) => match self.outlives(&program, STOP)? {
+                None => Ok(()),
+                Some(_) => Err(refused(&format!("{program} has not stopped within {}s", STOP.as_secs()))),
+            },
             Err(fault) => Err(unexpected("stopProcess", &program, fault)),
         }
+    }
+
+    /// Supervisor's own `signalProcess` reaches the first process only: a worker that hangs would outlive it.
+    fn stop_within(&self, slot: &SlotId, grace: Duration) -> Result<()> {
+        let program = self.program(slot);
+        let asked = [Value::Text(program.clone()), Value::Bool(false)];
+        match self.client.call("stopProcess", &asked, PROMPT)? {
+            Ok(_) | Err(Fault::BadName | Fault::NotRunning) => {}
+            Err(fault) => return Err(unexpected("stopProcess", &program, fault)),
+        }
+        if let Some(pid) = self.outlives(&program, grace)? {
+            process::kill(pid);
+        }
+        self.stop(slot)
     }
 
     fn service(&self, slot: &SlotId) -> Result<Option<Service>> {

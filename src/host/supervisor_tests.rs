@@ -5,8 +5,9 @@
 use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process_group};
 
 use super::*;
 use crate::model::{EnvName, Root, Slot};
@@ -137,6 +138,24 @@ fn a_slot_lives_and_is_forgotten() {
     supervisor.forget(&a).unwrap();
     supervisor.forget(&a).unwrap();
     assert_eq!(supervisor.services().unwrap(), BTreeMap::new());
+}
+
+#[test]
+fn who_does_not_end_within_its_grace_is_killed_with_all_its_processes() {
+    let daemon = daemon();
+    let supervisor = daemon.supervisor();
+    let a = slot(Slot::A);
+    supervisor.stop_within(&a, WAIT).unwrap();
+    daemon.write(&a, "trap '' TERM; echo deaf; sleep 60 & sleep 60");
+    daemon.allow(&a);
+    supervisor.refresh(std::slice::from_ref(&a)).unwrap();
+    let pid = Pid::from_raw(i32::try_from(supervisor.start(&a, WAIT).unwrap().pid).unwrap()).unwrap();
+    until("it is deaf", || !supervisor.output(&a, 1).unwrap().is_empty());
+    let begin = Instant::now();
+    supervisor.stop_within(&a, Duration::from_millis(200)).unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}: Supervisor itself kills after 5 s", begin.elapsed());
+    until("all its processes are gone", || test_kill_process_group(pid).is_err());
+    supervisor.stop_within(&a, WAIT).unwrap();
 }
 
 #[test]

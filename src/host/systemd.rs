@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, OwnedObjectPath};
 use zbus_systemd::systemd1::{ManagerProxy, ServiceProxy, UnitProxy};
@@ -86,6 +87,20 @@ impl Services for Systemd {
             Some(JobEnd::Failed | JobEnd::Invalid) => Err(bus::refused(format!("stop {unit}: it failed"))),
             Some(JobEnd::Done) | None => Ok(()),
         }
+    }
+
+    fn stop_within(&self, slot: &SlotId, grace: Duration) -> Result<()> {
+        let unit = self.unit(slot);
+        self.bus.with(grace + PROMPT, &format!("kill {unit}"), async |connection| {
+            let end = bus::unless(NO_SUCH_UNIT, bus::run(connection, Job::Stop, &unit, grace).await)?;
+            if end != Some(JobEnd::Underway) {
+                return Ok(None);
+            }
+            let (all, kill) = ("all".to_owned(), Signal::KILL.as_raw());
+            let manager = ManagerProxy::new(connection).await?;
+            bus::unless(NO_SUCH_UNIT, manager.kill_unit(unit.clone(), all, kill).await)
+        })?;
+        self.stop(slot)
     }
 
     fn service(&self, slot: &SlotId) -> Result<Option<Service>> {

@@ -50,6 +50,9 @@ pub fn back(cx: &Context<'_>, intent: &Intent) -> Result<(), Failure> {
     let untouched = held == intent.slot_before && held != Some(intent.to);
     // A candidate that never reached its slot leaves it as it was: a warm one is what a rollback goes to at once.
     if !untouched {
+        if !seen && !intent.had_visitors() {
+            slot::end_unseen(cx, &intent.env, intent.slot)?;
+        }
         slot::put_back(cx, &intent.env, intent.slot, intent.slot_before)?;
     }
     if intent.to > intent.from {

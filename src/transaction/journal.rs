@@ -127,6 +127,11 @@ impl Intent {
         self.from != self.to
     }
 
+    /// Whether somebody may have been led to the candidate before now: it failed in front, or it is one that served and was kept.
+    pub fn had_visitors(&self) -> bool {
+        self.slot_before == Some(self.to) || self.failed.as_ref().is_some_and(|failed| failed.phase.is_in_front())
+    }
+
     /// Reads a record; `path` is for the message.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, JournalError> {
         #[derive(Deserialize)]

@@ -13,6 +13,8 @@ use crate::policy::FailureClass;
 
 /// So long a slot may take until it says that it is up.
 pub(super) const START: Duration = Duration::from_secs(90);
+/// So long a candidate that nobody saw may take to end.
+const UNSEEN: Duration = Duration::from_secs(2);
 /// Lines of a slot's log that a failure shows.
 const TAIL: usize = 60;
 /// Characters of a body that a failure shows.
@@ -58,6 +60,12 @@ fn clear(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Result<(), HostError> 
 pub fn retire(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Result<(), HostError> {
     cx.host.services().stop(&id(name, slot))?;
     cx.host.files().remove(&cx.layout.run_flag(name, slot))
+}
+
+/// Stops a candidate that no visitor was led to. It has nobody to answer, so that one that hangs delays neither the verdict nor
+/// the next commit for as long as a stop may take.
+pub fn end_unseen(cx: &Context<'_>, name: &EnvName, slot: Slot) -> Result<(), Failure> {
+    cx.host.services().stop_within(&id(name, slot), UNSEEN).map_err(Failure::on_host(Phase::Start))
 }
 
 /// Stops the candidate and gives its slot back what it held before. The link goes back last: as long as it leads to the candidate,

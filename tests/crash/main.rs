@@ -13,6 +13,7 @@ mod cell;
 mod clock;
 mod damaged;
 mod disk;
+mod double;
 mod files;
 mod front;
 mod host;

@@ -265,6 +265,10 @@ impl Services for MemoryServices {
         Ok(())
     }
 
+    fn stop_within(&self, slot: &SlotId, _: Duration) -> Result<()> {
+        self.stop(slot)
+    }
+
     fn service(&self, slot: &SlotId) -> Result<Option<Service>> {
         Ok(self.machine.look(|state| state.services.service(slot)))
     }

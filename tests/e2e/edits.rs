@@ -155,6 +155,20 @@ pub const ADDITIVE_MIGRATION: Edits<'static> = &[(
     Some(migration!("migrations.AddField('order', 'note', models.CharField(max_length=200, null=True))")),
 )];
 
+/// The same, and before it is whole it waits for the gate.
+pub const GATED_MIGRATION: Edits<'static> = &[(
+    "shop/migrations/0002_note.py",
+    Some(migration!(
+        "migrations.AddField('order', 'note', models.CharField(max_length=200, null=True)), migrations.RunPython(
+        lambda apps, editor: __import__('subprocess').run(
+            'touch /home/foouser/bakery/pro/data/migrating; until test -e /srv/gate/open; do sleep 0.1; done',
+            shell=True, check=True))"
+    )),
+)];
+
+/// There while the gated migration waits.
+pub const MIGRATING: &str = "/home/foouser/bakery/pro/data/migrating";
+
 /// A migration that breaks the release before it.
 pub const REMOVING_MIGRATION: Edits<'static> =
     &[("shop/migrations/0002_no_item.py", Some(migration!("migrations.RemoveField('order', 'item')")))];

@@ -75,6 +75,7 @@ fn standing(world: &World) {
     const HELD: &str = "/etc/portreeve/policy/bakery_pro.json";
     world.portreeve(&["suspend", "bakery/pro", "--for", "1h", "--reason", "looking"]).ok();
     is_refused(&as_newer(world, HELD, "s/\"format\": [0-9]*,/\"format\": 7,/", || world.reconcile()), HELD);
+    cut(world, HELD);
     world.portreeve(&["resume", "bakery/pro"]).ok();
 
     // What the first one wrote means what it meant.
@@ -85,6 +86,20 @@ fn standing(world: &World) {
     world.portreeve(&["start", "bakery/pro"]).ok();
     world.reconcile().ok();
     assert_eq!(world.serving(), "v2");
+}
+
+/// Half a record may have held the environment: nothing is done to it, and nothing is written over what is left.
+fn cut(world: &World, held: &str) {
+    world.host.sh(&format!("cp -p {held} /root/whole; truncate -s 60 {held}; cp -p {held} /root/half"));
+    let words = format!("{held}: not a record of holds and quarantine: correct it, or remove it to forget them");
+    for order in [&["reconcile"][..], &["rollback", "bakery/pro"], &["resume", "bakery/pro"]] {
+        let refused = world.portreeve(order).exits(4);
+        assert!(refused.said().contains(&words), "{refused}");
+    }
+    let status = world.portreeve(&["status", "bakery/pro"]).ok();
+    assert!(status.stdout.contains(&words), "{status}");
+    assert_eq!(world.serving(), "v2");
+    world.host.sh(&format!("cmp {held} /root/half; mv /root/whole {held}"));
 }
 
 fn journal(world: &World) {

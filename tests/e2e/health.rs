@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cmd::{Background, CmdResult};
-use crate::edits::{HEALTH_500_IN_FRONT, NEVER_BINDS, health};
+use crate::edits::{HEALTH_500_IN_FRONT, HEALTH_HANGS, NEVER_BINDS, health};
 use crate::oracle::one_generation;
 use crate::traces::until_within;
 use crate::world::{Edits, World};
@@ -20,9 +20,10 @@ struct Ill {
     cause: &'static str,
 }
 
-const ILL: [Ill; 8] = [
+const ILL: [Ill; 9] = [
     Ill { name: "refuses", edits: REFUSES, cause: "refuses not released: health got no answer: connection refused" },
     Ill { name: "never-binds", edits: NEVER_BINDS, cause: "never-binds not released: health got no answer: " },
+    Ill { name: "hangs", edits: HEALTH_HANGS, cause: "hangs not released: health got no answer: no answer within" },
     Ill { name: "drips", edits: DRIPS, cause: "drips not released: health got no answer: no answer within" },
     Ill { name: "redirects", edits: REDIRECTS, cause: "redirects not released: health answered 302, expected 200" },
     Ill { name: "flaps", edits: FLAPS, cause: "flaps not released: health answered 500, expected 200" },

@@ -2,8 +2,9 @@
 //! power goes what nobody synced.
 
 use crate::crash::{Point, pass_dies_at};
-use crate::edits::{ASKED, HEALTH_GATED};
+use crate::edits::{ASKED, GATED_MIGRATION, HEALTH_GATED, MIGRATING};
 use crate::oracle::{comes_back, converges, one_generation};
+use crate::scenes::{ORDERS, order};
 use crate::traces::until_within;
 use crate::world::World;
 use std::time::Duration;
@@ -143,6 +144,34 @@ fn what_is_pushed_while_a_killed_pass_is_finished_is_released_by_the_same_pass()
     world.host.sh("touch /srv/gate/open");
     let ended = pass.wait_with_output().expect("it ends");
     assert_eq!((ended.status.code(), world.serving()), (Some(0), "v3".to_owned()));
+}
+
+/// What was ordered is in the database and in the dump of before, also when the power goes between the two halves of a migration.
+#[test]
+fn a_power_cut_in_the_middle_of_a_migration_loses_no_order_and_keeps_what_served() {
+    let mut world = World::on_its_own_disk("migrating");
+    world.edit_pro(|pro| format!("{pro}[django]\nmigrate = \"any\"\n"));
+    world.reconcile().ok();
+    let before = one_generation(&world);
+    order(&world);
+    world.push_app("v2", GATED_MIGRATION, "v2");
+    world.set_rev("v2");
+    world.host.sync();
+    let mut pass = world.host.command(&["portreeve", "reconcile"]).spawn().expect("a pass is started");
+    until_within(Duration::from_secs(90), "it migrates", || world.host.has(MIGRATING));
+    world.host.power_cut();
+    pass.wait().expect("it went with the power");
+    world.host.boot_again();
+    comes_back(&world);
+    assert_eq!((one_generation(&world), world.serving()), (before, "v1".to_owned()));
+    let dumps = "ls /var/backups/foouser/bakery/pro/before-*.sqlite3 | wc -l";
+    assert_eq!(world.host.sh(dumps).trim(), "1", "it was on the disk before the first change");
+    let columns =
+        "sqlite3 /home/foouser/bakery/pro/data/db.sqlite3 'SELECT name FROM pragma_table_info(\"shop_order\")'";
+    assert!(!world.host.sh(columns).contains("note"), "half of a migration is none");
+    world.host.sh("mkdir -p /srv/gate; touch /srv/gate/open");
+    converges(&world, "v2");
+    assert_eq!(world.host.sh(ORDERS), "rye\n1 rye\n");
 }
 
 /// The power goes so long after visitors were led to the other slot, which comes after the rename is on the disk, with the program

@@ -30,10 +30,16 @@ const LEFT: &str = "cd /etc; ls -d nginx/sites-enabled/portreeve-* logrotate.d/p
     systemctl list-units --state=active --plain --no-legend 'portreeve-bakery_pro@*'";
 
 /// What was ordered before the migration: after it, and in each dump; a partial one is none.
-const ORDERS: &str = "sqlite3 /home/foouser/bakery/pro/data/db.sqlite3 'SELECT item FROM shop_order WHERE note IS NULL'
+pub const ORDERS: &str =
+    "sqlite3 /home/foouser/bakery/pro/data/db.sqlite3 'SELECT item FROM shop_order WHERE note IS NULL'
     for dump in /var/backups/foouser/bakery/pro/before-*.sqlite3; do
         sqlite3 $dump 'SELECT count(*), item FROM shop_order' | tr '|' ' '
     done | sort -u";
+
+/// Somebody orders rye.
+pub fn order(world: &World) {
+    world.host.sh("curl -sf -d item=rye -H 'Host: bakery.example' http://127.0.0.1/order");
+}
 
 pub const SECOND: Scene = Scene {
     name: "second release",
@@ -63,7 +69,7 @@ pub const ALL: [Scene; 8] = [
         name: "release that migrates",
         before: |world| {
             released(world, &["v1"]);
-            world.host.sh("curl -sf -d item=rye -H 'Host: bakery.example' http://127.0.0.1/order");
+            order(world);
             world.push_app("v2", &[SMALL, ADDITIVE_MIGRATION].concat(), "v2");
             world.set_rev("v2");
         },

@@ -202,6 +202,9 @@ impl Services for Machine {
         self.running.lock().expect("nobody panicked").remove(slot);
         Ok(())
     }
+    fn stop_within(&self, slot: &SlotId, _: Duration) -> Result<()> {
+        self.stop(slot)
+    }
     fn service(&self, slot: &SlotId) -> Result<Option<Service>> {
         self.turns.step();
         Ok(Some(service(self.runs(slot).is_some())))
