@@ -11,7 +11,7 @@ use crate::world::{Edits, World};
 /// What a release may take from its candidate's start on.
 const DEADLINE: Duration = Duration::from_secs(6);
 /// What it takes beyond that to be as before.
-const BACK: Duration = Duration::from_secs(5);
+pub const BACK: Duration = Duration::from_secs(5);
 
 /// A release whose health check fails, and what must be said of it.
 struct Ill {
@@ -90,7 +90,7 @@ const ENDLESS: Edits<'static> = &[(
 
 /// A pass that releases `version`, and how long it took from the start of the candidate on.
 #[track_caller]
-fn timed(world: &World, version: &str, edits: Edits<'_>) -> (CmdResult, Duration) {
+pub fn timed(world: &World, version: &str, edits: Edits<'_>) -> (CmdResult, Duration) {
     world.push_app(version, edits, version);
     world.set_rev(version);
     let slots = ["systemctl", "is-active", "portreeve-bakery_pro@a", "portreeve-bakery_pro@b"];

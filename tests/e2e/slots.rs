@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::crash::{Point, pass_dies_at};
 use crate::edits::HASHED;
+use crate::health::{BACK, timed};
 use crate::oracle::{comes_back, converges, one_generation};
 use crate::traces::{until, until_within};
 use crate::world::World;
@@ -228,7 +229,9 @@ fn who_answers_in_place_of_a_candidate_does_not_make_it_healthy() {
     let usurper = workers(&world, "a").concat();
 
     // Nothing is known of the new release, so that it is not its fault.
-    let pass = world.release("v2", &[]).exits(4);
+    let (pass, took) = timed(&world, "v2", &[]);
+    let pass = pass.exits(4);
+    assert!(took < Duration::from_secs(20) + BACK, "{took:?}: {pass}");
     let words = format!("another process ({usurper}) answers on the socket of slot b, not the one that was started");
     assert!(pass.stderr.contains(&words), "{pass}");
     assert_eq!((world.serving().as_str(), one_generation(&world)), ("v1", 1), "{pass}");
