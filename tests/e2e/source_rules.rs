@@ -391,6 +391,13 @@ const APPS: &str = "echo '127.0.0.1 apps.example.org' >>/etc/hosts
 /// The same of an application's repository: the deploy repository is well.
 const APP_FAILURES: &[Failure] = &[
     Failure {
+        name: "it is down",
+        begin: "cp -p /root/.ssh/config /run/config; sed -i '1i Host apps.example.org\\n  Port 1\\n' /root/.ssh/config",
+        end: "mv /run/config /root/.ssh/config",
+        says: "ssh://git@apps.example.org/srv/git/bakery.git can't be reached: ssh: connect to host apps.example.org port 1: Connection refused",
+        code: 1,
+    },
+    Failure {
         name: "it accepts and says nothing",
         begin: "echo silent >/srv/git/mode-bakery",
         end: "rm /srv/git/mode-bakery",
