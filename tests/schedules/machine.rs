@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use portreeve::desired::Generation;
 use portreeve::host::{
     Activity, Answer, Clock, Exit, Files, Found, FreeSpace, Front, Host, HostError, Kernel, Lock, Manager, Node, Parts,
     Probe, Processes, Request, Result, Run, Service, Services, SlotId, Target, Twice, Users,
@@ -25,7 +26,7 @@ pub struct Machine {
     /// Milliseconds since it was made.
     clock: AtomicU64,
     running: Mutex<BTreeMap<SlotId, String>>,
-    /// What each `active` link led to, in order.
+    /// The titles of what each `active` link was made to lead to, in order: a generation's record may be pruned later.
     pub switches: Mutex<Vec<String>>,
     pub turns: Turns,
 }
@@ -103,8 +104,10 @@ impl Files for Machine {
     fn put(&self, path: &Path, node: &Node) -> Result<()> {
         let put = self.files().put(path, node);
         if let (true, Node::Link(target)) = (path.starts_with(self.layout.active()), node) {
-            let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            self.switches.lock().expect("nobody panicked").push(name);
+            let record = path.parent().unwrap_or(path).join(target).join(Generation::FILE);
+            let generation = std::fs::read(record).ok().and_then(|bytes| Generation::parse(&bytes).ok());
+            let title = generation.map(|generation| generation.wanted.title());
+            self.switches.lock().expect("nobody panicked").extend(title);
         }
         put
     }
