@@ -62,6 +62,7 @@ fn killed(before: &State, wish: &Wish) -> Vec<(String, State)> {
         images.push((format!("killed {}", point.what), point.state));
         images.push((format!("power cut {}", point.what), dark));
     }
+    assert!(images.len() > 20, "{} moments", images.len());
     images
 }
 

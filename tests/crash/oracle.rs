@@ -221,8 +221,12 @@ fn other_slot(state: &State, layout: &Layout, slot: Slot) -> Judgement<()> {
         None => None,
     };
     same("the other slot's unit its own", &(storage.read(&layout.unit_file(&name, slot)) == wanted), &true)?;
-    let known = state.services.unit(&SlotId { env: name, slot });
-    same("the other slot's unit as systemd knows it", &(known == wanted.as_ref()), &true)
+    let id = SlotId { env: name, slot };
+    let known = state.services.unit(&id);
+    same("the other slot's unit as systemd knows it", &(known == wanted.as_ref()), &true)?;
+    let runs = state.services.process(&id).map(|process| process.generation.clone());
+    let leads = storage.real(&layout.slot_link(&id.env, slot));
+    same("what runs in the other slot its own", &(runs.is_none() || runs == leads), &true)
 }
 
 fn unit(state: &State, layout: &Layout, directory: &Path, slot: Slot) -> Judgement<()> {

@@ -137,6 +137,7 @@ fn what_can_t_be_put_right_keeps_no_killed_release_from_its_end() {
     let released = pass(&stage, &Wish::Release(Release::good("v2")));
     assert!(matches!(released, Outcome::Released { .. }), "{released:?}");
     let points = stage.host.machine.points();
+    assert!(points.len() > 20, "{} moments", points.len());
     for Point { what, state, .. } in points {
         let mut state = state;
         if active_number(&state) == Some(2) {
@@ -157,7 +158,9 @@ fn who_reads_what_a_killed_repair_put_right_is_told_though_another_file_can_t_be
     let stage = Stage::new(state);
     stage.host.machine.watch();
     pass(&stage, &wish);
-    for Point { what, state, .. } in stage.host.machine.points() {
+    let points = stage.host.machine.points();
+    assert!(points.len() > 4, "{} moments", points.len());
+    for Point { what, state, .. } in points {
         let stage = Stage::new(state);
         let outcome = pass(&stage, &wish);
         assert!(matches!(outcome, Outcome::Failed(_)), "killed {what}: {outcome:?}");

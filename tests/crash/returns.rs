@@ -8,7 +8,7 @@ use portreeve::policy::Until;
 
 use crate::front::{break_configuration, visit};
 use crate::machine::Point;
-use crate::oracle::{serving, settled};
+use crate::oracle::{active_number, serving, settled};
 use crate::program::{Wish, give, pass, pass_for, rollback};
 use crate::scenarios::{after, standing};
 use crate::site::{Release, SITE, Stage, layout};
@@ -80,13 +80,17 @@ fn a_removal_that_was_killed_is_ended_while_nobody_knows_what_is_wanted() {
     let stage = Stage::new(after(&["v1", "v2"].map(Release::good)));
     stage.host.machine.watch();
     pass(&stage, &Wish::Removed);
-    let points = stage.host.machine.points();
+    let (points, mut went) = (stage.host.machine.points(), 0);
     for Point { what, state, .. } in &points {
         let stage = Stage::new(state.clone());
         pass_for(&stage, Want::Unknown("no answer".to_owned()));
-        settled(&stage.state()).unwrap_or_else(|why| panic!("killed before {what}: {why}"));
+        let serves = settled(&stage.state()).unwrap_or_else(|why| panic!("killed before {what}: {why}"));
+        if active_number(state) == Some(0) {
+            assert_eq!(serves, None, "killed before {what}: it is not ended, but undone");
+            went += 1;
+        }
     }
-    assert!(points.len() > 40, "{}", points.len());
+    assert!(points.len() > 40 && went > 5, "{went} of {}", points.len());
 }
 
 /// It can't be told that somebody goes: he goes on serving, and nothing is written at each pass.

@@ -4,7 +4,7 @@ use portreeve::agent::Outcome;
 
 use crate::oracle::serving;
 use crate::program::{Wish, pass};
-use crate::scenarios::standing;
+use crate::scenarios::{after, bad, standing};
 use crate::site::{Release, Stage, bare, layout};
 use crate::step::Behaviour;
 
@@ -40,4 +40,21 @@ fn what_was_kept_is_not_judged_again_because_its_record_found_no_room() {
         unrecorded += usize::from(standing(&state).retry.is_some());
     }
     assert!(unrecorded > 0, "there was always room for its record");
+}
+
+/// The way back takes no room: visitors have what they had, however little there is.
+#[test]
+fn a_release_that_fails_in_front_is_gone_back_from_on_a_full_disk() {
+    let (before, bad) = (after(&[Release::good("v1")]), bad("v2", Behaviour::FailsInFront));
+    let (mut seen, mut open) = (0, 0);
+    for room in 0..=u8::MAX {
+        let stage = Stage::new(before.clone());
+        stage.host.machine.state.borrow_mut().storage.room = Some(room);
+        let outcome = pass(&stage, &Wish::Release(bad.clone()));
+        seen += usize::from(matches!(outcome, Outcome::NotReleased { seen: true, .. }));
+        let state = stage.state();
+        assert_eq!(serving(&state), Ok(Some("v1".to_owned())), "room for {room}: {outcome:?}");
+        open += usize::from(!state.storage.names(&layout().journal()).is_empty());
+    }
+    assert!(seen > 0 && open > 0, "{seen} were seen, {open} are left open");
 }

@@ -206,8 +206,19 @@ fn renewal() -> Scenario {
     to("renewal of the configuration", &[v1], next, &[Some("v1")], Some("v1"))
 }
 
+/// Of what was built nothing is left.
+fn all_gone(state: &State) -> Judgement<()> {
+    let (paths, storage) = (paths(), &state.storage);
+    let built = [paths.releases(), paths.venvs(), paths.static_releases()];
+    let built = built.iter().flat_map(|directory| storage.names(directory));
+    let generations = storage.names(&layout().env_generations(&name())).into_iter();
+    let numbered = generations.filter(|name| name.to_string_lossy().parse::<u64>().is_ok_and(|number| number > 0));
+    let there: Vec<OsString> = built.chain(numbered).collect();
+    if there.is_empty() { Ok(()) } else { Err(format!("{there:?} is kept of what is gone")) }
+}
+
 fn removal() -> Scenario {
-    Scenario {
+    let scenario = Scenario {
         name: "removal",
         before: after(&[Release::good("v1"), Release { warm: WARM, ..Release::good("v2") }]),
         work: Box::new(|stage| settled(pass(stage, &Wish::Removed))),
@@ -216,8 +227,10 @@ fn removal() -> Scenario {
         finally: vec![None],
         also: nothing,
         closed: nothing,
-        pruned: all_needed,
-    }
+        pruned: all_gone,
+    };
+    assert!(all_gone(&scenario.before).is_err(), "there is nothing to take away");
+    scenario
 }
 
 /// Its slot has held another generation.

@@ -64,6 +64,11 @@ fn what_was_down_and_could_not_be_stopped_for_good_is_by_the_next_pass() {
         stage.host.machine.refusal.set(Some(Refusal { call, errno: Errno::IO }));
         let given = give(&stage, Order::Stop);
         let Some(what) = stage.host.machine.refused.borrow().clone() else { break };
+        let is_so = || {
+            let state = stage.state();
+            state.storage.exists(&layout().stopped_flag(&name())) && state.services.running().count() == 0
+        };
+        assert!(given.is_err() || is_so(), "EIO at {what}: {given:?}");
         stopped += usize::from(is_stopped(stage.state(), &format!("EIO at {what}: {given:?}")));
     }
     assert!(stopped > 2, "{stopped}");

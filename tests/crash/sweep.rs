@@ -149,7 +149,7 @@ fn killed_again(judge: &Judge<'_>, owed: &Owed, point: &Point, mixed: bool) -> V
 }
 
 fn refused_recovery(judge: &Judge<'_>, state: &State, refusal: Refusal) -> Judgement<()> {
-    let stage = judge.stage(state);
+    let (stage, owed) = (judge.stage(state), Owed::by(state));
     stage.host.machine.refusal.set(Some(refusal));
     let done = recover(&stage);
     stage.host.machine.refusal.set(None);
@@ -159,7 +159,7 @@ fn refused_recovery(judge: &Judge<'_>, state: &State, refusal: Refusal) -> Judge
         names_a_path(&failure.cause).map_err(told)?;
     }
     let state = stage.state();
-    judge.state(&state, LATER * 2, End::Untidy).map_err(told)?;
+    owed.paid(&state).and_then(|()| judge.state(&state, LATER * 2, End::Untidy)).map_err(told)?;
     // What else fails is either told or of no account: the work's own errors are followed by a power cut whatever failed.
     if what.starts_with("fsync") || what.starts_with("syncfs") {
         return dark(judge, &state, LATER * 2).map_err(told);
@@ -214,6 +214,10 @@ fn refused(judge: &Judge<'_>, refusal: Refusal) -> Judgement<()> {
         }
     }
     let state = stage.state();
+    // What fails by the host's fault is not remembered.
+    if done.is_ok() {
+        judge.promised(&state).map_err(told)?;
+    }
     let active = active_number(&state).filter(|&number| number > 0);
     let moved = active.is_some() && active != active_number(&scenario.before);
     if done.is_err() && moved && state.storage.names(&layout().journal()).is_empty() {

@@ -334,6 +334,10 @@ impl World {
         // The slot that is left cools down.
         self.state.clock += LINGERS;
         self.tick()?;
+        let running = self.state.services.running().count();
+        if running > 1 {
+            return Err(format!("{running} slots run in an idle world"));
+        }
         let stage = Stage::new(self.state.clone());
         stage.host.machine.watch();
         let mut idle = None;

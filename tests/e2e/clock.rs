@@ -1,7 +1,7 @@
 //! A clock that is set between two passes or during one, by years in either direction, changes nothing but the ages that are
 //! shown.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cmd::{Background, CmdResult};
 use crate::edits::{ASKED, HEALTH_GATED, IMPORT_ERROR_AT_START, NO_INDEX, OTHER_REQUIREMENTS};
@@ -11,6 +11,9 @@ use crate::world::{ONLY_THE_TIME_OF_DAY, World};
 
 /// Ten years, either way.
 const YEARS: [&str; 2] = ["+3650d", "-3650d"];
+
+/// What `--for 2m` is.
+const STOCKTAKING: Duration = Duration::from_mins(2);
 
 /// The program, by a clock that was set.
 #[track_caller]
@@ -81,6 +84,7 @@ fn what_is_suspended_stays_for_its_time_and_what_is_refused_stays_refused() {
 
     world.push_app("v3", &[], "v3");
     world.set_rev("v3");
+    let begun = Instant::now();
     world.portreeve(&["suspend", "bakery/pro", "--for", "2m", "--reason", "stocktaking"]).ok();
     for set in YEARS {
         let pass = by_clock(&world, set, &["reconcile"]).ok();
@@ -91,6 +95,7 @@ fn what_is_suspended_stays_for_its_time_and_what_is_refused_stays_refused() {
         by_clock(&world, YEARS[1], &["reconcile"]).ok();
         world.serving() == "v3"
     });
+    assert!(begun.elapsed() >= STOCKTAKING, "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -142,6 +147,7 @@ fn a_reboot_by_another_clock_changes_nothing_that_waits() {
     world.reconcile().ok();
     world.push_app("v2", &[], "v2");
     world.set_rev("v2");
+    let begun = Instant::now();
     by_clock(&world, YEARS[0], &["suspend", "bakery/pro", "--for", "2m", "--reason", "stocktaking"]).ok();
     world.host.reboot();
     let pass = world.reconcile().ok();
@@ -150,6 +156,7 @@ fn a_reboot_by_another_clock_changes_nothing_that_waits() {
         world.reconcile().ok();
         world.serving() == "v2"
     });
+    assert!(begun.elapsed() >= STOCKTAKING, "{:?}", begun.elapsed());
 
     world.edit_pro(|pro| format!("removed = true\n{pro}"));
     world.reconcile().ok();

@@ -2,6 +2,7 @@
 //! newer, or on a disk that nobody can write fails no release.
 
 use crate::cmd::{Background, CmdResult};
+use crate::idle::{Pass, pass};
 use crate::traces::until;
 use crate::world::World;
 
@@ -148,11 +149,13 @@ fn removal(world: &World) {
 /// What can be found out again is.
 fn disposable(world: &World) {
     world.reconcile().ok();
-    world.host.sh("for record in last-pass.json pass; do
-        test ! -e /run/portreeve/$record || sed -i 's/\"format\":1/\"format\":7/' /run/portreeve/$record
-    done; grep -q '\"format\":7' /run/portreeve/last-pass.json");
-    world.portreeve(&["status"]).ok();
-    world.reconcile().ok();
+    assert_eq!(pass(world), Pass::Idle);
+    world.host.sh("cd /run/portreeve; rm last-look; for record in last-pass.json pass; do
+        sed -i 's/\"format\":[0-9]*/\"format\":7/' $record; grep -aq '\"format\":7' $record
+    done");
+    let status = world.portreeve(&["status"]).ok();
+    assert!(status.stdout.contains("not read since the host started"), "{status}");
+    assert_eq!(pass(world), Pass::Whole);
     let status = world.portreeve(&["status"]).ok();
     assert!(status.stdout.contains("fetched "), "{status}");
     assert_eq!(world.serving(), "v2");

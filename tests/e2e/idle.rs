@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::cmd;
+use crate::cmd::{self, CmdResult};
 use crate::drift::writes;
 use crate::edits::IMPORT_ERROR;
 use crate::traces::until;
@@ -13,13 +13,22 @@ const TRACED: usize = 100;
 
 /// What a pass was: a whole one asks the interpreter for its version, an idle one starts git alone.
 #[derive(Debug, PartialEq, Eq)]
-enum Pass {
+pub enum Pass {
     Idle,
     Whole,
 }
 
+/// What a pass is, that goes well.
 #[track_caller]
-fn pass(world: &World) -> Pass {
+pub fn pass(world: &World) -> Pass {
+    let (said, pass) = told(world);
+    said.ok();
+    pass
+}
+
+/// What a pass says, and what it is.
+#[track_caller]
+pub fn told(world: &World) -> (CmdResult, Pass) {
     let directory = tempfile::tempdir().unwrap();
     let trace = directory.path().join("trace");
     let inner = world.host.command(&["portreeve", "reconcile"]);
@@ -27,10 +36,9 @@ fn pass(world: &World) -> Pass {
     traced.args(["-f", "-qq", "-e", "trace=execve", "-o"]).arg(&trace).arg(inner.get_program()).args(inner.get_args());
     traced.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let said = cmd::run(traced);
-    assert_eq!(said.code, 0, "{said}");
     let text = std::fs::read_to_string(trace).unwrap();
     assert!(text.contains("ls-remote"), "{text}");
-    if text.contains("python3") { Pass::Whole } else { Pass::Idle }
+    (said, if text.contains("python3") { Pass::Whole } else { Pass::Idle })
 }
 
 /// Passes until nothing is left to do, three at most.

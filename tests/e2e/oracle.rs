@@ -52,7 +52,8 @@ test "$served" = "$release" || fail "$served answers, not $release"
 "#;
 
 const STOPPED: &str = r#"
-test "$pid" = 0 || fail "$unit is stopped, and runs"
+runs=$(systemctl list-units --plain --no-legend --state=active,activating 'portreeve-bakery_pro@*')
+test -z "$runs" || fail "it is stopped, and this runs: $runs"
 "#;
 
 /// Where nothing is active nothing runs.

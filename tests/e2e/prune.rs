@@ -2,6 +2,7 @@
 
 use crate::cmd::CmdResult;
 use crate::http;
+use crate::idle::{Pass, pass};
 use crate::world::World;
 
 const PRO: &str = "bakery.example";
@@ -83,7 +84,7 @@ fn what_is_no_longer_listed_stops_and_comes_back_at_once_within_its_grace() {
     }
     let status = world.portreeve(&["status", "--exit-code"]).ok();
     assert!(status.stdout.contains("stopped") && status.stdout.contains("its files go"), "{status}");
-    assert!(world.host.has("/run/portreeve/pass"), "waiting costs no whole passes");
+    assert_eq!(pass(&world), Pass::Idle, "waiting costs no whole passes");
 
     hosts(&world, &["pro", "stage", "dev"]);
     let back = world.reconcile().ok();

@@ -63,6 +63,12 @@ fn conclude(load: Load) -> crate::load::Report {
     report
 }
 
+/// These, and no other release.
+#[track_caller]
+fn saw(load: Load, releases: [&str; 2]) {
+    assert_eq!(conclude(load).by_release.keys().collect::<Vec<_>>(), releases);
+}
+
 #[test]
 fn a_good_release_ten_in_a_row_and_a_rollback_fail_no_request() {
     let world = serving_v1("release");
@@ -128,7 +134,7 @@ fn what_cannot_be_built_is_never_seen() {
     write_pro(&world, "v1", "\"bakery.example\", \"www.bakery.example\"");
     world.release("v2", &[]).ok();
     assert_eq!(world.serving(), "v2");
-    conclude(load);
+    saw(load, ["v1", "v2"]);
     with_room_it_is_released(&world);
 }
 
@@ -148,7 +154,7 @@ fn what_does_not_start_well_is_never_seen() {
     assert_eq!(world.host.state(), "running", "no unit is left failed");
     world.release("v3", &[]).ok();
     assert_eq!(world.serving(), "v3");
-    conclude(load);
+    saw(load, ["v2", "v3"]);
 }
 
 /// Releases it; then all is as before but for what is remembered of it, and the next pass leaves it alone. The attempt's number.

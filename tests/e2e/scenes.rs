@@ -16,6 +16,8 @@ pub struct Scene {
     pub meanwhile: &'static [Option<&'static str>],
     /// What may answer at rest; first what does if nothing goes wrong.
     pub finally: &'static [Option<&'static str>],
+    /// What else is true for whoever is told that it went well, and at rest if nothing else can be.
+    pub done: fn(&World),
     /// What else is true at rest.
     pub at_rest: fn(&World),
 }
@@ -51,6 +53,7 @@ pub const SECOND: Scene = Scene {
     work: RECONCILE,
     meanwhile: &[Some("v1"), Some("v2")],
     finally: &[Some("v2")],
+    done: |_| (),
     at_rest: |_| (),
 };
 
@@ -62,6 +65,7 @@ pub const ALL: [Scene; 8] = [
         work: RECONCILE,
         meanwhile: &[None, Some("v1")],
         finally: &[Some("v1")],
+        done: |_| (),
         at_rest: |_| (),
     },
     SECOND,
@@ -77,7 +81,8 @@ pub const ALL: [Scene; 8] = [
         work: RECONCILE,
         meanwhile: &[Some("v1"), Some("v2")],
         finally: &[Some("v2")],
-        at_rest: |world| assert_eq!(world.host.sh(ORDERS), "rye\n1 rye\n"),
+        done: |world| assert_eq!(world.host.sh(ORDERS), "rye\n1 rye\n"),
+        at_rest: |_| (),
     },
     Scene {
         name: "rollback",
@@ -86,6 +91,7 @@ pub const ALL: [Scene; 8] = [
         work: ROLLBACK,
         meanwhile: &[Some("v1"), Some("v2")],
         finally: &[Some("v1"), Some("v2")],
+        done: |_| (),
         at_rest: |_| (),
     },
     Scene {
@@ -97,6 +103,7 @@ pub const ALL: [Scene; 8] = [
         work: ROLLBACK,
         meanwhile: &[Some("v1"), Some("v2")],
         finally: &[Some("v1"), Some("v2")],
+        done: |_| (),
         at_rest: |_| (),
     },
     Scene {
@@ -110,7 +117,8 @@ pub const ALL: [Scene; 8] = [
         work: RECONCILE,
         meanwhile: &[Some("v3"), Some("v4")],
         finally: &[Some("v4")],
-        at_rest: |world| assert!(!world.host.has("/etc/portreeve/generations/bakery_pro/1"), "the oldest was pruned"),
+        done: |_| (),
+        at_rest: |world| assert!(!world.host.has("/etc/portreeve/generations/bakery_pro/2"), "the oldest was pruned"),
     },
     Scene {
         name: "renewal of the configuration",
@@ -122,7 +130,8 @@ pub const ALL: [Scene; 8] = [
         work: RECONCILE,
         meanwhile: &[Some("v1")],
         finally: &[Some("v1")],
-        at_rest: |world| assert_eq!(world.get("/").header("x-vhost"), Some("renewed")),
+        done: |world| assert_eq!(world.get("/").header("x-vhost"), Some("renewed")),
+        at_rest: |_| (),
     },
     Scene {
         name: "removal and deletion",
@@ -135,7 +144,8 @@ pub const ALL: [Scene; 8] = [
         work: RECONCILE,
         meanwhile: &[Some("v1"), None],
         finally: &[None],
-        at_rest: |world| assert_eq!(world.host.sh(LEFT), ""),
+        done: |world| assert_eq!(world.host.sh(LEFT), ""),
+        at_rest: |_| (),
     },
 ];
 
@@ -166,7 +176,9 @@ fn released(world: &World, versions: &[&str]) {
     }
 }
 
+/// What visitors get of the static files says whose they are.
 fn want(world: &World, version: &str) {
-    world.push_app(version, SMALL, version);
+    let style = format!("/* {version} */\n");
+    world.push_app(version, &[SMALL, &[("shop/static/shop/bakery.css", Some(&style))]].concat(), version);
     world.set_rev(version);
 }

@@ -1,10 +1,11 @@
 //! Two slots at once: each keeps its own code, settings and unit, and comes back by itself, whoever dies and when.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::crash::{Point, pass_dies_at};
 use crate::edits::HASHED;
 use crate::health::{BACK, timed};
+use crate::idle::{Pass, pass};
 use crate::oracle::{comes_back, converges, one_generation};
 use crate::traces::{until, until_within};
 use crate::world::World;
@@ -247,35 +248,38 @@ fn who_answers_in_place_of_a_candidate_does_not_make_it_healthy() {
 }
 
 /// Time enough for the pass that goes back and the one after it, on a busy machine.
-const WARM: &str = "20s";
+const WARM: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_slot_that_was_left_is_warm_for_its_time_and_no_longer() {
     let world = World::new("warm");
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
-    world.edit_pro(|pro| format!("warm = \"{WARM}\"\n{pro}"));
+    world.edit_pro(|pro| format!("warm = \"{}s\"\n{pro}", WARM.as_secs()));
     world.reconcile().ok();
     let other = |slot: &str| {
         let unit = format!("portreeve-bakery_pro@{slot}.service");
         world.host.exec(&["systemctl", "is-active", &unit]).stdout.trim() == "active"
     };
-    let cools = |slot: &str| {
+    let cools = |slot: &str, left: Instant| {
         until_within(Duration::from_mins(1), "the slot's time has come", || {
             world.reconcile().ok();
             !other(slot)
         });
+        assert!(left.elapsed() >= WARM, "{:?}", left.elapsed());
         world.reconcile().ok();
-        assert!(world.host.has("/run/portreeve/pass"), "nothing is waited for any more");
+        assert_eq!(pass(&world), Pass::Idle, "nothing is waited for any more");
     };
+    let left = Instant::now();
     world.release("v2", &[]).ok();
     assert!(other("a") && other("b"), "both run after a release");
-    cools("a");
+    cools("a", left);
 
     // Whoever goes back leaves a slot too, however long ago the one he goes back to was released.
+    let left = Instant::now();
     world.portreeve(&["rollback", "bakery/pro", "--reason", "cart broken"]).ok();
     world.reconcile().ok();
     assert!(other("a") && other("b"), "both run after a rollback");
-    cools("b");
+    cools("b", left);
     assert_eq!(world.serving(), "v1");
     assert!(world.portreeve(&["status"]).stdout.contains("held"), "it was a hold that lasted");
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::cmd::CmdResult;
 use crate::http;
+use crate::idle::{Pass, told};
 use crate::world::World;
 
 const STAGE: &str = "stage.bakery.example";
@@ -149,15 +150,15 @@ fn a_moved_tag_and_a_rewritten_branch_of_an_application_are_told_of_and_not_foll
     let now = world.app.git(&["commit-tree", "-m", "other", "HEAD^{tree}"]).stdout.trim().to_owned();
     world.app.git(&["tag", "--force", "v1", &now]);
     world.app.push();
-    assert!(world.host.has("/run/portreeve/pass"), "passes are idle");
+    assert_eq!(told(&world).1, Pass::Idle);
     world.reconcile().ok();
     world.host.sh("echo 2026-01-01T00:00:00Z >/run/portreeve/tags-looked");
     for _ in 0..2 {
         let pass = world.reconcile().exits(4);
         let words = format!("bakery/pro is diverged: tag v1 moved from {} to {}", short(&was), short(&now));
         assert!(pass.stderr.contains(&words) && pass.stderr.contains(&format!("rev = \"{now}\"")), "{pass}");
-        assert!(world.host.has("/run/portreeve/pass"), "telling of it costs no whole passes");
     }
+    assert_eq!(told(&world).1, Pass::Idle, "telling of it costs no whole passes");
     let status = world.portreeve(&["status", "--exit-code"]).exits(4);
     assert!(status.stdout.contains("diverged") && status.stdout.contains("tag v1 moved from"), "{status}");
 

@@ -359,9 +359,11 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether an accident, or an order that failed, has left what this pass was not to put right, or had no means to.
+    /// Whether an accident, or an order that failed, has left what this pass was not to put right, or had no means to. The way back
+    /// to what was well needs none.
     fn is_excused(&self, pass: &Passed<'_>, rests: bool) -> bool {
-        !rests && (self.drifted || self.still.doubtful) || pass.hindered && pass.after.open
+        let stuck = pass.hindered && pass.after.open && !(pass.before.healthy && !pass.after.healthy);
+        !rests && (self.drifted || self.still.doubtful) || stuck
     }
 
     /// What serves belongs to one generation.

@@ -6,6 +6,8 @@ use std::fmt;
 #[derive(Debug, Default)]
 pub struct Tally {
     pub kills: usize,
+    /// Kills after which the power was cut as well; in memory the disks' images are that.
+    pub cuts: usize,
     pub errors: usize,
     pub pairs: usize,
     pub half_applied: Vec<String>,
@@ -26,6 +28,7 @@ impl fmt::Display for Tally {
 impl Tally {
     pub fn add(&mut self, other: Self) {
         self.kills += other.kills;
+        self.cuts += other.cuts;
         self.errors += other.errors;
         self.pairs += other.pairs;
         self.half_applied.extend(other.half_applied);

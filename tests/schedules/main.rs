@@ -168,9 +168,18 @@ impl World {
     }
 
     fn rollback(&self) -> Result<String, String> {
-        let order = Order::Rollback { to: Target::Previous, until: Until::Resume };
+        self.give(Order::Rollback { to: Target::Previous, until: Until::Resume })
+    }
+
+    /// How many switches there had been when it was obeyed.
+    fn suspend(&self) -> Result<usize, String> {
+        self.give(Order::Suspend { until: None })?;
+        Ok(self.machine.switches.lock().expect("nobody panicked").len())
+    }
+
+    fn give(&self, order: Order) -> Result<String, String> {
         let wait = Some(Duration::from_hours(24));
-        let given = Given { order, by: "anna".to_owned(), reason: None, wait };
+        let given = Given { order, by: "anna".to_owned(), reason: Some("cart broken".to_owned()), wait };
         carry_out(&self.cx(), &name(), &given).map_err(|error| transaction::chain(&error))
     }
 
@@ -251,18 +260,21 @@ enum Third {
     Renewal,
     /// An agent that was told to take all of it away; what the newer one wants is put back afterwards.
     Removal,
-    /// The last three of them at once. A rollback of what is gone comes to nothing.
+    /// Those three of them at once. A rollback of what is gone comes to nothing.
     All,
+    /// A person who wants nothing to move.
+    Suspend,
 }
 
 impl Third {
     fn of(seed: u64) -> Self {
-        match seed % 5 {
+        match seed % 6 {
             0 => Self::Rollback,
             1 => Self::Twin,
             2 => Self::Renewal,
             3 => Self::Removal,
-            _ => Self::All,
+            4 => Self::All,
+            _ => Self::Suspend,
         }
     }
 
@@ -279,7 +291,7 @@ impl Third {
 /// An agent that wants `v3`, one that looked later and wants `v4`, and perhaps a third.
 fn play(seed: u64, third: Third) -> Result<u64, String> {
     let world = World::new();
-    let (said, back) = (Said::default(), Mutex::new(None));
+    let (said, back, still) = (Said::default(), Mutex::new(None), Mutex::new(None));
     // The older one looked before anything began.
     let looked = world.machine.now();
     let older = world.plan(want("v3")).expect("it is decided");
@@ -306,6 +318,12 @@ fn play(seed: u64, third: Third) -> Result<u64, String> {
     if matches!(third, Third::Removal | Third::All) {
         actors.push(Box::new(|| tell("removal", world.passes(&Want::Absent { tombstone: true }))));
     }
+    if third == Third::Suspend {
+        actors.push(Box::new(|| {
+            world.linger(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            *still.lock().expect("nobody panicked") = Some(world.suspend());
+        }));
+    }
     let switches = world.machine.turns.run(seed, actors);
     sound(&said)?;
     check(third != Third::Twin || none_stopped(&said), || {
@@ -314,6 +332,12 @@ fn play(seed: u64, third: Third) -> Result<u64, String> {
     let plan = world.settle(&third.last());
     let serving = world.serving();
     let title = serving.title();
+    if let Some(suspended) = still.into_inner().expect("nobody panicked") {
+        let (then, now) = (suspended?, world.machine.switches.lock().expect("nobody panicked").len());
+        check(then == now, || format!("suspended after {then} switches, and there were {now}"))?;
+        check(matches!(plan.action, Action::Suspended(_)), || format!("not suspended: {:?}", plan.action))?;
+        return Ok(switches);
+    }
     match (back.into_inner().expect("nobody panicked"), third.last()) {
         (Some(Ok(words)), _) => {
             check(words.starts_with(&format!("{title} serves again")), || format!("{words}, but {title} serves"))?;
