@@ -250,7 +250,7 @@ fn release(cx: &Context<'_>, installed: &Installed, wanted: &crate::desired::Wan
 /// What became of it; the transaction has made that durable by itself.
 fn concluded(before: &Installed, released: Released, title: String) -> Outcome {
     match released {
-        Released::CutOff(failure) => Outcome::Failed(failure),
+        Released::Open(failure) => Outcome::Failed(failure),
         Released::Kept { generation, took } => {
             Outcome::Released { title, generation: generation.number, took, left: None }
         }

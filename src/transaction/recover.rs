@@ -157,7 +157,7 @@ fn finish(
         }
         // Nothing is wrong with it: the next pass goes on here.
         Err(failure) if matches!(failure.kind, FailureKind::Cancelled | FailureKind::CutOff) => Err(failure),
-        Err(failure) => undo(cx, &noted(cx, intent, &generation.wanted, &failure).0),
+        Err(failure) => undo(cx, &noted(cx, intent, &generation.wanted, &failure)),
     }
 }
 
@@ -179,14 +179,14 @@ fn led_to(cx: &Context<'_>, generation: &Generation) -> Result<(), Failure> {
     Err(slot::cut_off(cx, generation, "it is not running"))
 }
 
-/// The intent with its failure, and whether that outlives us; where the disk does not take it, it counts for as long as we live.
-pub fn noted(cx: &Context<'_>, intent: Intent, wanted: &Wanted, failure: &Failure) -> (Intent, bool) {
+/// The intent with its failure; where the disk does not take it, it counts for as long as we live.
+pub fn noted(cx: &Context<'_>, intent: Intent, wanted: &Wanted, failure: &Failure) -> Intent {
     let (intent, written) = intent.failing(cx, wanted, failure);
     if let Err(error) = &written {
         let text = format!("why it failed is not in the journal: {}", super::chain(error));
         cx.report.event(&Event::Note { text: &text });
     }
-    (intent, written.is_ok())
+    intent
 }
 
 /// Back to where it began.

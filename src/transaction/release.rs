@@ -53,8 +53,9 @@ pub enum Released {
         /// Whether it had been switched to.
         seen: bool,
     },
-    /// The candidate serves as soon as the web server is back; the next pass has the verdict.
-    CutOff(Box<Failure>),
+    /// The journal stays open, and the next pass ends it: the candidate serves as soon as the web server is back, or could not be
+    /// gone back from.
+    Open(Box<Failure>),
 }
 
 /// Moves one environment. Its lock is held and nothing is left of an earlier transaction.
@@ -90,11 +91,13 @@ fn travel(cx: &Context<'_>, installed: &Installed, going: &Going, order: Option<
         met: order.and_then(|order| order.met.clone()).map(Box::new),
         ..intent(cx, installed, &generation)
     };
-    let refused =
-        |failure: Failure, seen| Released::Refused { number: generation.number, failure: Box::new(failure), seen };
+    let refused = |undone: Result<Failure, Failure>, seen| match undone {
+        Ok(failure) => Released::Refused { number: generation.number, failure: Box::new(failure), seen },
+        Err(failure) => Released::Open(Box::new(failure)),
+    };
     announce(cx, installed, &generation);
     if let Err(failure) = intent.open(cx) {
-        return refused(unopened(cx, intent, &generation, failure), false);
+        return refused(Ok(unopened(cx, intent, &generation, failure)), false);
     }
     let started = cx.host.clock().monotonic();
     let ordered = order.map_or(Ok(()), |order| super::write_standing(cx, &generation.name, &order.after));
@@ -112,7 +115,7 @@ fn travel(cx: &Context<'_>, installed: &Installed, going: &Going, order: Option<
             cx.report.event(&Event::Note { text: "stopped on request after the switch; the next pass finishes this" });
         }
         // What served before would be cut off as well.
-        Err(failure) if failure.kind == FailureKind::CutOff => return Released::CutOff(Box::new(failure)),
+        Err(failure) if failure.kind == FailureKind::CutOff => return Released::Open(Box::new(failure)),
         Err(failure) => {
             let seen = failure.kind != FailureKind::Cancelled;
             return refused(undo(cx, intent, &generation, failure), seen);
@@ -276,9 +279,9 @@ fn commit_and_verify(cx: &Context<'_>, generation: &Generation) -> Result<(), Fa
     phase(cx, Phase::Verify, verify, |()| "answers through nginx".to_owned())
 }
 
-/// Goes back to where the transaction began; what went wrong on the way back is added to the failure.
-fn undo(cx: &Context<'_>, intent: Intent, generation: &Generation, failure: Failure) -> Failure {
-    let (intent, outlives_us) = recover::noted(cx, intent, &generation.wanted, &failure);
+/// Goes back to where the transaction began. Why it failed; the error is that it could not be gone back from.
+fn undo(cx: &Context<'_>, intent: Intent, generation: &Generation, failure: Failure) -> Result<Failure, Failure> {
+    let intent = recover::noted(cx, intent, &generation.wanted, &failure);
     if let Err(error) = keep_words(cx, &intent, &failure) {
         cx.report.event(&Event::Note { text: &format!("the log of this attempt is not whole: {error}") });
     }
@@ -288,21 +291,17 @@ fn undo(cx: &Context<'_>, intent: Intent, generation: &Generation, failure: Fail
         recover::close(cx, &intent, End::Undone)
     });
     match gone_back {
-        Ok(()) => failure,
-        Err(second) => {
-            let help = format!("going back failed as well ({second}); the next pass tries again");
-            let kind = if outlives_us { failure.kind } else { forgotten(failure.kind) };
-            Failure { kind, ..failure }.with_help(help)
-        }
+        Ok(()) => Ok(failure),
+        Err(second) => Err(stuck(generation, failure, second)),
     }
 }
 
-/// What nobody will remember is not quarantined: it is tried again, as after any fault of the host's.
-fn forgotten(kind: FailureKind) -> FailureKind {
-    match kind {
-        FailureKind::Class(FailureClass::Release) => FailureKind::Class(FailureClass::Host),
-        other => other,
-    }
+/// Both are told: the first is the release's to mend, the second keeps it where it is.
+fn stuck(generation: &Generation, first: Failure, second: Failure) -> Failure {
+    let title = generation.wanted.title();
+    let cause = format!("{title} failed ({}), and going back failed as well: {}", first.cause, second.cause);
+    let kind = FailureKind::Class(FailureClass::Host);
+    Failure { kind, phase: Phase::Recover, cause, help: second.help.or(first.help.clone()), ..first }
 }
 
 /// Going back leaves the schema as the attempt made it, and whoever is told of the failure must be told of that.

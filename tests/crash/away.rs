@@ -66,7 +66,7 @@ fn a_release_stays_whose_nginx_does_not_come_back_in_time() {
     let installed = transaction::installed(&cx, &name(), &BTreeMap::new()).expect("v1");
     let going = Going::Forward { wanted: Box::new(release.wanted()), why: Why::Push };
     let begun = stage.state().clock;
-    let Released::CutOff(failure) = transaction::go(&cx, &installed, &going) else { panic!("it is judged") };
+    let Released::Open(failure) = transaction::go(&cx, &installed, &going) else { panic!("it is judged") };
     assert!(failure.cause.ends_with("v2 itself does, in slot b"), "{failure}");
     let state = stage.state();
     assert!(is_open(&state) && state.clock.saturating_sub(begun) >= Duration::from_secs(30));

@@ -169,6 +169,8 @@ impl TestHost {
     /// The power goes: every process is gone at once, and from a disk of its own whatever was not synced.
     #[track_caller]
     pub fn power_cut(&mut self) {
+        // All but PID 1 first: that closes its bus before the kernel ends the rest, and whoever met that would write it down.
+        self.exec_ok(&["sh", "-c", "kill -KILL -1"]);
         let mut running = self.running.take().expect("the host has power");
         // nspawn's own death would leave the host running, with another parent.
         rustix::process::kill_process(running.init, Signal::KILL).expect("its init is killed");

@@ -362,7 +362,7 @@ impl Ledger {
     /// Whether an accident, or an order that failed, has left what this pass was not to put right, or had no means to. The way back
     /// to what was well needs none.
     fn is_excused(&self, pass: &Passed<'_>, rests: bool) -> bool {
-        let stuck = pass.hindered && pass.after.open && !(pass.before.healthy && !pass.after.healthy);
+        let stuck = pass.hindered && pass.after.open && (pass.after.healthy || !pass.before.healthy);
         !rests && (self.drifted || self.still.doubtful) || stuck
     }
 

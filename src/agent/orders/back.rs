@@ -46,7 +46,7 @@ impl Ordered<'_> {
         };
         match transaction::go_by_order(self.cx, &self.installed, &going, &order) {
             Released::Kept { .. } => Ok(format!("{} serves again; later passes leave it there", target.wanted.title())),
-            Released::CutOff(failure) => Err(OrderError::Failed(*failure)),
+            Released::Open(failure) => Err(OrderError::Failed(*failure)),
             Released::Refused { number, mut failure, seen } => {
                 self.failed(number, &target.wanted, &failure, seen);
                 failure.cause = format!("{}; {} serves on", failure.cause, self.serving()?.wanted.title());

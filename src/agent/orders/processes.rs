@@ -39,7 +39,7 @@ impl Ordered<'_> {
                 self.failed(number, wanted, &failure, seen);
                 Err(OrderError::Failed(*failure))
             }
-            Released::CutOff(failure) => Err(OrderError::Failed(*failure)),
+            Released::Open(failure) => Err(OrderError::Failed(*failure)),
         }
     }
 }
