@@ -48,6 +48,9 @@ const RECOVERY: u32 = 25_000;
 /// How often a point may be missed, because a run went another way, before it is given up.
 const TRIES: usize = 5;
 
+/// More than there are points.
+const ONCE: usize = 10_000;
+
 /// Of so many points one may be hidden.
 const FEW: usize = 20;
 
@@ -381,8 +384,11 @@ fn a_slice_of_the_second_release_is_never_half_applied() {
     let moves = |point: &Point| point.is("renameat", "/run/portreeve/bakery_pro");
     let socket = killable(&sweep.points).iter().position(moves).expect("visitors are led to the other slot");
     sweep.kills(Share { from: socket % 110, step: 110 });
+    // Before one after that the power goes as well.
+    let synced = killable(&sweep.points).iter().skip(socket).position(|point| point.after_sync);
+    sweep.kills(Share { from: socket + synced.expect("something is synced"), step: ONCE });
     sweep.errors(Share { from: 200, step: 600 });
-    sweep.pairs(Share { from: socket, step: 10_000 });
+    sweep.pairs(Share { from: socket, step: ONCE });
     let Tally { kills, cuts, errors, pairs, hidden, .. } = &sweep.tally;
     assert!([kills, cuts, errors, pairs].into_iter().all(|tried| *tried > 0), "{}", sweep.tally);
     assert!(hidden.len() * FEW <= sweep.points.len(), "{} of {} are hidden", hidden.len(), sweep.points.len());
