@@ -57,6 +57,15 @@ const FEW: usize = 20;
 /// After so many points it is said how far the sweep is.
 const TOLD: usize = 10;
 
+/// How the work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Or recovery did: what it left half-made goes with its journal.
+    Killed,
+    /// A call of it failed: what it could not take away may stay until the next transaction.
+    Refused,
+}
+
 /// A scene, the host before it, and the points of its work.
 struct Sweep {
     scene: &'static Scene,
@@ -86,7 +95,7 @@ impl Sweep {
         world.host.boot_again();
         sweep.boots(&world);
         sweep.is_done(&world);
-        sweep.rests(&world);
+        sweep.rests(&world, End::Killed);
         sweep.is_done(&world);
         let hidden = points.iter().filter(|point| !point.can_be_killed());
         let hidden = hidden.map(|point| format!("{}: not killed, hidden by another thread's: {point}", scene.name));
@@ -143,7 +152,7 @@ impl Sweep {
                     world.host.keep_for_power_cut();
                 }
                 sweep.meanwhile(&world);
-                sweep.ends_well(&world);
+                sweep.ends_well(&world, End::Killed);
                 done = Some(world);
                 Ok(())
             });
@@ -152,7 +161,7 @@ impl Sweep {
                     world.host.power_cut();
                     world.host.boot_again();
                     sweep.boots(&world);
-                    sweep.ends_well(&world);
+                    sweep.ends_well(&world, End::Killed);
                     Ok(())
                 });
             }
@@ -172,7 +181,7 @@ impl Sweep {
                 if result.code == 0 {
                     sweep.is_done(&world);
                 }
-                let serves = sweep.ends_well(&world);
+                let serves = sweep.ends_well(&world, End::Refused);
                 assert!(result.code != 0 || serves.as_deref() == sweep.goal(), "{serves:?} serves: {result}");
                 Ok(())
             });
@@ -192,7 +201,7 @@ impl Sweep {
                 self.tally.pairs += self.judge(&what, |sweep| {
                     let world = sweep.struck_twice(&first, second)?;
                     sweep.meanwhile(&world);
-                    sweep.ends_well(&world);
+                    sweep.ends_well(&world, End::Killed);
                     Ok(())
                 });
                 self.tell();
@@ -249,12 +258,12 @@ impl Sweep {
 
     /// The next passes put everything right, here or where a host was left like this one. What serves then.
     #[track_caller]
-    fn ends_well(&self, world: &World) -> Option<String> {
+    fn ends_well(&self, world: &World, end: End) -> Option<String> {
         let left = world.host.exec_ok(&["python3", "-I", "-S", "-c", include_str!("left.py")]).stdout;
         if let Some(serves) = self.known.borrow().get(&left) {
             return serves.clone();
         }
-        self.rests(world);
+        self.rests(world, end);
         let serves = serving(world);
         self.known.borrow_mut().insert(left, serves.clone());
         serves
@@ -262,15 +271,17 @@ impl Sweep {
 
     /// One pass puts everything right, and the next one changes nothing. What was ordered stays as long as its hold.
     #[track_caller]
-    fn rests(&self, world: &World) {
+    fn rests(&self, world: &World, end: End) {
         until("what was left is nobody's", || world.host.sh(YOUNG).is_empty());
         let pass = when_due(world).ok();
-        assert_eq!(world.host.sh(LEFT), "", "nobody's, and still there: {pass}");
+        if end == End::Killed {
+            assert_eq!(world.host.sh(LEFT), "", "nobody's, and still there: {pass}");
+            (self.scene.at_rest)(world);
+        }
         let number = generation(world, || ());
         let serving = serving(world);
         assert_eq!(number.is_some(), serving.is_some(), "{serving:?} serves: {pass}");
         assert_one_of(self.scene.finally, serving.as_deref());
-        (self.scene.at_rest)(world);
         if self.scene.finally.len() == 1 {
             (self.scene.done)(world);
         }

@@ -18,7 +18,7 @@ pub struct Scene {
     pub finally: &'static [Option<&'static str>],
     /// What else is true for whoever is told that it went well, and at rest if nothing else can be.
     pub done: fn(&World),
-    /// What else is true at rest.
+    /// What else is true at rest, but where a disk refused to take it away.
     pub at_rest: fn(&World),
 }
 
