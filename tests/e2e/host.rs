@@ -153,27 +153,33 @@ impl TestHost {
     /// The next power cut leaves what one would leave now, and what is done until then comes to nothing.
     #[track_caller]
     pub fn keep_for_power_cut(&self) {
-        let freeze = |frozen: u8| {
-            let cgroup = self.traces.cgroup();
-            fs::write(cgroup.join("cgroup.freeze"), frozen.to_string()).expect("the host is stopped, or goes on");
-            until("all its processes do", || {
-                let events = fs::read_to_string(cgroup.join("cgroup.events")).expect("its cgroup is there");
-                events.lines().any(|line| line == format!("frozen {frozen}"))
-            });
-        };
-        freeze(1);
+        self.freeze(1);
         disk::keep_what_is_written(&self.traces);
-        freeze(0);
+        self.freeze(0);
+    }
+
+    /// Stops what the host runs by itself (1), or lets it go on (0); commands from outside are not of it.
+    #[track_caller]
+    fn freeze(&self, frozen: u8) {
+        let cgroup = self.traces.cgroup();
+        fs::write(cgroup.join("cgroup.freeze"), frozen.to_string()).expect("the host is stopped, or goes on");
+        until("all its processes do", || {
+            let events = fs::read_to_string(cgroup.join("cgroup.events")).expect("its cgroup is there");
+            events.lines().any(|line| line == format!("frozen {frozen}"))
+        });
     }
 
     /// The power goes: every process is gone at once, and from a disk of its own whatever was not synced.
     #[track_caller]
     pub fn power_cut(&mut self) {
-        // All but PID 1 first: that closes its bus before the kernel ends the rest, and whoever met that would write it down.
+        // PID 1 would close its bus before the kernel ends the rest, and whoever met that would write it down; nor is it to see the
+        // rest go, and sync a word about it.
+        self.freeze(1);
         self.exec_ok(&["sh", "-c", "kill -KILL -1"]);
         let mut running = self.running.take().expect("the host has power");
         // nspawn's own death would leave the host running, with another parent.
         rustix::process::kill_process(running.init, Signal::KILL).expect("its init is killed");
+        self.freeze(0);
         running.nspawn.wait().expect("nspawn has ended");
         if self.storage == Storage::Own {
             disk::keep_what_is_written(&self.traces);
