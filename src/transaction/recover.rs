@@ -229,6 +229,8 @@ fn sweep_own(cx: &Context<'_>, env: &EnvName) {
     let layout = cx.layout;
     // Who comes back while his deletion was cut short finds half of his slots there.
     sweep(cx, &[layout.env_generations(env), layout.slots(), layout.env_runtime(env), layout.staging()]);
+    // How far it was is noted beside others' notes.
+    layout.moving(env).parent().into_iter().for_each(|notes| sweep(cx, &[notes.to_owned()]));
 }
 
 /// Removes what killed programs left half-made beside the sockets: what is below `/run` is made where it is to be.
