@@ -84,11 +84,11 @@ impl<'a> Witness<'a> {
 
     /// Only `status` and `why` want to know, so that a failure here is no matter.
     fn note(&self, env: &EnvName, noted: Noted) {
-        let path = self.app.layout.moving(env);
-        if let (Some(parent), Ok(bytes)) = (path.parent(), serde_json::to_vec(&noted)) {
-            let files = self.app.host.files();
+        let (directory, files) = (self.app.layout.moving(), self.app.host.files());
+        if let Ok(bytes) = serde_json::to_vec(&noted) {
             let node = Node::File { bytes, mode: 0o600, owner: Identity::ROOT };
-            files.make_directory(parent, 0o700, Identity::ROOT).and_then(|()| files.put(&path, &node)).ok();
+            let made = files.make_directory(&directory, 0o700, Identity::ROOT);
+            made.and_then(|()| files.put(&env.record_in(&directory), &node)).ok();
         }
         self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(env.clone(), noted);
     }
@@ -107,7 +107,7 @@ pub fn moving(cx: &Context<'_>, env: &EnvName) -> Option<Moving> {
     let by = lock::at_work(cx, env)?;
     let intent = Intent::find(cx, env).ok().flatten().filter(|intent| intent.moves() && !intent.removes())?;
     let Intent { to: generation, at: since, .. } = intent;
-    let noted = cx.host.files().read(&cx.layout.moving(env), LIMIT).ok().flatten();
+    let noted = cx.host.files().read(&env.record_in(&cx.layout.moving()), LIMIT).ok().flatten();
     let noted = noted.and_then(|bytes| serde_json::from_slice::<Noted>(&bytes).ok());
     let noted = noted.filter(|noted| noted.generation == generation);
     let (to, phase) = noted.map_or((None, None), |noted| (Some(noted.to), noted.phase));

@@ -20,7 +20,9 @@ use super::ground::Ground;
 use super::handle::sys;
 use super::tree::Nodes;
 use super::write::Writer;
-use super::{Authority, Clock, Files, Found, FreeSpace, HostError, Lock, Node, RealClock, Result, Together, lock};
+use super::{
+    Authority, Clock, Files, Found, FreeSpace, HostError, Lock, Makers, Node, RealClock, Result, Together, lock,
+};
 use crate::model::{Digest, Identity, Layout};
 
 /// No file of ours is larger.
@@ -116,8 +118,8 @@ impl Files for RealFiles {
         self.writer.remove_tree(path)
     }
 
-    fn sweep(&self, directory: &Path) -> Result<()> {
-        self.writer.sweep(directory)
+    fn sweep(&self, directory: &Path, makers: Makers) -> Result<()> {
+        self.writer.sweep(directory, makers)
     }
 
     fn raise_flag(&self, path: &Path) -> Result<()> {

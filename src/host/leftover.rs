@@ -80,13 +80,22 @@ pub(super) fn hold<D: Disk>(disk: &D, handle: &D::Handle) {
     let _unsupported = disk.try_lock(handle);
 }
 
+/// Who may be making something in a directory that is swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Makers {
+    /// Nobody: whoever sweeps holds the lock under which all is made there. However young, it is a dead program's.
+    Sweeper,
+    /// Other programs and threads: only what is old enough, and locked by nobody, is a dead one's.
+    Anybody,
+}
+
 /// Which names in a directory to sweep.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Sweep<'a> {
     /// What was to be, or had been, this target.
     Of(&'a OsStr),
     /// All.
-    All,
+    All(Makers),
 }
 
 impl Sweep<'_> {
@@ -96,12 +105,16 @@ impl Sweep<'_> {
             Self::Of(target) => Purpose::ALL
                 .iter()
                 .any(|&purpose| bytes.strip_prefix(prefix(target, purpose).as_bytes()).is_some_and(is_number_pair)),
-            Self::All => Purpose::ALL.iter().any(|purpose| {
+            Self::All(_) => Purpose::ALL.iter().any(|purpose| {
                 let mark = format!(".{}-", purpose.word());
                 let at = bytes.windows(mark.len()).rposition(|window| window == mark.as_bytes());
                 bytes.first() == Some(&b'.') && at.is_some_and(|at| is_number_pair(&bytes[at + mark.len()..]))
             }),
         }
+    }
+
+    fn is_alone(self) -> bool {
+        matches!(self, Self::All(Makers::Sweeper))
     }
 }
 
@@ -115,7 +128,7 @@ fn is_number_pair(bytes: &[u8]) -> bool {
 pub(super) fn sweep<D: Disk>(disk: &D, directory: &D::Handle, path: &Path, which: Sweep<'_>) -> Result<()> {
     let mut any = false;
     for name in sys("list", path, || disk.names(directory))? {
-        if which.takes(&name) && is_abandoned(disk, directory, &name, path)? {
+        if which.takes(&name) && (which.is_alone() || is_abandoned(disk, directory, &name, path)?) {
             remove_entry(disk, directory, &name, &path.join(&name))?;
             any = true;
         }
@@ -162,8 +175,8 @@ mod tests {
         for foreign in ["42", ".42", ".42.new-", ".42.new-17", ".42.new-x-1", ".421.new-17-0", "42.new-17-0"] {
             assert!(!takes(of, foreign), "{foreign}");
         }
-        assert!(takes(Sweep::All, ".anything.new-1-2"));
-        assert!(!takes(Sweep::All, "anything.new-1-2"));
-        assert!(!takes(Sweep::All, ".bashrc"));
+        assert!(takes(Sweep::All(Makers::Anybody), ".anything.new-1-2"));
+        assert!(!takes(Sweep::All(Makers::Anybody), "anything.new-1-2"));
+        assert!(!takes(Sweep::All(Makers::Anybody), ".bashrc"));
     }
 }

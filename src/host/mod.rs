@@ -63,6 +63,7 @@ pub use hangup::ignores_hangup;
 pub use heeding::Heeding;
 pub(crate) use http::runtime;
 pub use kernel::RealKernel;
+pub use leftover::Makers;
 pub use linux::Linux;
 pub use nginx::Nginx;
 pub use post::{Mail, Nowhere, Post, RealPost};
@@ -135,7 +136,7 @@ pub trait Files {
     /// Removes a tree that only root could write; nothing there is fine. Not atomic.
     fn remove_tree(&self, path: &Path) -> Result<()>;
     /// Removes from `directory` what killed programs left half-made; nothing there is fine.
-    fn sweep(&self, directory: &Path) -> Result<()>;
+    fn sweep(&self, directory: &Path, makers: Makers) -> Result<()>;
     /// Makes an empty marker in the runtime directory; not durable.
     fn raise_flag(&self, path: &Path) -> Result<()>;
     /// Bytes and inodes free to users at `path`'s file system.

@@ -10,7 +10,7 @@ use super::disk::{About, Disk, Kind, Onto, Open};
 use super::ground::{Ground, foreign};
 use super::handle::{first_mode, give, make_directory_in, open_directory, sys};
 use super::later::Gathering;
-use super::leftover::{Sweep, sweep};
+use super::leftover::{Makers, Sweep, sweep};
 use super::linux::Linux;
 use super::tree::Nodes;
 use super::{HostError, Node, Result, stage, tree};
@@ -41,12 +41,12 @@ impl<D: Disk> Writer<D> {
     }
 
     /// See [`Files::sweep`](super::Files::sweep).
-    pub fn sweep(&self, directory: &Path) -> Result<()> {
+    pub fn sweep(&self, directory: &Path, makers: Makers) -> Result<()> {
         let Some(spot) = self.ground.find(directory)? else { return Ok(()) };
         match open_directory(spot.disk(), spot.directory(), spot.name()) {
-            Ok(handle) => sweep(spot.disk(), &handle, &spot.path(), Sweep::All),
+            Ok(handle) => sweep(spot.disk(), &handle, &spot.path(), Sweep::All(makers)),
             Err(Errno::NOENT) => Ok(()),
-            Err(Errno::LOOP) => self.ground.behind(directory)?.map_or(Ok(()), |real| self.sweep(&real)),
+            Err(Errno::LOOP) => self.ground.behind(directory)?.map_or(Ok(()), |real| self.sweep(&real, makers)),
             Err(errno) => Err(HostError::at("open", directory)(errno.into())),
         }
     }

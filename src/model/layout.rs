@@ -156,9 +156,9 @@ impl Layout {
         self.runtime.join("last-pass.json")
     }
 
-    /// How far a release of the environment is, while its lock is held.
-    pub fn moving(&self, name: &EnvName) -> PathBuf {
-        self.runtime.join("moving").join(format!("{}.json", name.flat()))
+    /// How far a release of each environment is, while its lock is held.
+    pub fn moving(&self) -> PathBuf {
+        self.runtime.join("moving")
     }
 
     /// When tags were last looked at.
@@ -280,7 +280,7 @@ impl Layout {
 
     /// Holds and quarantine of `name`.
     pub fn standing(&self, name: &EnvName) -> PathBuf {
-        self.policy().join(format!("{}.json", name.flat()))
+        name.record_in(&self.policy())
     }
 
     /// The commit point of `name`.

@@ -1,6 +1,7 @@
 //! Names that a deploy repository chooses and that end up in paths, units and vhosts.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -112,6 +113,11 @@ impl EnvName {
     /// The name outside the repository: `bakery_pro`. Neither half holds `_`, so two names can't meet.
     pub fn flat(&self) -> String {
         format!("{}_{}", self.project, self.environment)
+    }
+
+    /// The file of this environment in a directory that has one for each: `bakery_pro.json`.
+    pub fn record_in(&self, directory: &Path) -> PathBuf {
+        directory.join(format!("{}.json", self.flat()))
     }
 
     /// The name in system directories: `portreeve-bakery_pro`.

@@ -161,7 +161,7 @@ impl Intent {
     }
 
     fn path(cx: &Context<'_>, env: &EnvName) -> std::path::PathBuf {
-        cx.layout.journal().join(format!("{}.json", env.flat()))
+        env.record_in(&cx.layout.journal())
     }
 
     /// The link that `active` was, while the transaction is open: to rename it back takes no room on a disk. It lies on the

@@ -9,9 +9,9 @@ use super::{
     Context, Event, Failure, FailureKind, Intent, JournalError, Phase, commit, read, remove, retire, slot, unit,
 };
 use crate::desired::{Generation, Wanted};
-use crate::host::HostError;
+use crate::host::{HostError, Makers};
 use crate::manifest::Health;
-use crate::model::{Digest, EnvName, Found, GenerationNumber, Span};
+use crate::model::{Digest, EnvLayout, EnvName, Found, GenerationNumber, Span};
 use crate::observed::{Installed, Removed};
 use crate::policy::FailureClass;
 
@@ -225,17 +225,15 @@ pub fn close(cx: &Context<'_>, intent: &Intent, end: End) -> Result<(), Failure>
     }
 }
 
+/// Nothing is made there but under the environment's lock, which is ours; what is shared is left to who comes by later as well.
 fn sweep_own(cx: &Context<'_>, env: &EnvName) {
-    let layout = cx.layout;
-    // Who comes back while his deletion was cut short finds half of his slots there.
-    sweep(cx, &[layout.env_generations(env), layout.slots(), layout.env_runtime(env), layout.staging()]);
-    // How far it was is noted beside others' notes.
-    layout.moving(env).parent().into_iter().for_each(|notes| sweep(cx, &[notes.to_owned()]));
+    sweep(cx, &[cx.layout.env_generations(env), cx.layout.env_runtime(env)], Makers::Sweeper);
+    sweep_shared(cx);
 }
 
 /// Removes what killed programs left half-made beside the sockets: what is below `/run` is made where it is to be.
 pub fn sweep_runtime(cx: &Context<'_>, env: &EnvName) {
-    sweep(cx, &[cx.layout.env_runtime(env)]);
+    sweep(cx, &[cx.layout.env_runtime(env)], Makers::Sweeper);
 }
 
 /// Removes what killed programs left half-made in the directories where releases are built, which may be a file system of
@@ -245,15 +243,26 @@ pub fn sweep_trees(cx: &Context<'_>, generation: &Generation) {
     if let Err(error) = cx.host.files().sync_all(&paths.home()) {
         stays(cx, &error);
     }
-    sweep(cx, &[paths.releases(), paths.venvs(), paths.static_releases(), paths.home()]);
+    sweep(cx, &places(&paths), Makers::Sweeper);
 }
 
-/// Removes what killed programs left half-made where every file is made first; where our state is a file system of its own,
-/// that is beside it.
+/// Where an environment's releases are built, and what leads to them.
+pub fn places(paths: &EnvLayout) -> [PathBuf; 4] {
+    [paths.releases(), paths.venvs(), paths.static_releases(), paths.home()]
+}
+
+/// Removes what killed programs left half-made where those of all environments make something.
 pub fn tidy(cx: &Context<'_>) {
     let layout = cx.layout;
     note_boot(cx);
-    sweep(cx, &[layout.staging(), layout.state(), layout.journal(), layout.attempts(), layout.runtime().to_owned()]);
+    sweep_shared(cx);
+    sweep(cx, &[layout.state(), layout.journal(), layout.attempts(), layout.runtime().to_owned()], Makers::Anybody);
+}
+
+/// Files are made in staging first; where our state is a file system of its own, beside it. Of who was deleted, half of his slots
+/// is left, and how far he was is noted beside others' notes.
+fn sweep_shared(cx: &Context<'_>) {
+    sweep(cx, &[cx.layout.staging(), cx.layout.slots(), cx.layout.moving()], Makers::Anybody);
 }
 
 /// Before anything is recorded in this boot: all its records are to call it alike.
@@ -265,9 +274,9 @@ pub fn note_boot(cx: &Context<'_>) {
 }
 
 /// Hidden, and read by nobody: what can't be removed is only told.
-fn sweep(cx: &Context<'_>, directories: &[PathBuf]) {
+fn sweep(cx: &Context<'_>, directories: &[PathBuf], makers: Makers) {
     for directory in directories {
-        if let Err(error) = cx.host.files().sweep(directory) {
+        if let Err(error) = cx.host.files().sweep(directory, makers) {
             stays(cx, &error);
         }
     }

@@ -10,7 +10,7 @@ use super::sweep::Home;
 use super::verdict::End;
 use super::{Context, Event, Failure, Intent, Phase, commit, read, recover, slot};
 use crate::desired::{Generation, Listed, Listing};
-use crate::host::HostError;
+use crate::host::{HostError, Makers};
 use crate::model::{EnvLayout, EnvName, Found, GenerationNumber, Identity, Manager, Node, Slot};
 use crate::observed::{Expectation, Installed, Part, Removed, stays};
 use crate::policy::FailureClass;
@@ -148,8 +148,11 @@ fn built(cx: &Context<'_>, generations: &BTreeMap<GenerationNumber, Generation>)
     for generation in generations.values() {
         let home = Home::of(cx, &generation.wanted)?;
         home.sweep(cx, &BTreeSet::new())?;
-        // What an earlier deletion was killed over has no name any more, and would keep its directory.
-        recover::sweep_trees(cx, generation);
+        // What an earlier deletion was killed over has no name any more, and nobody looks for it when the record is gone.
+        files.sync_all(&home.paths.home()).map_err(&fail)?;
+        for place in recover::places(&home.paths) {
+            files.sweep(&place, Makers::Sweeper).map_err(&fail)?;
+        }
         for directory in [home.paths.releases(), home.paths.venvs(), home.paths.static_releases()] {
             if files.list(&directory).map_err(&fail)?.is_empty() {
                 files.remove_tree(&directory).map_err(&fail)?;
@@ -265,13 +268,9 @@ impl Deletion<'_> {
         let (layout, name, files) = (self.cx.layout, self.name, self.cx.host.files());
         let newest = layout.refused_mark(name, installed.newest);
         let directory = layout.env_generations(name);
-        for number in 0..=installed.newest {
-            let generation = layout.generation(name, number);
-            // Of one that was killed while it went, half is left under another name, which goes with it.
-            if number == 0 || files.look(&generation)? == Found::Absent {
-                files.remove_tree(&generation)?;
-            }
-        }
+        // Of a generation that was killed while it went, half is left under another name.
+        files.sweep(&directory, Makers::Sweeper)?;
+        files.remove_tree(&layout.generation(name, 0))?;
         for mark in files.list(&directory)? {
             let of_ours = mark.ends_with(".refused") || mark.ends_with(".migrated");
             if of_ours && directory.join(&mark) != newest {
@@ -282,7 +281,7 @@ impl Deletion<'_> {
         if files.list(&slots)?.is_empty() {
             files.remove_tree(&slots)?;
         }
-        files.remove(&layout.moving(name))?;
+        files.remove(&name.record_in(&layout.moving()))?;
         files.remove(&layout.web_socket(name))?;
         files.remove(&super::waits::path(self.cx, name))?;
         files.remove(&layout.active_link(name))?;

@@ -269,5 +269,6 @@ fn about(storage: &Storage, id: Id) -> About {
         Body::Link(_) => Kind::Link,
     };
     let (mode, owner) = (inode.live.mode & 0o777, inode.live.owner);
-    About { kind, mode: mode | inode.live.mode & 0o6000, owner, device: inode.device, inode: id as u64, changed: 0 }
+    let changed = if storage.young { i64::MAX } else { 0 };
+    About { kind, mode: mode | inode.live.mode & 0o6000, owner, device: inode.device, inode: id as u64, changed }
 }

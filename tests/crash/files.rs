@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portreeve::host::{Authority, Files, FreeSpace, Ground, HostError, Lock, Result, Together, Writer};
+use portreeve::host::{Authority, Files, FreeSpace, Ground, HostError, Lock, Makers, Result, Together, Writer};
 use portreeve::model::{Found, Identity, Layout, Node};
 
 use crate::disk::MemoryDisk;
@@ -100,8 +100,8 @@ impl Files for MemoryFiles {
         self.writer.remove_tree(path)
     }
 
-    fn sweep(&self, directory: &Path) -> Result<()> {
-        self.writer.sweep(directory)
+    fn sweep(&self, directory: &Path, makers: Makers) -> Result<()> {
+        self.writer.sweep(directory, makers)
     }
 
     fn raise_flag(&self, path: &Path) -> Result<()> {

@@ -74,16 +74,24 @@ impl Left {
 #[derive(Debug, Default)]
 pub struct Memory {
     /// As a program left them.
-    left: Known,
+    left: Known<Left>,
     /// As a recovery left them.
-    recovered: Known,
+    recovered: Known<Left>,
+    /// As a killed program left them a moment ago.
+    young: Known<()>,
 }
 
-#[derive(Debug, Default)]
-struct Known(Mutex<HashMap<u64, Judgement<Left>>>);
+#[derive(Debug)]
+struct Known<T>(Mutex<HashMap<u64, Judgement<T>>>);
 
-impl Known {
-    fn once(&self, state: &State, judge: impl FnOnce() -> Judgement<Left>) -> Judgement<Left> {
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone> Known<T> {
+    fn once(&self, state: &State, judge: impl FnOnce() -> Judgement<T>) -> Judgement<T> {
         let key = key(state);
         let known = self.0.lock().expect("no panic").get(&key).cloned();
         known.unwrap_or_else(|| {
@@ -133,7 +141,8 @@ impl<'a> Judge<'a> {
             self.as_found(&state)?;
             self.converges(&state)
         });
-        judged?.after(end)
+        judged?.after(end)?;
+        if end == End::Killed { self.memory.young.once(&state, || self.hastily(&state)) } else { Ok(()) }
     }
 
     fn as_found(&self, state: &State) -> Judgement<()> {
@@ -168,6 +177,21 @@ impl<'a> Judge<'a> {
         let recovered = stage.state();
         owed.paid(&recovered)?;
         self.memory.recovered.once(&recovered, || self.goes_on(&stage))
+    }
+
+    /// Somebody comes by at once: what was half made then may be somebody else's still, and is nobody's by the next pass.
+    fn hastily(&self, state: &State) -> Judgement<()> {
+        if leftovers(&state.storage).is_ok() {
+            return Ok(());
+        }
+        let passed = |mut state: State, young: bool| {
+            state.storage.young = young;
+            let stage = self.stage(&state);
+            let _judged_elsewhere = pass(&stage, &self.scenario.wish);
+            stage.state()
+        };
+        let rest = passed(passed(state.clone(), true), false);
+        leftovers(&rest.storage).map_err(|why| format!("made a moment before a pass, after the next one: {why}"))
     }
 
     fn goes_on(&self, stage: &Stage) -> Judgement<Left> {

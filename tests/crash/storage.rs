@@ -51,6 +51,8 @@ pub struct Storage {
     unsynced: BTreeSet<Id>,
     /// So much more the disks take together. They say that they have room for all, as under a quota.
     pub room: Option<u8>,
+    /// All was changed a moment ago, and not long ago.
+    pub young: bool,
 }
 
 const MOST_LINKS: usize = 16;
@@ -63,7 +65,7 @@ const RUN: u64 = 1;
 impl Storage {
     /// An empty root.
     pub fn new() -> Self {
-        let mut storage = Self { inodes: Vec::new(), unsynced: BTreeSet::new(), room: None };
+        let mut storage = Self { inodes: Vec::new(), unsynced: BTreeSet::new(), room: None, young: false };
         storage.make(Body::Directory(BTreeMap::new()), 0o755, DISK);
         storage
     }

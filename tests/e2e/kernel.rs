@@ -272,10 +272,9 @@ impl Sweep {
     /// One pass puts everything right, and the next one changes nothing. What was ordered stays as long as its hold.
     #[track_caller]
     fn rests(&self, world: &World, end: End) {
-        until("what was left is nobody's", || world.host.sh(YOUNG).is_empty());
         let pass = when_due(world).ok();
         if end == End::Killed {
-            assert_eq!(world.host.sh(LEFT), "", "nobody's, and still there: {pass}");
+            nothing_half_made(world);
             (self.scene.at_rest)(world);
         }
         let number = generation(world, || ());
@@ -299,14 +298,21 @@ impl Sweep {
     }
 }
 
-/// What was left half-made a moment ago: between its making and its lock it may be anybody's, so that a pass takes it from its third
-/// second on.
-const YOUNG: &str = "find /etc /home/foouser /run/portreeve /var/lib/portreeve -newermt '-2 seconds' \\
-        '(' -name '.*.new-*' -o -name '.*.gone-*' ')' 2>/dev/null || true";
+/// Nothing half-made is left by a pass that follows a kill at once, nor, where others make something as well, by the next whole one.
+#[track_caller]
+fn nothing_half_made(world: &World) {
+    if world.host.sh(LEFT).is_empty() {
+        return;
+    }
+    until("what was left is nobody's", || world.host.sh(&format!("{LEFT} -newerct '-3 seconds'")).is_empty());
+    world.host.sh("rm -f /run/portreeve/pass");
+    let pass = world.reconcile().ok();
+    assert_eq!(world.host.sh(LEFT), "", "nobody's, and still there: {pass}");
+}
 
-/// What a pass does not leave, whoever made it half. A link may be anybody's for a minute.
-const LEFT: &str = "find /etc /home/foouser /run/portreeve /var/lib/portreeve ! -type l \\
-        '(' -name '.*.new-*' -o -name '.*.gone-*' ')' 2>/dev/null || true";
+/// What was made half. A link may be anybody's for a minute.
+const LEFT: &str = "find $(ls -d /etc /home/foouser /run/portreeve /var/lib/portreeve 2>/dev/null) ! -type l \\
+        '(' -name '.*.new-*' -o -name '.*.gone-*' ')'";
 
 /// What a pass at rest leaves as it is: whatever there is, and whatever runs.
 const ALL: &str =

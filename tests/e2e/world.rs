@@ -161,6 +161,12 @@ impl World {
         self.portreeve(&["reconcile"])
     }
 
+    /// What runs of it, or is about to.
+    #[track_caller]
+    pub fn running(&self) -> String {
+        self.host.sh("systemctl list-units --plain --no-legend --state=active,activating 'portreeve-bakery_pro@*'")
+    }
+
     /// Any command of the program.
     #[track_caller]
     pub fn portreeve(&self, arguments: &[&str]) -> CmdResult {

@@ -126,8 +126,8 @@ impl Files for Machine {
     ) -> Result<()> {
         self.files().make_tree(path, mode, owner, nodes)
     }
-    fn sweep(&self, directory: &Path) -> Result<()> {
-        self.files().sweep(directory)
+    fn sweep(&self, directory: &Path, makers: portreeve::host::Makers) -> Result<()> {
+        self.files().sweep(directory, makers)
     }
     fn remove_tree(&self, path: &Path) -> Result<()> {
         self.files().remove_tree(path)

@@ -223,7 +223,7 @@ fn a_directory_that_is_a_link_is_swept_and_synced_where_root_alone_made_it() {
     old_enough(&left);
     let linked = place.at("srv/linked");
     place.files.sync_all(&linked).unwrap();
-    place.files.sweep(&linked).unwrap();
+    place.files.sweep(&linked, Makers::Anybody).unwrap();
     place.files.make_directory(&linked, 0o750, Identity::ROOT).unwrap();
     assert_eq!(fs::metadata(place.at("srv/state")).unwrap().mode() & 0o7777, 0o750);
     assert_eq!(place.names("srv/state"), [""; 0]);
@@ -234,7 +234,7 @@ fn a_directory_that_is_a_link_is_swept_and_synced_where_root_alone_made_it() {
     for (link, target) in [("app/planted", "../srv/state"), ("srv/foreign", "../app"), ("srv/out", "/etc")] {
         symlink(target, place.at(link)).unwrap();
         why(place.files.sync_all(&place.at(link)));
-        why(place.files.sweep(&place.at(link)));
+        why(place.files.sweep(&place.at(link), Makers::Anybody));
     }
 }
 
@@ -408,10 +408,17 @@ fn what_a_killed_run_left_is_swept_and_what_a_live_one_makes_is_not() {
 
     place.directory("etc/portreeve/staging", 0o700, Identity::ROOT);
     fs::write(place.at("etc/portreeve/staging/.x.new-5-5"), "").unwrap();
-    let sweep = || ["g", "etc/portreeve/staging"].map(|place_of| place.files.sweep(&place.at(place_of)).unwrap());
+    let sweep = || {
+        ["g", "etc/portreeve/staging"].map(|place_of| place.files.sweep(&place.at(place_of), Makers::Anybody).unwrap())
+    };
     sweep();
     let young = place.names("etc/portreeve/staging");
     assert_eq!(young, [".x.new-5-5"], "whoever made it may be about to lock it");
+    symlink("x", place.at("g/.x.new-5-6")).unwrap();
+    place.files.sweep(&place.at("g"), Makers::Anybody).unwrap();
+    assert_eq!(place.names("g"), [".x.new-5-6", "42"], "a link can't be locked");
+    place.files.sweep(&place.at("g"), Makers::Sweeper).unwrap();
+    assert_eq!(place.names("g"), ["42"], "nobody else makes anything there");
     old_enough(&place.at("etc/portreeve/staging/.x.new-5-5"));
     sweep();
     assert_eq!(place.names("g"), ["42"]);
