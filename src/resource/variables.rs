@@ -10,7 +10,8 @@ use crate::emit::env::EnvFile;
 use crate::emit::{EmitError, Grammar};
 use crate::model::is_ours;
 
-pub(super) fn render(subject: &Subject<'_>) -> Result<String, EmitError> {
+/// The text of `env.conf`.
+pub fn render(subject: &Subject<'_>) -> Result<String, EmitError> {
     let mut file = EnvFile::new();
     defaults(&mut file, subject)?;
     // A generation of a time when `check` let them pass.

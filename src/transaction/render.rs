@@ -1,7 +1,7 @@
 //! A generation's files as nodes, from its record and this host's secrets.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use secrecy::SecretString;
 
@@ -69,10 +69,8 @@ pub fn files(cx: &Context<'_>, generation: &Generation) -> Result<Vec<Rendered>,
 /// The environment of the application's commands, with its settings read from the generation itself: no slot runs it yet.
 pub fn command_env(cx: &Context<'_>, generation: &Generation) -> Result<BTreeMap<String, String>, Failure> {
     let materials = Materials::gather(cx, generation)?;
-    let files = resource::generation_files(&materials.subject(cx, generation))?;
-    let text =
-        files.iter().find(|file| file.path == Path::new("env.conf")).map(|file| String::from_utf8_lossy(&file.bytes));
-    let mut env = emit::env::parse(&text.unwrap_or_default()).unwrap_or_default();
+    let mut env =
+        emit::env::parse(&resource::variables::render(&materials.subject(cx, generation))?).unwrap_or_default();
     let slot = cx.layout.slot_link(&generation.name, generation.slot).to_string_lossy().into_owned();
     let directory = cx.directory(generation).to_string_lossy().into_owned();
     for value in env.values_mut() {

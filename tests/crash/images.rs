@@ -20,18 +20,18 @@ pub fn images(point: &State) -> impl Iterator<Item = Image> {
 
 /// After a kill, and after the power cut that loses all that was not synced.
 pub fn extremes(point: &State) -> impl Iterator<Item = Image> {
-    let all = point.storage.at_risk().into_iter().collect();
-    [("the program was killed".to_owned(), point.clone()), power_cut(point, &all)].into_iter()
+    let all: BTreeSet<Id> = point.storage.at_risk().into_iter().collect();
+    [("the program was killed".to_owned(), point.clone()), power_cut(point, &all, all.len())].into_iter()
 }
 
 /// After power cuts: every mixture of up to four directories and files that were not synced; of more nothing, all, each alone and
 /// all but each.
 pub fn power_cuts(point: &State) -> impl Iterator<Item = Image> {
-    mixtures(&point.storage.at_risk()).into_iter().map(|lost| power_cut(point, &lost))
+    let risk = point.storage.at_risk();
+    mixtures(&risk).into_iter().map(move |lost| power_cut(point, &lost, risk.len()))
 }
 
-fn power_cut(point: &State, lost: &BTreeSet<Id>) -> Image {
-    let of = point.storage.at_risk().len();
+fn power_cut(point: &State, lost: &BTreeSet<Id>, of: usize) -> Image {
     let mut state = State { storage: point.storage.after_power_cut(lost), ..point.clone() };
     state.storage.collect();
     boot(&mut state, &layout());

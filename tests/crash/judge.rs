@@ -141,8 +141,7 @@ impl<'a> Judge<'a> {
             self.as_found(&state)?;
             self.converges(&state)
         });
-        judged?.after(end)?;
-        if end == End::Killed { self.memory.young.once(&state, || self.hastily(&state)) } else { Ok(()) }
+        judged?.after(end)
     }
 
     fn as_found(&self, state: &State) -> Judgement<()> {
@@ -180,18 +179,18 @@ impl<'a> Judge<'a> {
     }
 
     /// Somebody comes by at once: what was half made then may be somebody else's still, and is nobody's by the next pass.
-    fn hastily(&self, state: &State) -> Judgement<()> {
-        if leftovers(&state.storage).is_ok() {
-            return Ok(());
-        }
+    pub fn at_once(&self, state: &State) -> Judgement<()> {
         let passed = |mut state: State, young: bool| {
             state.storage.young = young;
             let stage = self.stage(&state);
             let _judged_elsewhere = pass(&stage, &self.scenario.wish);
             stage.state()
         };
-        let rest = passed(passed(state.clone(), true), false);
-        leftovers(&rest.storage).map_err(|why| format!("made a moment before a pass, after the next one: {why}"))
+        let is_swept = |state: &State| leftovers(&state.storage);
+        self.memory.young.once(state, || {
+            let rest = passed(state.clone(), true);
+            is_swept(&rest).or_else(|_| is_swept(&passed(rest, false)))
+        })
     }
 
     fn goes_on(&self, stage: &Stage) -> Judgement<Left> {

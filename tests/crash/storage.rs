@@ -56,6 +56,8 @@ pub struct Storage {
 }
 
 const MOST_LINKS: usize = 16;
+/// Hardly a path is deeper.
+const DEEP: usize = 16;
 
 /// The first file system: `/`.
 const DISK: u64 = 0;
@@ -175,37 +177,34 @@ impl Storage {
 
     /// The path without links, when something is there.
     pub fn real(&self, path: &Path) -> Option<PathBuf> {
-        self.walk(path, true, 0).map(|(_, path)| path)
+        let (_, through) = self.walk(path, true, 0)?;
+        Some(plain(through.as_deref().unwrap_or(path).components()))
     }
 
-    fn walk(&self, path: &Path, last: bool, links: usize) -> Option<(Id, PathBuf)> {
-        let (mut trail, mut real) = (vec![ROOT], PathBuf::from("/"));
-        let components: Vec<Component<'_>> = path.components().collect();
-        for (index, component) in components.iter().enumerate() {
-            let here = *trail.last()?;
+    /// What is at a path, and where it is when a link was followed.
+    fn walk(&self, path: &Path, last: bool, links: usize) -> Option<(Id, Option<PathBuf>)> {
+        let mut trail = Vec::with_capacity(DEEP);
+        trail.push(ROOT);
+        let mut rest = path.components();
+        while let Some(component) = rest.next() {
             match component {
                 Component::Normal(name) => {
-                    let id = self.child(here, name).ok()?;
-                    let at_end = index + 1 == components.len();
-                    if let (Body::Link(text), true) = (&self.inodes[id].live.body, !at_end || last) {
-                        let rest: PathBuf = components[index + 1..].iter().collect();
-                        let target = real.join(text).join(rest);
-                        return if links < MOST_LINKS { self.walk(&target, last, links + 1) } else { None };
+                    let id = self.child(*trail.last()?, name).ok()?;
+                    let rest = rest.as_path();
+                    if let (Body::Link(text), true) = (&self.inodes[id].live.body, !rest.as_os_str().is_empty() || last)
+                    {
+                        let before = path.components().count() - rest.components().count() - 1;
+                        let target = plain(path.components().take(before)).join(text).join(rest);
+                        let (id, through) = (links < MOST_LINKS).then(|| self.walk(&target, last, links + 1))??;
+                        return Some((id, Some(through.unwrap_or(target))));
                     }
                     trail.push(id);
-                    real.push(name);
                 }
-                Component::ParentDir => {
-                    trail.pop();
-                    real.pop();
-                    if trail.is_empty() {
-                        trail.push(ROOT);
-                    }
-                }
+                Component::ParentDir if trail.len() > 1 => drop(trail.pop()),
                 _ => {}
             }
         }
-        Some((*trail.last()?, real))
+        Some((*trail.last()?, None))
     }
 
     /// A file's bytes, links followed.
@@ -274,11 +273,11 @@ impl Storage {
 
     /// What may be lost in a power cut: each of these on its own. What has no name, live or durable, matters to nobody.
     pub fn at_risk(&self) -> Vec<Id> {
-        let named = self.reachable(true);
+        let named = self.reachable();
         self.unsynced
             .iter()
             .copied()
-            .filter(|id| named.contains(id) && self.inodes[*id].live != self.inodes[*id].durable)
+            .filter(|id| named[*id] && self.inodes[*id].live != self.inodes[*id].durable)
             .collect()
     }
 
@@ -325,15 +324,16 @@ impl Storage {
         id
     }
 
-    fn reachable(&self, also_durable: bool) -> BTreeSet<Id> {
-        let (mut seen, mut todo) = (BTreeSet::new(), vec![ROOT]);
+    /// Whether a name leads there, of each inode.
+    fn reachable(&self) -> Vec<bool> {
+        let (mut seen, mut todo) = (vec![false; self.inodes.len()], vec![ROOT]);
         while let Some(id) = todo.pop() {
-            if !seen.insert(id) {
+            if std::mem::replace(&mut seen[id], true) {
                 continue;
             }
             let inode = &self.inodes[id];
-            let faces = [Some(&inode.live), also_durable.then_some(&inode.durable)];
-            for face in faces.into_iter().flatten() {
+            let faces = [&inode.live, &inode.durable];
+            for face in faces {
                 if let Body::Directory(entries) = &face.body {
                     todo.extend(entries.values());
                 }
@@ -344,14 +344,14 @@ impl Storage {
 
     /// Frees what no name leads to, so that copies stay small.
     pub fn collect(&mut self) {
-        let named = self.reachable(true);
+        let named = self.reachable();
         let nothing = Arc::new(Inode {
             live: Face { body: Body::Link(PathBuf::new()), mode: 0, owner: Identity::ROOT },
             durable: Face { body: Body::Link(PathBuf::new()), mode: 0, owner: Identity::ROOT },
             device: DISK,
         });
         for (id, inode) in self.inodes.iter_mut().enumerate() {
-            if !named.contains(&id) {
+            if !named[id] {
                 *inode = Arc::clone(&nothing);
                 self.unsynced.remove(&id);
             }
@@ -418,6 +418,18 @@ impl Storage {
 struct Seen {
     numbers: Vec<usize>,
     count: usize,
+}
+
+/// The path without `..`, where no component is a link.
+fn plain<'p>(components: impl Iterator<Item = Component<'p>>) -> PathBuf {
+    components.fold(PathBuf::from("/"), |mut real, component| {
+        match component {
+            Component::Normal(name) => real.push(name),
+            Component::ParentDir => drop(real.pop()),
+            _ => {}
+        }
+        real
+    })
 }
 
 /// Temporary names hold numbers that differ from run to run.
