@@ -11,6 +11,10 @@ use crate::transaction::{self, Context, Event as Said, Failure, FailureKind, Rec
 
 use super::{Outcome, read_standing};
 
+/// Of a release that users had for a moment, and of one that they never saw.
+const ROLLED_BACK: &str = "rolled back";
+const NOT_RELEASED: &str = "not released";
+
 /// Writes what happened.
 pub(super) fn write(cx: &Context<'_>, event: &Event) {
     write_next(cx, &Writer::default(), event);
@@ -70,8 +74,7 @@ fn happened(cx: &Context<'_>, plan: &EnvPlan, outcome: &Outcome) -> Option<Event
         // A cancelled attempt is not a failed one; whoever cancelled it is in the history himself.
         Outcome::NotReleased { failure, .. } if failure.kind == FailureKind::Cancelled => return None,
         Outcome::NotReleased { title, generation, failure, seen, .. } => {
-            let (kind, words) =
-                if *seen { (EventKind::RolledBack, "rolled back") } else { (EventKind::NotReleased, "not released") };
+            let (kind, words) = refused(*seen);
             let event = about(event(kind, format!("{title} {words}: {}", failure.cause)), *generation);
             Event { why: Some(failure.cause.clone()), ..event }
         }
@@ -113,18 +116,20 @@ fn ended(cx: &Context<'_>, name: &EnvName, recovered: &Recovered) {
     };
     let standing = read_standing(cx, name).unwrap_or_default();
     // What was gone back to by a rollback that is undone is no failure of its own.
-    let told =
-        of_generation(cx, name, number, &standing).filter(|event| kept != (event.kind == EventKind::NotReleased));
+    let failed = |kind: EventKind| matches!(kind, EventKind::NotReleased | EventKind::RolledBack);
+    let told = of_generation(cx, name, number, &standing).filter(|event| kept != failed(event.kind));
     let Some(event) = told else { return };
     let latest = past(cx, Some(name), 1).ok().and_then(|(events, _)| events.into_iter().next());
     let latest = latest.filter(|latest| latest.generation == Some(number)).map(|latest| latest.kind);
     let kind = match latest {
         Some(EventKind::Released | EventKind::Restarted) if kept => return,
-        Some(EventKind::NotReleased | EventKind::RolledBack) => return,
+        Some(latest) if failed(latest) => return,
         Some(_) if !kept => EventKind::RolledBack,
         _ => event.kind,
     };
-    write(cx, &Event { at: cx.host.clock().now(), kind, ..event });
+    let said = |kind| if kind == EventKind::RolledBack { ROLLED_BACK } else { NOT_RELEASED };
+    let summary = event.summary.replacen(said(event.kind), said(kind), 1);
+    write(cx, &Event { at: cx.host.clock().now(), kind, summary, ..event });
 }
 
 /// The latest `limit` events, newest first, and a line about where they are from, if that is not the history itself.
@@ -182,7 +187,7 @@ fn of_generation(cx: &Context<'_>, name: &EnvName, number: GenerationNumber, sta
     let event = if transaction::was_refused(cx, name, number).ok()? {
         let failed = standing.quarantine.iter().find(|failed| failed.generation == Some(number));
         let cut_short = || {
-            let summary = format!("{title} not released: its pass was cut short");
+            let summary = format!("{title} {NOT_RELEASED}: its pass was cut short");
             Event::new(generation.at, Some(name.clone()), EventKind::NotReleased, summary)
         };
         failed.map_or_else(cut_short, |failed| not_released(name, failed))
@@ -207,12 +212,18 @@ fn released(generation: &Generation, title: &str) -> Event {
     Event::new(generation.at, Some(generation.name.clone()), kind, summary)
 }
 
+/// What is said of a release that was refused; `seen`: users had it for a moment.
+fn refused(seen: bool) -> (EventKind, &'static str) {
+    if seen { (EventKind::RolledBack, ROLLED_BACK) } else { (EventKind::NotReleased, NOT_RELEASED) }
+}
+
 fn not_released(name: &EnvName, failed: &Quarantined) -> Event {
-    let summary = format!("not released: {}: {}", failed.phase, failed.cause);
+    let (kind, words) = refused(failed.phase.is_in_front());
+    let summary = format!("{words}: {}: {}", failed.phase, failed.cause);
     Event {
         generation: failed.generation,
         why: Some(failed.cause.clone()),
-        ..Event::new(failed.at, Some(name.clone()), EventKind::NotReleased, summary)
+        ..Event::new(failed.at, Some(name.clone()), kind, summary)
     }
 }
 
@@ -233,6 +244,20 @@ fn held(name: &EnvName, hold: &Hold) -> Event {
 mod tests {
     use super::*;
     use crate::agent::explain::tests::wanted;
+
+    #[test]
+    fn what_users_had_was_rolled_back_and_nothing_else() {
+        use crate::policy::Phase;
+        let said = |phase| {
+            let (digest, cause) = (crate::model::Digest::nothing(), "answered 500".to_owned());
+            let at = jiff::Timestamp::UNIX_EPOCH;
+            let failed = Quarantined { digest, generation: Some(2), phase, cause, evidence: None, help: None, at };
+            let event = not_released(&EnvName::parse("bakery/pro").unwrap(), &failed);
+            (event.kind, event.summary)
+        };
+        assert_eq!(said(Phase::Bake), (EventKind::RolledBack, "rolled back: bake: answered 500".to_owned()));
+        assert_eq!(said(Phase::Health), (EventKind::NotReleased, "not released: health: answered 500".to_owned()));
+    }
 
     #[test]
     fn why_it_was_released_is_told_by_what_differed() {

@@ -195,6 +195,7 @@ fn sight(survey: &Survey, name: &EnvName, outcome: &Outcome, standings: &Standin
             Sight { about, attempt: Some(*generation), ..failed(failure, &saw)? }
         }
         Outcome::Failed(failure) => failed(failure, "")?,
+        Outcome::Left(Left::Quarantined(words)) => quarantined(words, wanted.map(|it| &**it), standings(name).as_ref()),
         Outcome::Left(Left::Held(words)) => held(words, &|| standings(name))?,
         Outcome::Left(left) | Outcome::Released { left: Some(left), .. } => left_as_it_is(survey, left, content())?,
     };
@@ -219,12 +220,23 @@ fn failed(failure: &Failure, saw: &str) -> Option<Sight> {
     Some(Sight { passing, help: failure.help.clone(), ..Sight::of(state, cause) })
 }
 
+/// What failed before: a pass that came by later may be the first to tell it.
+fn quarantined(words: &str, wanted: Option<&Wanted>, standing: Option<&Standing>) -> Sight {
+    let failed = standing.zip(wanted).and_then(|(standing, wanted)| standing.quarantined(wanted.digest));
+    let saw = failed.filter(|failed| failed.phase.is_in_front()).map_or("", |_| "users saw it for a moment; ");
+    Sight {
+        about: wanted.map(|wanted| wanted.digest.to_string()),
+        attempt: failed.and_then(|failed| failed.generation),
+        ..Sight::of(State::Quarantined, format!("{saw}{words}"))
+    }
+}
+
 /// What is so of the whole repository is told once, of the host.
 fn left_as_it_is(survey: &Survey, left: &Left, content: Option<String>) -> Option<Sight> {
     let everywhere = |words: &str| survey.trouble.as_ref().is_some_and(|trouble| trouble.words() == words);
     Some(match left {
         Left::Stale(words) | Left::Blocked(words) if everywhere(words) => return None,
-        Left::Quarantined(words) => Sight { about: content, ..Sight::of(State::Quarantined, words) },
+        Left::Quarantined(words) => quarantined(words, None, None),
         Left::Waiting(words) | Left::Hindered(words) => {
             Sight { about: content, passing: true, ..Sight::of(State::Blocked, words) }
         }
@@ -246,11 +258,15 @@ fn held(words: &str, standing: &dyn Fn() -> Option<Standing>) -> Option<Sight> {
     Some(Sight { about: Some(order(&standing()?, state)?), ..Sight::of(state, by) })
 }
 
-/// By whom and why. Its times are written another way on another day, and move with the clock.
+/// By whom, to which generation, and why. Its times are written another way on another day, and move with the clock.
 fn order(standing: &Standing, state: State) -> Option<String> {
     let hold = standing.holds().find(|hold| state == ordered(&hold.kind))?;
     let reason = hold.reason.as_ref().map(|reason| format!(": \"{reason}\"")).unwrap_or_default();
-    Some(format!("by {}{reason}", hold.by))
+    let pinned = match hold.kind {
+        HoldKind::RolledBack { pinned, .. } => format!(" to {pinned}"),
+        HoldKind::Suspended { .. } | HoldKind::Stopped => String::new(),
+    };
+    Some(format!("by {}{pinned}{reason}", hold.by))
 }
 
 fn ordered(kind: &HoldKind) -> State {
@@ -265,7 +281,9 @@ fn ordered(kind: &HoldKind) -> State {
 mod tests {
     use super::*;
     use crate::agent::last::tests::report;
-    use crate::model::SecretUrl;
+    use std::collections::BTreeSet;
+
+    use crate::model::{Digest, SecretUrl};
     use crate::policy::{self, Hold};
 
     fn dev() -> EnvName {
@@ -325,6 +343,23 @@ mod tests {
         assert_eq!(told([stays(), released(None)]), ["diverged <- ok", "ok <- diverged"]);
     }
 
+    /// The pass that released it was overtaken by another, which tells it.
+    #[test]
+    fn what_users_saw_is_told_by_whoever_comes_later() {
+        let wanted = crate::agent::explain::tests::wanted("v2", 'b', '8');
+        let told = |phase| {
+            let (class, digest, generation) = (FailureClass::Release, wanted.digest, Some(2));
+            let cause = "GET /healthz answered 500".to_owned();
+            let failed =
+                policy::Failure { class, phase, digest, generation, cause, evidence: None, help: None, host: None };
+            let standing = Standing::default().after_failure(failed, jiff::Timestamp::UNIX_EPOCH);
+            let sight = quarantined("v2 failed", Some(&wanted), Some(&standing));
+            (sight.cause, sight.attempt)
+        };
+        assert_eq!(told(policy::Phase::Bake), ("users saw it for a moment; v2 failed".to_owned(), Some(2)));
+        assert_eq!(told(policy::Phase::Health), ("v2 failed".to_owned(), Some(2)));
+    }
+
     #[test]
     fn when_it_is_tried_again_is_told_as_why_tells_it() {
         let wanted = crate::agent::explain::tests::wanted("v2", 'b', '8');
@@ -360,6 +395,19 @@ mod tests {
             at("suspended until 21 Nov 07:00 UTC, by anna, 20 Nov 19:00 UTC: \"look\"", anna()),
         ];
         assert_eq!(told_under(orders), ["suspended <- ok"]);
+        let back = |pinned| {
+            let (excludes, until) = (BTreeSet::new(), policy::Until::Change);
+            let kind = HoldKind::RolledBack { pinned, excludes, until, left: None };
+            at(
+                "held by anna, 20 Nov 18:00 UTC",
+                Standing::default().rolled_back(hold(kind, "anna", None), Digest::nothing()),
+            )
+        };
+        assert_eq!(
+            told_under([back(2), back(2), back(1)]),
+            ["held <- ok", "held <- held"],
+            "users get another release"
+        );
         let stopped = anna().stopped(hold(HoldKind::Stopped, "marco", None));
         let others = [
             at("suspended by anna, 20 Nov 18:00 UTC: \"look\"", anna()),

@@ -47,7 +47,7 @@ pub fn all(
     let history = Writer::default();
     let turn = |plan: &&EnvPlan| {
         let about = About { report, env: &plan.name, alone };
-        Some(take(&app.context(&about), &history, plan, app.wait.unwrap_or(PATIENCE), looked))
+        Some(take(&app.context(&about), &history, plan, app.wait, looked))
     };
     let move_on = |plan: &&EnvPlan| turn(plan).inspect(|outcome| told(&plan.name, outcome));
     std::thread::scope(|scope| {
@@ -100,11 +100,11 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 
 /// One environment on its own, as a pass has it that looked at the repository at `looked`.
 pub fn environment(cx: &Context<'_>, plan: &EnvPlan, looked: Timestamp) -> Outcome {
-    take(cx, &Writer::default(), plan, PATIENCE, looked)
+    take(cx, &Writer::default(), plan, None, looked)
 }
 
 /// One environment's turn: its lock, another look at what the plan was made from, and then the plan.
-fn take(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, wait: Duration, looked: Timestamp) -> Outcome {
+fn take(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, wait: Option<Duration>, looked: Timestamp) -> Outcome {
     let name = &plan.name;
     if cx.host.clock().cancelled() {
         return Outcome::Failed(Box::new(Failure::cancelled(Phase::Recover)));
@@ -129,14 +129,23 @@ fn take(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, wait: Duration, look
     given_way(cx, name, outcome)
 }
 
-/// Takes the environment's lock. A running release of something older gives way; anybody else is waited for.
-fn enter(cx: &Context<'_>, plan: &EnvPlan, wait: Duration, looked: Timestamp) -> Result<Box<dyn Lock>, LockError> {
+/// Takes the environment's lock. A running release of something older gives way; anybody else is waited for. `asked`: at most so
+/// long; nothing, as the agent waits, is too short for a release's next safe point.
+fn enter(
+    cx: &Context<'_>,
+    plan: &EnvPlan,
+    asked: Option<Duration>,
+    looked: Timestamp,
+) -> Result<Box<dyn Lock>, LockError> {
+    let wait = asked.unwrap_or(PATIENCE);
+    let limit = asked.filter(|wait| !wait.is_zero()).map(|wait| cx.host.clock().monotonic() + wait);
+    let left = || limit.map_or(GIVES_WAY, |limit| limit.saturating_sub(cx.host.clock().monotonic()));
     match after_others(cx, &plan.name, Duration::ZERO) {
         Err(LockError::Busy { .. }) if is_newer(cx, plan, looked) => {
-            let _wish = lock(cx, Place::Doorway(&plan.name), GIVES_WAY)?;
+            let _wish = lock(cx, Place::Doorway(&plan.name), left())?;
             // Whoever stood there before may have begun what we came for.
             if is_newer(cx, plan, looked) {
-                return lock(cx, Place::Environment(&plan.name), GIVES_WAY);
+                return lock(cx, Place::Environment(&plan.name), left());
             }
         }
         Err(LockError::Busy { .. }) if !wait.is_zero() => {}
@@ -206,14 +215,26 @@ pub fn heeding<T>(cx: &Context<'_>, name: &EnvName, work: impl FnOnce(&Context<'
 /// held, so that he still waits.
 pub fn given_way(cx: &Context<'_>, name: &EnvName, mut outcome: Outcome) -> Outcome {
     if let Outcome::Failed(failure) | Outcome::NotReleased { failure, .. } = &mut outcome
-        && failure.kind == FailureKind::Cancelled
-        && !cx.host.clock().cancelled()
-        && let Some(who) = lock::next(cx, name)
+        && let Some(who) = wished(cx, name, failure)
     {
         failure.kind = FailureKind::GaveWay;
         failure.cause = for_whom(&who);
     }
     outcome
+}
+
+/// The same of an order: it was not carried out, and says for whom.
+pub fn for_another(cx: &Context<'_>, name: &EnvName, mut failure: Failure) -> Failure {
+    if let Some(who) = wished(cx, name, &failure) {
+        failure.cause = for_whom(&who);
+    }
+    failure
+}
+
+/// Who else wants the environment, if that is why it was ended.
+fn wished(cx: &Context<'_>, name: &EnvName, failure: &Failure) -> Option<String> {
+    let ended = failure.kind == FailureKind::Cancelled && !cx.host.clock().cancelled();
+    lock::next(cx, name).filter(|_| ended)
 }
 
 fn for_whom(who: &str) -> String {

@@ -85,6 +85,7 @@ fn one(app: &App, global: &Global, wake: &Wake) {
         Ok(mut report) => {
             wake.after(app, &report);
             report.outcomes.retain(|name, _| !told.contains(name));
+            super::reconcile::mistakes(&report.survey, global);
             tell_all(app, &report, Voice::Quiet);
         }
         Err(failure) => printer::error(&super::reconcile::fault(&failure)),

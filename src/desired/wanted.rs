@@ -61,24 +61,24 @@ pub struct Wanted {
 impl Wanted {
     /// Decides what the repository leaves open.
     ///
-    /// The digest covers the environment's content, its commit, packages, interpreter and secrets, and leaves out the deploy
-    /// commit, this program's version, the slot and the time: an unrelated push changes no digest, a corrected secret does.
-    /// How long releases are kept, or stay warm, changes nothing that runs and is left out as well.
+    /// The digest covers the environment's content, its commit (with its requirements), interpreter and secrets, and leaves out the
+    /// deploy commit, this program's version and what it installs beside, the slot and the time: an unrelated push changes no
+    /// digest, a corrected secret does. Which installer the host has, and how many processors, is left out as well: neither may
+    /// end a hold. How long releases are kept, or stay warm, changes nothing that runs.
     pub fn new(input: WantedInput<'_>) -> Self {
         let WantedInput { env, commit, deploy_commit, python, requirements, installer, secrets, processors } = input;
         let venv = venv_key(&python, requirements, installer);
         let release =
             ReleaseId::new(&commit, &Digest::of_parts([venv.as_bytes(), &json(&env.django), &json(&env.web)]));
         let workers = workers(&env, processors);
-        let content = [
+        let digest = Digest::of_parts([
             commit.as_str().as_bytes(),
-            venv.as_bytes(),
-            Digest::of(secrets).to_string().as_bytes(),
-            &workers.to_le_bytes(),
+            python.program.to_string_lossy().as_bytes(),
+            python.version.as_bytes(),
+            secrets,
             &json(&running_part(&env)),
-        ]
-        .concat();
-        Self { digest: Digest::of(&content), release, venv, commit, deploy_commit, python, workers, env }
+        ]);
+        Self { digest, release, venv, commit, deploy_commit, python, workers, env }
     }
 
     /// What people call this release: the tag or branch, or the commit.

@@ -1,7 +1,7 @@
 //! Names of what is being made or removed, and what a killed process left under them.
 //!
-//! A tree or file in the making holds a lock (`flock`) that dies with its process, so a leftover is known by its free lock: a
-//! process id would soon be somebody else's, and after a reboot at once.
+//! A tree or file in the making holds a lock (`flock`) that dies with its process, so where several make something a leftover is
+//! known by its free lock: a process id would soon be somebody else's, and after a reboot at once.
 #![expect(clippy::disallowed_methods, reason = "this is host/: a leftover link is told by its age")]
 
 use std::ffi::{OsStr, OsString};

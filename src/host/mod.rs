@@ -135,7 +135,8 @@ pub trait Files {
     ) -> Result<()>;
     /// Removes a tree that only root could write; nothing there is fine. Not atomic.
     fn remove_tree(&self, path: &Path) -> Result<()>;
-    /// Removes from `directory` what killed programs left half-made; nothing there is fine.
+    /// Removes from `directory` what killed programs left half-made; nothing there is fine. As [`Makers::Sweeper`] the caller holds
+    /// the lock under which all is made there.
     fn sweep(&self, directory: &Path, makers: Makers) -> Result<()>;
     /// Makes an empty marker in the runtime directory; not durable.
     fn raise_flag(&self, path: &Path) -> Result<()>;

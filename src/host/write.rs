@@ -42,13 +42,10 @@ impl<D: Disk> Writer<D> {
 
     /// See [`Files::sweep`](super::Files::sweep).
     pub fn sweep(&self, directory: &Path, makers: Makers) -> Result<()> {
-        let Some(spot) = self.ground.find(directory)? else { return Ok(()) };
-        match open_directory(spot.disk(), spot.directory(), spot.name()) {
-            Ok(handle) => sweep(spot.disk(), &handle, &spot.path(), Sweep::All(makers)),
-            Err(Errno::NOENT) => Ok(()),
-            Err(Errno::LOOP) => self.ground.behind(directory)?.map_or(Ok(()), |real| self.sweep(&real, makers)),
-            Err(errno) => Err(HostError::at("open", directory)(errno.into())),
-        }
+        // As the parent of any name: judged, also where it is a link, or the runtime directory itself.
+        let Some(spot) = self.ground.find(&directory.join("name"))? else { return Ok(()) };
+        let spot = spot.ours()?;
+        sweep(spot.disk(), spot.directory(), spot.parent(), Sweep::All(makers))
     }
 
     /// See [`Files::make_directory`](super::Files::make_directory).

@@ -36,7 +36,8 @@ impl Default for PortPolicy {
 pub(super) struct Fleet<'t> {
     pub requires: Version,
     pub ports: PortPolicy,
-    pub notify: Notify,
+    /// `None` while the file has a mistake: who is told stays as it was.
+    pub notify: Option<Notify>,
     pub defaults: Layer<'t>,
 }
 
@@ -46,19 +47,21 @@ pub(super) fn read<'t>(
     table: &'t toml::de::DeTable<'t>,
     out: &mut Diagnostics,
 ) -> Option<Fleet<'t>> {
+    let before = out.errors().count();
     let mut keys = Keys::of_file(source, table, out);
     let requires = keys.parse("requires", Version::parse_requirement);
     let readable = schema(&mut keys) && requires.as_ref().is_none_or(|requires| new_enough(requires, keys.out));
     if !readable {
         return None;
     }
-    let fleet = Fleet {
+    let mut fleet = Fleet {
         requires: requires.map_or(Version(0, 1, 0), |at| at.value),
         ports: keys.table("ports", ports).unwrap_or_default(),
-        notify: keys.table("notify", notify::read).unwrap_or_default(),
+        notify: Some(keys.table("notify", notify::read).unwrap_or_default()),
         defaults: keys.open_table("defaults", |keys| sections::read(keys, Kind::Defaults)).unwrap_or_default(),
     };
     unknown::complain(&mut keys);
+    fleet.notify.take_if(|_| keys.out.errors().count() > before);
     Some(fleet)
 }
 

@@ -31,8 +31,8 @@ pub struct Repository {
     pub requires: Version,
     /// Where ports may be taken.
     pub ports: PortPolicy,
-    /// Who is told of a change of state.
-    pub notify: Notify,
+    /// Who is told of a change of state; `None` where that can't be said, and stays as it was.
+    pub notify: Option<Notify>,
     /// What runs where, by the name of the host's file.
     pub hosts: BTreeMap<String, HostEntry>,
     /// Every environment that the repository names. An invalid one is not an absent one.
@@ -116,7 +116,7 @@ fn read(tree: &Tree, roles: &[(&str, Role)], out: &mut Diagnostics) -> Option<Dr
         _ => Fleet {
             requires: Version::current(),
             ports: PortPolicy::default(),
-            notify: Notify::default(),
+            notify: None,
             defaults: Layer::default(),
         },
     };

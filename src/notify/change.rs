@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::memory::{Known, Pending};
-use super::message::About;
+use super::message::{About, served};
 use super::state::{Active, Face, Sight, State};
 use super::{Channel, Letter, Memory, Message};
 use crate::manifest::Notify;
@@ -44,7 +44,8 @@ impl Memory {
         let mut next = Self { notify: notify.clone(), ..self.clone() };
         next.close_channels();
         if let Some(was) = next.host.see(&seen.itself, seen.at) {
-            let about = About { at: seen.at, host: seen.host, environment: None, was, active: None };
+            let served = &next.served(active);
+            let about = About { at: seen.at, host: seen.host, environment: None, was, active: None, served };
             next.tell(&Message::new(about, &seen.itself));
         }
         for (name, sight) in seen.environments.iter().filter_map(|(name, sight)| Some((name, sight.as_ref()?))) {
@@ -61,8 +62,15 @@ impl Memory {
 
     fn tell_of(&mut self, seen: &Seen<'_>, name: &EnvName, was: State, sight: &Sight, active: &ActiveOf<'_>) {
         let active = active(name);
-        let about = About { at: seen.at, host: seen.host, environment: Some(name), was, active: active.as_ref() };
+        let active = active.as_ref();
+        let about = About { at: seen.at, host: seen.host, environment: Some(name), was, active, served: &[] };
         self.tell(&Message::new(about, sight));
+    }
+
+    /// Who is served by what on this host, as far as something was told of him.
+    fn served(&self, active: &ActiveOf<'_>) -> Vec<String> {
+        let here = self.environments.iter().filter(|(_, known)| known.told.state != State::Removed);
+        here.filter_map(|(name, _)| Some(served(name, active(&EnvName::parse(name).ok()?).as_ref()))).collect()
     }
 
     fn forget_the_gone(&mut self, seen: &Seen<'_>, active: &ActiveOf<'_>) {

@@ -52,12 +52,23 @@ pub(super) struct About<'a> {
     pub environment: Option<&'a EnvName>,
     pub was: State,
     pub active: Option<&'a Active>,
+    /// Of a host as a whole: who is served by what.
+    pub served: &'a [String],
+}
+
+/// Who is served by what, in one line.
+pub(super) fn served(who: &str, active: Option<&Active>) -> String {
+    match active {
+        Some(Active { title, runs: true }) => format!("{who} serves {title}"),
+        Some(Active { title, runs: false }) => format!("{who} serves nothing; {title} does not run"),
+        None => format!("{who} serves nothing"),
+    }
 }
 
 impl Message {
     pub(super) fn new(about: About<'_>, sight: &Sight) -> Self {
-        let About { at, host, environment, was, active } = about;
-        let (serves, down) = (active.filter(|active| active.runs), active.filter(|active| !active.runs));
+        let About { at, host, environment, was, active, served: of_host } = about;
+        let serves = active.filter(|active| active.runs);
         let (next, mut you) = advice(environment, sight);
         you.splice(..0, sight.help.clone());
         let who = environment.map_or_else(|| host.to_owned(), |name| format!("{}-{host}", name.flat()));
@@ -76,7 +87,12 @@ impl Message {
             you,
             text: String::new(),
         };
-        message.text = message.lines(down);
+        let lines = match environment {
+            Some(_) => served(&message.who(), active),
+            None if of_host.is_empty() => host.to_owned(),
+            None => format!("{host}:\n{}", of_host.join("\n")),
+        };
+        message.text = message.lines(&lines);
         message
     }
 
@@ -94,15 +110,8 @@ impl Message {
         self.environment.as_ref().map_or_else(|| self.host.clone(), |name| format!("{name} on {}", self.host))
     }
 
-    fn lines(&self, down: Option<&Active>) -> String {
-        let mut text = match (&self.environment, &self.serves) {
-            (None, _) => format!("{}: what serves here serves on\n\n", self.host),
-            (Some(_), Some(serves)) => format!("{} serves {serves}\n\n", self.who()),
-            (Some(_), None) => {
-                let down = down.map(|down| format!("; {} does not run", down.title)).unwrap_or_default();
-                format!("{} serves nothing{down}\n\n", self.who())
-            }
-        };
+    fn lines(&self, served: &str) -> String {
+        let mut text = format!("{served}\n\n");
         let rule = match (self.state, self.cause.as_str()) {
             (State::Ok, "") => format!("ok again; it was {}", self.was),
             (state, "") => state.to_string(),

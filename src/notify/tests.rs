@@ -149,7 +149,16 @@ fn the_host_as_a_whole_is_told_of_once_for_all_its_environments() {
     let memory = Memory::default().after(&unusable, &webhook(), &|_| None);
     assert_eq!(memory.outbox.len(), 1);
     let text = &memory.outbox[0].message.text;
-    assert!(text.starts_with("web1: what serves here serves on\n\nrule    blocked: no such branch: main\n"), "{text}");
+    assert!(text.starts_with("web1\n\nrule    blocked: no such branch: main\n"), "{text}");
+
+    let known = Memory::default().after(&seen(0, Some(Sight::ok())), &webhook(), &|_| None);
+    let starts = |runs: bool, line: &str| {
+        let memory = known.after(&unusable, &webhook(), &|_| active("v1 (generation 1)", runs));
+        let text = &memory.outbox[0].message.text;
+        assert!(text.starts_with(&format!("web1:\nbakery/pro serves {line}\n\nrule    blocked: ")), "{text}");
+    };
+    starts(true, "v1 (generation 1)");
+    starts(false, "nothing; v1 (generation 1) does not run");
 }
 
 #[test]

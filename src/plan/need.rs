@@ -120,6 +120,11 @@ pub(super) mod tests {
     ];
 
     pub fn wanted(name: &EnvName) -> Wanted {
+        wanted_on(name, "pip", 2)
+    }
+
+    /// The same on a host with this installer and so many processors.
+    fn wanted_on(name: &EnvName, installer: &str, processors: u32) -> Wanted {
         let tree: Tree =
             FILES.iter().map(|(path, text)| ((*path).to_owned(), Entry::File(text.as_bytes().to_vec()))).collect();
         let (repository, diagnostics) = manifest::parse(&tree);
@@ -131,9 +136,9 @@ pub(super) mod tests {
             deploy_commit: commit,
             python: Interpreter { program: "/usr/bin/python3".into(), version: "3.11.2".to_owned() },
             requirements: b"",
-            installer: "pip",
+            installer,
             secrets: b"",
-            processors: 2,
+            processors,
         })
     }
 
@@ -142,7 +147,16 @@ pub(super) mod tests {
     #[test]
     fn the_same_content_has_the_digest_that_it_always_had() {
         let wanted = wanted(&EnvName::parse("bakery/pro").unwrap());
-        assert_eq!(wanted.digest.to_string(), "26802d3b034ee3c9b7cd4a5943c221535c37b9c9ecd546744b5d20299b3650b4");
+        assert_eq!(wanted.digest.to_string(), "b4128b500253ccef380e5dca9e838fd0ca97ef24d3f60ab55f6ffbcf79f5ebd4");
+    }
+
+    /// A hold until something changes would end, and quarantine be forgotten, when somebody installs uv or resizes the machine.
+    #[test]
+    fn neither_the_installer_nor_the_processors_are_content() {
+        let name = EnvName::parse("bakery/pro").unwrap();
+        let (here, there) = (wanted(&name), wanted_on(&name, "uv", 8));
+        assert_eq!(here.digest, there.digest);
+        assert!(here.venv != there.venv && here.workers != there.workers, "what is built next is as the host is");
     }
 
     fn plan() -> EnvPlan {

@@ -225,8 +225,8 @@ pub fn close(cx: &Context<'_>, intent: &Intent, end: End) -> Result<(), Failure>
     }
 }
 
-/// Nothing is made there but under the environment's lock, which is ours; what is shared is left to who comes by later as well.
 fn sweep_own(cx: &Context<'_>, env: &EnvName) {
+    // Nothing is made there but under the environment's lock, which is ours.
     sweep(cx, &[cx.layout.env_generations(env), cx.layout.env_runtime(env)], Makers::Sweeper);
     sweep_shared(cx);
 }
@@ -251,7 +251,7 @@ pub fn places(paths: &EnvLayout) -> [PathBuf; 4] {
     [paths.releases(), paths.venvs(), paths.static_releases(), paths.home()]
 }
 
-/// Removes what killed programs left half-made where those of all environments make something.
+/// Removes what killed programs left half-made in places that all environments share.
 pub fn tidy(cx: &Context<'_>) {
     let layout = cx.layout;
     note_boot(cx);

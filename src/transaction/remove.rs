@@ -143,20 +143,33 @@ pub fn delete(cx: &Context<'_>, installed: &Installed) -> Result<Deleted, Failur
 
 /// Trees and virtual environments, wherever a generation has them: whole, for what they were made from is in git.
 fn built(cx: &Context<'_>, generations: &BTreeMap<GenerationNumber, Generation>) -> Result<(), Failure> {
-    let fail = Failure::on_host(Phase::Switch);
-    let files = cx.host.files();
+    let mut swept = BTreeSet::new();
     for generation in generations.values() {
         let home = Home::of(cx, &generation.wanted)?;
-        home.sweep(cx, &BTreeSet::new())?;
-        // What an earlier deletion was killed over has no name any more, and nobody looks for it when the record is gone.
-        files.sync_all(&home.paths.home()).map_err(&fail)?;
-        for place in recover::places(&home.paths) {
-            files.sweep(&place, Makers::Sweeper).map_err(&fail)?;
+        if swept.insert(home.paths.home()) {
+            home.sweep(cx, &BTreeSet::new())?;
+            half_built(cx, &home.paths).map_err(|error| {
+                let help = "what is there hidden, a killed run left: remove it by hand, and the next pass goes on";
+                Failure::on_host(Phase::Switch)(error).with_help(help)
+            })?;
+            empty(cx, &home.paths).map_err(Failure::on_host(Phase::Switch))?;
         }
-        for directory in [home.paths.releases(), home.paths.venvs(), home.paths.static_releases()] {
-            if files.list(&directory).map_err(&fail)?.is_empty() {
-                files.remove_tree(&directory).map_err(&fail)?;
-            }
+    }
+    Ok(())
+}
+
+/// What an earlier run was killed over has no name any more, and nobody looks for it when the record is gone.
+fn half_built(cx: &Context<'_>, paths: &EnvLayout) -> Result<(), HostError> {
+    cx.host.files().sync_all(&paths.home())?;
+    recover::places(paths).iter().try_for_each(|place| cx.host.files().sweep(place, Makers::Sweeper))
+}
+
+/// The directories go as well, but those that somebody put elsewhere: a link is his.
+fn empty(cx: &Context<'_>, paths: &EnvLayout) -> Result<(), HostError> {
+    let files = cx.host.files();
+    for directory in [paths.releases(), paths.venvs(), paths.static_releases()] {
+        if matches!(files.look(&directory)?, Found::Directory { .. }) && files.list(&directory)?.is_empty() {
+            files.remove_tree(&directory)?;
         }
     }
     Ok(())

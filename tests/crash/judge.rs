@@ -13,7 +13,7 @@ use portreeve::transaction::Intent;
 
 use crate::images::power_cuts;
 use crate::machine::{Flaw, State};
-use crate::oracle::{Judgement, active_number, leftovers, serving, set_aside, settled};
+use crate::oracle::{Judgement, active_number, is_half_made, leftovers, serving, set_aside, settled};
 use crate::program::{Wish, after_recovery, pass, recover};
 use crate::scenarios::standing;
 use crate::site::{Stage, layout, name};
@@ -180,16 +180,21 @@ impl<'a> Judge<'a> {
 
     /// Somebody comes by at once: what was half made then may be somebody else's still, and is nobody's by the next pass.
     pub fn at_once(&self, state: &State) -> Judgement<()> {
+        if !state.storage.has_name(is_half_made) {
+            return Ok(());
+        }
         let passed = |mut state: State, young: bool| {
             state.storage.young = young;
             let stage = self.stage(&state);
-            let _judged_elsewhere = pass(&stage, &self.scenario.wish);
-            stage.state()
+            match pass(&stage, &self.scenario.wish) {
+                Outcome::Failed(failure) => Err(format!("it fails: {failure}")),
+                _ => Ok(stage.state()),
+            }
         };
         let is_swept = |state: &State| leftovers(&state.storage);
         self.memory.young.once(state, || {
-            let rest = passed(state.clone(), true);
-            is_swept(&rest).or_else(|_| is_swept(&passed(rest, false)))
+            let rest = passed(state.clone(), true)?;
+            if is_swept(&rest).is_ok() { Ok(()) } else { is_swept(&passed(rest, false)?) }
         })
     }
 

@@ -79,7 +79,12 @@ pub fn settled(state: &State) -> Judgement<Option<String>> {
 
 /// What was being built when a program was killed.
 pub fn leftovers(storage: &Storage) -> Judgement<()> {
-    none_named(storage, |name| name.starts_with('.') && (name.contains(".new-") || name.contains(".gone-")))
+    none_named(storage, is_half_made)
+}
+
+/// A hidden name that is given for as long as something is made or taken away.
+pub fn is_half_made(name: &str) -> bool {
+    name.starts_with('.') && (name.contains(".new-") || name.contains(".gone-"))
 }
 
 /// Trees that are out of the way and about to go.

@@ -358,6 +358,14 @@ impl Storage {
         }
     }
 
+    /// Whether some directory has such a name, also one that nothing leads to any more.
+    pub fn has_name(&self, like: impl Fn(&str) -> bool) -> bool {
+        let bodies = self.inodes.iter().map(|inode| &inode.live.body);
+        let mut directories =
+            bodies.filter_map(|body| if let Body::Directory(names) = body { Some(names) } else { None });
+        directories.any(|names| names.keys().any(|name| name.to_str().is_some_and(&like)))
+    }
+
     /// Every path with its kind, for messages and comparisons.
     pub fn paths(&self) -> Vec<PathBuf> {
         let mut paths = Vec::new();

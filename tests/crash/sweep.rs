@@ -85,7 +85,9 @@ fn killed(judge: &Judge<'_>, point: &Point) -> Vec<String> {
         let judged = judge.promised(&state).and_then(|()| judge.state(&state, LATER, End::Killed));
         judged.err().map(|why| format!("{}: killed {}; {image}: {why}", judge.scenario.name, point.what))
     };
-    let hasty = hastily(judge, point)
+    let hasty = judge
+        .at_once(&point.state)
+        .err()
         .map(|why| format!("{}: killed {}, and passes at once: {why}", judge.scenario.name, point.what));
     images(&point.state).filter_map(judge_it).chain(hasty).collect()
 }
@@ -141,19 +143,16 @@ fn second_blows(judge: &Judge<'_>, finely: bool, state: &State, recovery: &mut R
     wrong
 }
 
-/// What is wrong where somebody passes at once after a kill in the middle of something half-made.
-fn hastily(judge: &Judge<'_>, point: &Point) -> Option<String> {
-    let in_the_middle = [".new-", ".gone-"].iter().any(|half| point.what.contains(half));
-    in_the_middle.then(|| judge.at_once(&point.state).err()).flatten()
-}
-
 fn killed_again(judge: &Judge<'_>, owed: &Owed, point: &Point, mixed: bool) -> Vec<String> {
     let judge_it = |(image, state): Image| {
         let judged = owed.paid(&state).and_then(|()| judge.state(&state, LATER * 2, End::Killed));
         judged.err().map(|why| format!("recovery killed {}; {image}: {why}", point.what))
     };
     let state = &point.state;
-    let hasty = hastily(judge, point).map(|why| format!("recovery killed {}, and passes at once: {why}", point.what));
+    let hasty = judge
+        .at_once(&point.state)
+        .err()
+        .map(|why| format!("recovery killed {}, and passes at once: {why}", point.what));
     if mixed {
         images(state).filter_map(judge_it).chain(hasty).collect()
     } else {

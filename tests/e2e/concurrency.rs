@@ -239,6 +239,7 @@ fn whoever_wants_a_release_not_to_happen_ends_it() {
     a_suspension_ends_a_bake(&world);
     a_newer_commit_ends_a_bake(&world);
     a_rollback_after_the_switch_leaves_what_was_switched_to(&world);
+    an_order_gives_way_to_another(&world);
 }
 
 /// What serves goes back, and what was being built does not come by itself.
@@ -358,6 +359,19 @@ fn a_rollback_after_the_switch_leaves_what_was_switched_to(world: &World) {
     world.reconcile().ok();
     assert!(pro_serves(world, "v9"), "and stays there");
     assert!(!world.host.has("/var/lib/portreeve/journal/bakery_pro.json"));
+}
+
+/// What was gone back from is gone back to, and is watched for ten minutes as its release was.
+#[track_caller]
+fn an_order_gives_way_to_another(world: &World) {
+    let first = begin(world, &["rollback", "bakery/pro", "--to", "v10"]);
+    until_within(A_STEP, "it is switched to", || pro_serves(world, "v10"));
+    let begun = Instant::now();
+    let second = world.portreeve(&["rollback", "bakery/pro", "--to", "v9", "--reason", "the cart"]).ok();
+    assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
+    assert!(second.stdout.contains("v9 serves again"), "{second}");
+    first.end();
+    assert!(pro_serves(world, "v9") && !world.host.has("/var/lib/portreeve/journal/bakery_pro.json"));
 }
 
 #[test]

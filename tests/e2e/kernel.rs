@@ -269,9 +269,12 @@ impl Sweep {
         serves
     }
 
-    /// One pass puts everything right, and the next one changes nothing. What was ordered stays as long as its hold.
+    /// One pass puts everything right, however young what it finds, and the next one changes nothing. What was ordered stays as long as its hold.
     #[track_caller]
     fn rests(&self, world: &World, end: End) {
+        if end == End::Killed {
+            world.host.sh(&format!("{LEFT} -exec chmod --reference='{{}}' '{{}}' ';'"));
+        }
         let pass = when_due(world).ok();
         if end == End::Killed {
             nothing_half_made(world);

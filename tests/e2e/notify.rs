@@ -120,6 +120,39 @@ fn people_are_told_once_of_each_change_over_many_ticks_and_reboots() {
     held(&world);
 }
 
+/// Neither a slip in an address nor a tip that is refused ends what people are told, nor what keeps the ports.
+#[test]
+fn neither_a_mistake_nor_a_refused_tip_silences_anybody() {
+    let world = world("notify-kept");
+    world.reconcile().ok();
+    let reserved = world.host.read_file("/etc/sysctl.d/60-portreeve.conf");
+    let mistyped = PORTREEVE_TOML.replace("http://127.0.0.1:9080", "htp:/127.0.0.1");
+    world.push_deploy(&[("portreeve.toml", Some(&mistyped))]);
+    let slip = world.reconcile().exits(2);
+    assert!(slip.said().contains("`notify.webhook` is no address"), "{slip}");
+    world.host.exec_ok(&["systemctl", "start", "portreeve.service"]);
+    let journal = || world.host.sh("journalctl --unit portreeve.service --no-pager");
+    until("the agent says it as well", || journal().contains("`notify.webhook` is no address"));
+    world.host.exec_ok(&["systemctl", "stop", "portreeve.service"]);
+    world.release("v2", IMPORT_ERROR).exits(3);
+    assert_eq!(states(&world), ["quarantined"], "as they were told before");
+    world.push_deploy(&[("portreeve.toml", Some(PORTREEVE_TOML))]);
+    world.release("v3", &[]).ok();
+    assert_eq!(states(&world), ["quarantined", "ok"]);
+
+    world.deploy.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    world.deploy.write("portreeve.toml", "schema = 1\n");
+    let project = world.deploy.read("projects/bakery/project.toml");
+    world.deploy.write("projects/bakery/project.toml", project.replace("60000-60049", "60100-60149"));
+    world.deploy.commit("rewritten");
+    world.deploy.push_forced();
+    let refused = world.reconcile().exits(4);
+    assert!(refused.said().contains("was rewritten"), "{refused}");
+    assert_eq!(states(&world), ["quarantined", "ok", "diverged"]);
+    assert_eq!(world.host.read_file("/etc/sysctl.d/60-portreeve.conf"), reserved);
+    assert_eq!(world.serving(), "v3");
+}
+
 #[test]
 fn mail_goes_by_smtp_where_there_is_no_sendmail_and_waits_while_nobody_takes_it() {
     let world = world("notify-smtp");

@@ -6,6 +6,7 @@ mod processes;
 
 use std::time::Duration;
 
+use crate::agent::turn;
 use crate::desired::Generation;
 use crate::host::Lock;
 use crate::manifest::Policy;
@@ -123,7 +124,11 @@ pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Stri
         return Err(OrderError::NotHere(name.clone()));
     }
     let order = Ordered { cx, name, given, installed, standing, met, left };
-    let said = order.carry_out()?;
+    let said = match given.order {
+        // What may take as long as a release gives way as a release does, to whoever orders otherwise.
+        Order::Rollback { .. } | Order::Restart | Order::Start => order.giving_way()?,
+        _ => order.carry_out()?,
+    };
     ledger::done(cx, name, given, &said);
     Ok(said)
 }
@@ -173,6 +178,15 @@ fn enter(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Box<dyn Lock
 }
 
 impl Ordered<'_> {
+    fn giving_way(self) -> Result<String, OrderError> {
+        let (cx, name) = (self.cx, self.name);
+        let done = turn::heeding(cx, name, |cx| Ordered { cx, ..self }.carry_out());
+        done.map_err(|error| match error {
+            OrderError::Failed(failure) => OrderError::Failed(turn::for_another(cx, name, failure)),
+            error => error,
+        })
+    }
+
     fn carry_out(&self) -> Result<String, OrderError> {
         if let (Order::Rollback { .. } | Order::Restart, Some(hold)) = (&self.given.order, self.stopped()) {
             return Err(self.stopped_by(hold));

@@ -21,7 +21,7 @@ pub(super) struct Asked {
     pub wants: BTreeMap<EnvName, Want>,
     /// Tags that are not where they were, in words.
     pub moved: BTreeMap<EnvName, String>,
-    pub ports: Vec<PortRange>,
+    pub ports: BTreeMap<EnvName, PortRange>,
     pub refs: BTreeMap<String, Refs>,
     /// Below what it may not go back.
     pub floors: Floors,
@@ -59,7 +59,9 @@ pub(super) fn wants(
         wants.insert((*name).clone(), want);
     }
     let kept = cx.host.capabilities().has(Capability::Kernel);
-    let ports = listed.iter().filter(|_| kept).filter_map(|(_, env)| (*env).ok()).map(|env| env.ports).collect();
+    let ports =
+        listed.iter().filter(|_| kept).filter_map(|(name, env)| Some(((*name).clone(), env.as_ref().ok()?.ports)));
+    let ports = ports.collect();
     let gone = |name: &&EnvName| !listed.iter().any(|(listed, _)| listed == name);
     let here = serving(cx, installed).map_err(|error| chain(&error))?;
     let many = is_most(here.iter().copied().filter(gone).count(), here.len());

@@ -8,7 +8,7 @@ mod environment;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::manifest::{self, Notify, Tree};
-use crate::model::{CommitId, EnvName, PortRange};
+use crate::model::{Capability, CommitId, EnvName, PortRange};
 use crate::plan::{Action, EnvPlan, Plan};
 use crate::source::{self, CommitInfo, Refs};
 use crate::transaction::lock::{Place, mirror};
@@ -39,7 +39,7 @@ pub struct Survey {
     pub followed: Vec<Followed>,
     /// What was found in the applications' repositories that could be looked at.
     pub refs: BTreeMap<String, Refs>,
-    /// Who is told of a change; `None` while that is not known.
+    /// Who is told of a change; `None` while that is not known, and where the tip does not count for all: then it stays as it was.
     pub notify: Option<Notify>,
 }
 
@@ -80,14 +80,38 @@ pub(super) fn survey_at(
         environments.push(plan);
         followed.extend(follows);
     }
-    let Asked { ports, refs, .. } = asked;
+    let Asked { mut ports, refs, .. } = asked;
+    let counts = |name: &EnvName| followed.iter().any(|followed: &Followed| followed.name == *name);
+    let left: Vec<&EnvName> = environments.iter().map(|plan| &plan.name).filter(|name| !counts(name)).collect();
+    ports.retain(|name, _| !left.contains(&name));
+    // Of a repository that can't be used nothing is known of what it reserves.
+    let ports = if trouble.is_none() { reserved(cx, ports)? } else { Vec::new() };
+    // A tip that does not count for somebody here silences nobody.
+    let counts = only.is_empty() && left.is_empty();
+    let said = deploy.as_ref().filter(|_| counts).and_then(|deploy| deploy.repository.as_ref());
+    let notify = said.and_then(|repository| repository.notify.clone());
     let plan = Plan { tip: deploy.as_ref().map(|deploy| deploy.tip.clone()), environments };
-    let notify = deploy.as_ref().and_then(|deploy| Some(deploy.repository.as_ref()?.notify.clone()));
     let (commit, manifests) = match deploy {
         Some(deploy) => (deploy.info, Some((deploy.tree, deploy.diagnostics))),
         None => (None, None),
     };
     Ok(Survey { plan, commit, manifests, trouble, ports, followed, refs, notify })
+}
+
+/// The blocks that are asked for, and those of what serves and is not asked for anew: by a tip that does not count for it, or with
+/// a mistake.
+fn reserved(cx: &Context<'_>, mut asked: BTreeMap<EnvName, PortRange>) -> Result<Vec<PortRange>, Failure> {
+    if cx.host.capabilities().has(Capability::Kernel) {
+        for name in transaction::installed_names(cx).map_err(Failure::on_host(Phase::Recover))? {
+            let serves = || transaction::serving(cx, &name).map(|generation| generation.wanted.env.ports);
+            if !asked.contains_key(&name)
+                && let Some(block) = serves()
+            {
+                asked.insert(name, block);
+            }
+        }
+    }
+    Ok(asked.into_values().collect())
 }
 
 /// An environment that can't be looked at keeps no other from being.
