@@ -180,7 +180,7 @@ impl<'a> Judge<'a> {
 
     /// Somebody comes by at once: what was half made then may be somebody else's still, and is nobody's by the next pass.
     pub fn at_once(&self, state: &State) -> Judgement<()> {
-        if !state.storage.has_name(is_half_made) {
+        if !state.storage.has_hidden(is_half_made) {
             return Ok(());
         }
         let passed = |mut state: State, young: bool| {

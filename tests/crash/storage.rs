@@ -358,12 +358,11 @@ impl Storage {
         }
     }
 
-    /// Whether some directory has such a name, also one that nothing leads to any more.
-    pub fn has_name(&self, like: impl Fn(&str) -> bool) -> bool {
-        let bodies = self.inodes.iter().map(|inode| &inode.live.body);
-        let mut directories =
-            bodies.filter_map(|body| if let Body::Directory(names) = body { Some(names) } else { None });
-        directories.any(|names| names.keys().any(|name| name.to_str().is_some_and(&like)))
+    /// Whether some directory has such a hidden name, also one that nothing leads to any more.
+    pub fn has_hidden(&self, like: impl Fn(&str) -> bool) -> bool {
+        let is_like = |name: &OsString| name.as_encoded_bytes().starts_with(b".") && name.to_str().is_some_and(&like);
+        let has = |body: &Body| matches!(body, Body::Directory(names) if names.keys().any(is_like));
+        self.inodes.iter().any(|inode| has(&inode.live.body))
     }
 
     /// Every path with its kind, for messages and comparisons.

@@ -542,6 +542,9 @@ fn a_runtime_directory_elsewhere_is_written_too() {
     parts.files.raise_flag(&runtime.join("flag")).unwrap();
     parts.files.put(&runtime.join("link"), &Node::Link("b/s".into())).unwrap();
     assert_eq!(parts.files.list(&runtime).unwrap(), ["flag", "link"]);
+    fs::write(runtime.join(".flag.new-1-1"), "").unwrap();
+    parts.files.sweep(&runtime, Makers::Sweeper).unwrap();
+    assert_eq!(parts.files.list(&runtime).unwrap(), ["flag", "link"], "a base is swept like any directory");
     // Below a root everything stays our own.
     parts.files.put(&root.path().join("x"), &file(b"")).unwrap();
     let Found::File { owner, .. } = parts.files.look(&root.path().join("x")).unwrap() else { panic!() };
