@@ -9,8 +9,11 @@ use crate::http;
 use crate::traces::until_within;
 use crate::world::{ONLY_THE_TIME_OF_DAY, World};
 
-/// Ten years, either way.
-const YEARS: [&str; 2] = ["+3650d", "-3650d"];
+/// A day, and ten years, either way.
+const SET: [&str; 4] = ["+1d", "-1d", AHEAD, LATE];
+
+const AHEAD: &str = "+3650d";
+const LATE: &str = "-3650d";
 
 /// What `--for 2m` is.
 const STOCKTAKING: Duration = Duration::from_mins(2);
@@ -42,7 +45,7 @@ fn a_healthy_host_rests() {
     let slots = || world.host.sh("systemctl is-active portreeve-bakery_pro@a portreeve-bakery_pro@b");
     assert_eq!(slots(), "active\nactive\n", "one serves, one is warm");
     let written = mark(&world);
-    for set in YEARS {
+    for set in SET {
         let pass = by_clock(&world, set, &["reconcile"]).ok();
         assert_eq!(pass.stdout.trim(), "bakery/pro  unchanged", "{set}: {pass}");
         let status = by_clock(&world, set, &["status"]).ok();
@@ -77,7 +80,7 @@ fn what_is_suspended_stays_for_its_time_and_what_is_refused_stays_refused() {
     world.release("v2", IMPORT_ERROR_AT_START).exits(3);
     let attempts = || world.host.sh("ls /var/lib/portreeve/attempts /etc/portreeve/generations/bakery_pro");
     let before = attempts();
-    for set in YEARS {
+    for set in SET {
         let pass = by_clock(&world, set, &["reconcile"]);
         assert_eq!((world.serving().as_str(), attempts()), ("v1", before.clone()), "{set}: {pass}");
     }
@@ -86,13 +89,13 @@ fn what_is_suspended_stays_for_its_time_and_what_is_refused_stays_refused() {
     world.set_rev("v3");
     let begun = Instant::now();
     world.portreeve(&["suspend", "bakery/pro", "--for", "2m", "--reason", "stocktaking"]).ok();
-    for set in YEARS {
+    for set in SET {
         let pass = by_clock(&world, set, &["reconcile"]).ok();
         assert!(pass.stdout.contains("bakery/pro  suspended until "), "{set}: {pass}");
         assert_eq!(world.serving(), "v1", "{set}");
     }
     until_within(Duration::from_mins(5), "two minutes are over, by a clock that is ten years late", || {
-        by_clock(&world, YEARS[1], &["reconcile"]).ok();
+        by_clock(&world, LATE, &["reconcile"]).ok();
         world.serving() == "v3"
     });
     assert!(begun.elapsed() >= STOCKTAKING, "{:?}", begun.elapsed());
@@ -109,13 +112,13 @@ fn what_waits_for_the_network_waits_as_long_as_it_was_told() {
     world.host.put_file("/etc/pip.conf", conf);
     world.next_try_in(100);
     let set = |set| by_clock(&world, set, &["reconcile"]);
-    for years in YEARS {
+    for years in SET {
         let pass = set(years).exits(1);
         assert!(pass.stderr.contains("bakery/pro is waiting"), "{years}: {pass}");
     }
     world.next_try_in(10);
     until_within(Duration::from_mins(1), "it is tried again, by a clock that is ten years late", || {
-        set(YEARS[1]);
+        set(LATE);
         world.serving() == "v2"
     });
 }
@@ -130,7 +133,7 @@ fn what_was_removed_has_its_grace() {
     let release =
         || http::get(&world.host, crate::world::SITE, "/").expect("nginx answers").release().map(str::to_owned);
     assert_eq!(release(), None);
-    for set in YEARS {
+    for set in SET {
         let pass = by_clock(&world, set, &["reconcile"]).ok();
         assert!(world.host.has("/etc/portreeve/generations/bakery_pro/1"), "{set}: {pass}");
     }
@@ -148,7 +151,7 @@ fn a_reboot_by_another_clock_changes_nothing_that_waits() {
     world.push_app("v2", &[], "v2");
     world.set_rev("v2");
     let begun = Instant::now();
-    by_clock(&world, YEARS[0], &["suspend", "bakery/pro", "--for", "2m", "--reason", "stocktaking"]).ok();
+    by_clock(&world, AHEAD, &["suspend", "bakery/pro", "--for", "2m", "--reason", "stocktaking"]).ok();
     world.host.reboot();
     let pass = world.reconcile().ok();
     assert!(pass.stdout.contains("bakery/pro  suspended until "), "{pass}");
@@ -162,7 +165,7 @@ fn a_reboot_by_another_clock_changes_nothing_that_waits() {
     world.reconcile().ok();
     world.host.reboot();
     assert_eq!(world.running(), "", "a boot starts nothing of it");
-    for set in YEARS {
+    for set in SET {
         let pass = by_clock(&world, set, &["reconcile"]).ok();
         assert!(world.host.has("/etc/portreeve/generations/bakery_pro/1"), "{set}: {pass}");
     }
@@ -194,7 +197,7 @@ fn a_health_wait_lasts_as_long_as_it_was_told() {
     world.host.exec_ok(&["systemctl", "start", "nginx"]);
     world.host.sh("mkdir -m 777 /srv/gate");
     world.reconcile().ok();
-    for (version, set) in [("v2", YEARS[0]), ("v3", YEARS[1])] {
+    for (version, set) in [("v2", AHEAD), ("v3", LATE)] {
         world.push_app(version, HEALTH_GATED, version);
         world.set_rev(version);
         let pass = pass_set_while_it_waits(&world, set);
@@ -205,7 +208,7 @@ fn a_health_wait_lasts_as_long_as_it_was_told() {
     // Whoever counts by a clock that was set back waits for ten years.
     world.push_app("v4", HEALTH_GATED, "v4");
     world.set_rev("v4");
-    let mut pass = pass_set_while_it_waits(&world, YEARS[1]);
+    let mut pass = pass_set_while_it_waits(&world, LATE);
     until_within(Duration::from_mins(1), "the wait is over", || pass.has_ended());
     pass.end().exits(3);
     world.host.sh("touch /srv/gate/open");

@@ -120,6 +120,12 @@ pub const HEALTH_500_IN_FRONT: Edits<'static> = &[(
     Some(health!("return HttpResponse(status=500 if 'HTTP_X_REAL_IP' in request.META else 200)")),
 )];
 
+/// All is well but the health check, which fails from when `/srv/gate/ill` is there.
+pub const HEALTH_GOES: Edits<'static> = &[(
+    "bakery/urls.py",
+    Some(health!("import os\n    return HttpResponse(status=500 if os.path.exists('/srv/gate/ill') else 200)")),
+)];
+
 /// All is well but the health check, which fails until `/srv/gate/open` is there. Whoever asks before that adds to [`ASKED`].
 pub const HEALTH_GATED: Edits<'static> = &[(
     "bakery/urls.py",

@@ -24,6 +24,7 @@ mod crash;
 mod damaged;
 mod disk;
 mod django;
+mod double;
 mod drift;
 mod edits;
 mod first;

@@ -150,6 +150,20 @@ fn only_what_is_ours_and_unchanged_is_deleted_or_taken_over() {
     assert!(release(&world, DEV).is_some());
     assert!(number() > before, "no number is used twice");
     assert_eq!(world.host.read_file(&format!("{DEV_HOME}/media/cake.txt")), "upload\n");
+    what_is_on_another_disk_goes_as_well(&world);
+}
+
+/// The link to it is somebody's, and stays.
+#[track_caller]
+fn what_is_on_another_disk_goes_as_well(world: &World) {
+    let venvs = format!("{DEV_HOME}/venvs");
+    world.host.sh(&format!("mkdir /srv/big; mv {venvs} /srv/big; ln -s /srv/big/venvs {venvs}"));
+    hosts(world, &["pro"]);
+    let deleted = world.reconcile().ok();
+    assert!(deleted.stdout.contains("deleted from this host"), "{deleted}");
+    assert_eq!(world.host.sh(&format!("ls -A /srv/big/venvs; readlink {venvs}")).trim(), "/srv/big/venvs");
+    assert!(!world.host.has("/etc/portreeve/active/bakery_dev"));
+    assert_eq!(world.reconcile().ok().stdout.trim(), "bakery/pro  unchanged");
 }
 
 /// Two files of somebody's keep dev from its first release, and nobody else.

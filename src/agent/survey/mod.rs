@@ -82,13 +82,13 @@ pub(super) fn survey_at(
     }
     let Asked { mut ports, refs, .. } = asked;
     let counts = |name: &EnvName| followed.iter().any(|followed: &Followed| followed.name == *name);
-    let left: Vec<&EnvName> = environments.iter().map(|plan| &plan.name).filter(|name| !counts(name)).collect();
-    ports.retain(|name, _| !left.contains(&name));
+    let refusing: Vec<&EnvName> = environments.iter().map(|plan| &plan.name).filter(|name| !counts(name)).collect();
+    ports.retain(|name, _| !refusing.contains(&name));
     // Of a repository that can't be used nothing is known of what it reserves.
     let ports = if trouble.is_none() { reserved(cx, ports)? } else { Vec::new() };
     // A tip that does not count for somebody here silences nobody.
-    let counts = only.is_empty() && left.is_empty();
-    let said = deploy.as_ref().filter(|_| counts).and_then(|deploy| deploy.repository.as_ref());
+    let for_all = only.is_empty() && refusing.is_empty();
+    let said = deploy.as_ref().filter(|_| for_all).and_then(|deploy| deploy.repository.as_ref());
     let notify = said.and_then(|repository| repository.notify.clone());
     let plan = Plan { tip: deploy.as_ref().map(|deploy| deploy.tip.clone()), environments };
     let (commit, manifests) = match deploy {
