@@ -9,8 +9,8 @@ use crate::host::Listener;
 use crate::model::{Digest, Found};
 use crate::resource::vhost;
 
-/// Of what the host is like, as far as releases fail by it: room on its disks, users, the web server, its configuration, and who
-/// has ports that it is told to listen on.
+/// Of what the host is like, as far as releases fail by it: room on its disks, users, the web server, its configuration, who has
+/// ports that it is told to listen on, and how packages are installed (which is part of the environment's key).
 pub fn host_print(cx: &Context<'_>, wanted: &Wanted) -> Digest {
     let files = cx.host.files();
     let layout = cx.layout;
@@ -23,7 +23,7 @@ pub fn host_print(cx: &Context<'_>, wanted: &Wanted) -> Digest {
     stamped.extend(configuration(cx, wanted, is_theirs));
     let stamps = stamped.iter().map(|path| format!("{} {}", path.display(), files.stamp(path).unwrap_or_default()));
     let front = format!("{:?} {:?}", cx.host.front().process().ok(), holders(cx, wanted));
-    let all: Vec<String> = room.chain(stamps).chain([front]).collect();
+    let all: Vec<String> = room.chain(stamps).chain([front, wanted.venv.clone()]).collect();
     Digest::of(all.join("\n").as_bytes())
 }
 
