@@ -127,7 +127,7 @@ fn ended(cx: &Context<'_>, name: &EnvName, recovered: &Recovered) {
         Some(_) if !kept => EventKind::RolledBack,
         _ => event.kind,
     };
-    let said = |kind| if kind == EventKind::RolledBack { ROLLED_BACK } else { NOT_RELEASED };
+    let said = |kind| refused(kind == EventKind::RolledBack).1;
     let summary = event.summary.replacen(said(event.kind), said(kind), 1);
     write(cx, &Event { at: cx.host.clock().now(), kind, summary, ..event });
 }

@@ -195,7 +195,9 @@ fn sight(survey: &Survey, name: &EnvName, outcome: &Outcome, standings: &Standin
             Sight { about, attempt: Some(*generation), ..failed(failure, &saw)? }
         }
         Outcome::Failed(failure) => failed(failure, "")?,
-        Outcome::Left(Left::Quarantined(words)) => quarantined(words, wanted.map(|it| &**it), standings(name).as_ref()),
+        Outcome::Left(Left::Quarantined(words)) | Outcome::Released { left: Some(Left::Quarantined(words)), .. } => {
+            quarantined(words, wanted.map(|it| &**it), standings(name).as_ref())
+        }
         Outcome::Left(Left::Held(words)) => held(words, &|| standings(name))?,
         Outcome::Left(left) | Outcome::Released { left: Some(left), .. } => left_as_it_is(survey, left, content())?,
     };
@@ -236,13 +238,12 @@ fn left_as_it_is(survey: &Survey, left: &Left, content: Option<String>) -> Optio
     let everywhere = |words: &str| survey.trouble.as_ref().is_some_and(|trouble| trouble.words() == words);
     Some(match left {
         Left::Stale(words) | Left::Blocked(words) if everywhere(words) => return None,
-        Left::Quarantined(words) => quarantined(words, None, None),
         Left::Waiting(words) | Left::Hindered(words) => {
             Sight { about: content, passing: true, ..Sight::of(State::Blocked, words) }
         }
         Left::Blocked(words) => Sight { about: content, ..Sight::of(State::Blocked, words) },
         Left::Diverged(words) => Sight { about: Some(words.clone()), ..Sight::of(State::Diverged, words) },
-        Left::Held(_) | Left::Busy(_) | Left::Overtaken => return None,
+        Left::Held(_) | Left::Quarantined(_) | Left::Busy(_) | Left::Overtaken => return None,
         Left::Stale(words) => Sight { passing: true, ..Sight::of(State::Stale, words) },
     })
 }

@@ -332,8 +332,7 @@ impl Storage {
                 continue;
             }
             let inode = &self.inodes[id];
-            let faces = [&inode.live, &inode.durable];
-            for face in faces {
+            for face in [&inode.live, &inode.durable] {
                 if let Body::Directory(entries) = &face.body {
                     todo.extend(entries.values());
                 }

@@ -269,7 +269,8 @@ impl Sweep {
         serves
     }
 
-    /// One pass puts everything right, however young what it finds, and the next one changes nothing. What was ordered stays as long as its hold.
+    /// One pass puts everything right, however young what it finds, and the next one changes nothing. What was ordered stays as long
+    /// as its hold.
     #[track_caller]
     fn rests(&self, world: &World, end: End) {
         if end == End::Killed {

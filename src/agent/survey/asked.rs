@@ -59,9 +59,8 @@ pub(super) fn wants(
         wants.insert((*name).clone(), want);
     }
     let kept = cx.host.capabilities().has(Capability::Kernel);
-    let ports =
-        listed.iter().filter(|_| kept).filter_map(|(name, env)| Some(((*name).clone(), env.as_ref().ok()?.ports)));
-    let ports = ports.collect();
+    let block = |(name, env): &(&EnvName, Result<&Environment, _>)| Some(((*name).clone(), env.as_ref().ok()?.ports));
+    let ports = listed.iter().filter(|_| kept).filter_map(block).collect();
     let gone = |name: &&EnvName| !listed.iter().any(|(listed, _)| listed == name);
     let here = serving(cx, installed).map_err(|error| chain(&error))?;
     let many = is_most(here.iter().copied().filter(gone).count(), here.len());

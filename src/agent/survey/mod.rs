@@ -5,6 +5,7 @@ mod claims;
 mod deploy;
 mod environment;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::manifest::{self, Notify, Tree};
@@ -63,10 +64,8 @@ pub(super) fn survey_at(
         Ok(asked) => (asked, None),
         Err(trouble) => (Asked::default(), Some(trouble)),
     };
-    for name in installed {
-        if let Some(trouble) = &trouble {
-            asked.wants.insert(name, trouble.want());
-        }
+    if let Some(trouble) = &trouble {
+        asked.wants.extend(installed.iter().map(|name| (name.clone(), trouble.want())));
     }
     asked.wants.retain(|name, _| only.is_empty() || only.contains(name));
     let judge = deploy.as_ref().filter(|_| trouble.is_none());
@@ -85,7 +84,7 @@ pub(super) fn survey_at(
     let refusing: Vec<&EnvName> = environments.iter().map(|plan| &plan.name).filter(|name| !counts(name)).collect();
     ports.retain(|name, _| !refusing.contains(&name));
     // Of a repository that can't be used nothing is known of what it reserves.
-    let ports = if trouble.is_none() { reserved(cx, ports)? } else { Vec::new() };
+    let ports = if trouble.is_none() { reserved(cx, ports, installed) } else { Vec::new() };
     // A tip that does not count for somebody here silences nobody.
     let for_all = only.is_empty() && refusing.is_empty();
     let said = deploy.as_ref().filter(|_| for_all).and_then(|deploy| deploy.repository.as_ref());
@@ -100,18 +99,16 @@ pub(super) fn survey_at(
 
 /// The blocks that are asked for, and those of what serves and is not asked for anew: by a tip that does not count for it, or with
 /// a mistake.
-fn reserved(cx: &Context<'_>, mut asked: BTreeMap<EnvName, PortRange>) -> Result<Vec<PortRange>, Failure> {
-    if cx.host.capabilities().has(Capability::Kernel) {
-        for name in transaction::installed_names(cx).map_err(Failure::on_host(Phase::Recover))? {
-            let serves = || transaction::serving(cx, &name).map(|generation| generation.wanted.env.ports);
-            if !asked.contains_key(&name)
-                && let Some(block) = serves()
-            {
-                asked.insert(name, block);
-            }
+fn reserved(cx: &Context<'_>, mut asked: BTreeMap<EnvName, PortRange>, installed: Vec<EnvName>) -> Vec<PortRange> {
+    let known = installed.into_iter().filter(|_| cx.host.capabilities().has(Capability::Kernel));
+    for name in known {
+        if let Entry::Vacant(unasked) = asked.entry(name)
+            && let Some(serves) = transaction::serving(cx, unasked.key())
+        {
+            unasked.insert(serves.wanted.env.ports);
         }
     }
-    Ok(asked.into_values().collect())
+    asked.into_values().collect()
 }
 
 /// An environment that can't be looked at keeps no other from being.
