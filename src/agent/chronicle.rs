@@ -6,7 +6,7 @@ use crate::desired::{Generation, Wanted, Why};
 use crate::history::{Event, EventKind, History, HistoryError, Listed, Writer};
 use crate::model::{EnvName, GenerationNumber, Identity};
 use crate::plan::{self, EnvPlan};
-use crate::policy::{Backoff, Hold, HoldKind, Quarantined, Standing};
+use crate::policy::{Backoff, Hold, HoldKind, Phase, Quarantined, Standing};
 use crate::transaction::{self, Context, Event as Said, Failure, FailureKind, Recovered, Watch, chain};
 
 use super::{Outcome, read_standing};
@@ -186,11 +186,13 @@ fn of_generation(cx: &Context<'_>, name: &EnvName, number: GenerationNumber, sta
     let title = generation.wanted.title();
     let event = if transaction::was_refused(cx, name, number).ok()? {
         let failed = standing.quarantine.iter().find(|failed| failed.generation == Some(number));
+        let waits = standing.retry.as_ref().filter(|waits| waits.digest == generation.wanted.digest);
         let cut_short = || {
             let summary = format!("{title} {NOT_RELEASED}: its pass was cut short");
             Event::new(generation.at, Some(name.clone()), EventKind::NotReleased, summary)
         };
-        failed.map_or_else(cut_short, |failed| not_released(name, failed))
+        let waiting = || waits.map(|waits| not_kept(name, waits.phase, &waits.cause, generation.at));
+        failed.map(|failed| not_released(name, failed)).or_else(waiting).unwrap_or_else(cut_short)
     } else {
         released(&generation, &title)
     };
@@ -218,13 +220,13 @@ fn refused(seen: bool) -> (EventKind, &'static str) {
 }
 
 fn not_released(name: &EnvName, failed: &Quarantined) -> Event {
-    let (kind, words) = refused(failed.phase.is_in_front());
-    let summary = format!("{words}: {}: {}", failed.phase, failed.cause);
-    Event {
-        generation: failed.generation,
-        why: Some(failed.cause.clone()),
-        ..Event::new(failed.at, Some(name.clone()), kind, summary)
-    }
+    Event { generation: failed.generation, ..not_kept(name, failed.phase, &failed.cause, failed.at) }
+}
+
+fn not_kept(name: &EnvName, phase: Phase, cause: &str, at: jiff::Timestamp) -> Event {
+    let (kind, words) = refused(phase.is_in_front());
+    let summary = format!("{words}: {phase}: {cause}");
+    Event { why: Some(cause.to_owned()), ..Event::new(at, Some(name.clone()), kind, summary) }
 }
 
 fn held(name: &EnvName, hold: &Hold) -> Event {
@@ -247,7 +249,6 @@ mod tests {
 
     #[test]
     fn what_users_had_was_rolled_back_and_nothing_else() {
-        use crate::policy::Phase;
         let said = |phase| {
             let (digest, cause) = (crate::model::Digest::nothing(), "answered 500".to_owned());
             let at = jiff::Timestamp::UNIX_EPOCH;

@@ -195,7 +195,7 @@ pub(super) mod tests {
         };
         let plan = Plan { tip: None, environments: vec![plan("bakery/dev"), plan("bakery/pro")] };
         let (commit, manifests, trouble, notify) = (None, None, None, None);
-        let (ports, followed, refs) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (ports, followed, refs) = (None, Vec::new(), BTreeMap::new());
         let survey = Survey { plan, commit, manifests, trouble, ports, followed, refs, notify };
         let outcomes = BTreeMap::from([(name("bakery/dev"), dev), (name("bakery/pro"), pro)]);
         PassReport { survey, outcomes, looked: Timestamp::UNIX_EPOCH }

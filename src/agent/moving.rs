@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::App;
 use crate::model::{EnvName, GenerationNumber, Identity, Node};
 use crate::policy::Phase;
-use crate::transaction::{Context, Event, Intent, Report, lock};
+use crate::transaction::lock::{self, Place};
+use crate::transaction::{Context, Event, Intent, Report};
 
 /// No such record is larger.
 const LIMIT: u64 = 64 * 1024;
@@ -104,7 +105,7 @@ impl Report for Witness<'_> {
 /// The release of `env` that a process is at, if one is: a journal that is open while somebody holds the lock. One that nobody
 /// holds is a dead process's, and the next pass ends it.
 pub fn moving(cx: &Context<'_>, env: &EnvName) -> Option<Moving> {
-    let by = lock::at_work(cx, env)?;
+    let by = lock::holder(cx, Place::Environment(env))?;
     let intent = Intent::find(cx, env).ok().flatten().filter(|intent| intent.moves() && !intent.removes())?;
     let Intent { to: generation, at: since, .. } = intent;
     let noted = cx.host.files().read(&env.record_in(&cx.layout.moving()), LIMIT).ok().flatten();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::desired::Why;
 use crate::history::Writer;
-use crate::model::{EnvName, Identity, Node};
+use crate::model::{EnvName, Identity, Node, PortRange};
 use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
 use crate::policy;
@@ -127,7 +127,7 @@ fn recover_all(app: &App, report: &(dyn Report + Sync), open: Vec<EnvName>) -> B
                 Err(LockError::Busy { .. }) => return None,
                 Err(error) => return Some(Outcome::Failed(Box::new(error.into()))),
             };
-            let ended = turn::heeding(cx, name, |cx| chronicle::recover(cx, name, Watch::Bake));
+            let ended = turn::heeding(cx, name, turn::anybody, |cx| chronicle::recover(cx, name, Watch::Bake));
             ended.err().map(|failure| turn::given_way(cx, name, Outcome::Failed(Box::new(failure))))
         },
     )
@@ -263,16 +263,14 @@ fn concluded(before: &Installed, released: Released, title: String) -> Outcome {
 /// Keeps the kernel from handing out our ports: at once, and after a reboot by sysctl.d. Other people's entries stay.
 /// A kernel that takes no orders, as in many containers, never will: that is told by each whole pass, and makes none.
 fn reserve_ports(cx: &Context<'_>, survey: &Survey) {
-    if survey.ports.is_empty() {
-        return;
-    }
-    let reserved = shared(cx, Place::Host).and_then(|_host| try_reserve(cx, survey));
+    let Some(ports) = &survey.ports else { return };
+    let reserved = shared(cx, Place::Host).and_then(|_host| try_reserve(cx, ports));
     if let Err(failure) = reserved {
         cx.report.event(&Event::Note { text: &format!("ports are not reserved in the kernel: {failure}") });
     }
 }
 
-fn try_reserve(cx: &Context<'_>, survey: &Survey) -> Result<(), Failure> {
+fn try_reserve(cx: &Context<'_>, ports: &[PortRange]) -> Result<(), Failure> {
     let fail = Failure::on_host(Phase::Validate);
     let (kernel, files) = (cx.host.kernel(), cx.host.files());
     let path = cx.layout.sysctl_d().join("60-portreeve.conf");
@@ -280,15 +278,17 @@ fn try_reserve(cx: &Context<'_>, survey: &Survey) -> Result<(), Failure> {
     let before = resource::host::blocks(&String::from_utf8_lossy(file.as_deref().unwrap_or_default()));
     let present = kernel.reserved_ports().map_err(&fail)?;
     let (first, last) = kernel.ephemeral_ports().map_err(&fail)?;
-    let wanted = resource::host::reserved_ports(&present, &before, &survey.ports, (first, last));
+    let wanted = resource::host::reserved_ports(&present, &before, ports, (first, last));
     let wanted = wanted.map_err(|error| {
         let cause = format!("the kernel's present value `{present}` can't be read: {error}");
         Failure::new(policy::FailureClass::Host, Phase::Validate, cause)
     })?;
-    let ephemeral = crate::model::PortRange { first, last };
-    let ours: Vec<_> = survey.ports.iter().copied().filter(|block| block.overlaps(ephemeral)).collect();
+    let ephemeral = PortRange { first, last };
+    let ours: Vec<_> = ports.iter().copied().filter(|block| block.overlaps(ephemeral)).collect();
     let bytes = resource::host::sysctl(&wanted, &ours).into_bytes();
-    if file.as_ref() != Some(&bytes) {
+    if ours.is_empty() {
+        files.remove(&path).map_err(&fail)?;
+    } else if file.as_ref() != Some(&bytes) {
         files.put(&path, &Node::File { bytes, mode: 0o644, owner: Identity::ROOT }).map_err(&fail)?;
     }
     if present == wanted { Ok(()) } else { kernel.reserve_ports(&wanted).map_err(&fail) }

@@ -121,7 +121,7 @@ fn take(cx: &Context<'_>, history: &Writer, plan: &EnvPlan, wait: Option<Duratio
         Err(LockError::Busy { holder, .. }) => return Outcome::Left(Left::Busy(holder)),
         Err(error) => return Outcome::Failed(Box::new(error.into())),
     };
-    let outcome = heeding(cx, name, |cx| match before(cx, plan) {
+    let outcome = heeding(cx, name, anybody, |cx| match before(cx, plan) {
         Ok(Some(installed)) => carry_out(cx, history, plan, &installed),
         Ok(None) => Outcome::Left(Left::Overtaken),
         Err(failure) => Outcome::Failed(Box::new(failure)),
@@ -140,29 +140,29 @@ fn enter(
     let wait = asked.unwrap_or(PATIENCE);
     let limit = asked.filter(|wait| !wait.is_zero()).map(|wait| cx.host.clock().monotonic() + wait);
     let left = || limit.map_or(GIVES_WAY, |limit| limit.saturating_sub(cx.host.clock().monotonic()));
-    match after_others(cx, &plan.name, Duration::ZERO) {
+    match after(cx, &plan.name, anybody, Duration::ZERO) {
         Err(LockError::Busy { .. }) if is_newer(cx, plan, looked) => {
-            let _wish = lock(cx, Place::Doorway(&plan.name), left())?;
+            let _wish = lock(cx, Place::Newer(&plan.name), left())?;
             // Whoever stood there before may have begun what we came for.
             if is_newer(cx, plan, looked) {
-                return lock(cx, Place::Environment(&plan.name), left());
+                return after(cx, &plan.name, orders, left());
             }
         }
         Err(LockError::Busy { .. }) if !wait.is_zero() => {}
         taken => return taken,
     }
-    after_others(cx, &plan.name, wait)
+    after(cx, &plan.name, anybody, limit.map_or(wait, |_| left()))
 }
 
-/// Takes the lock when nobody stands in the doorway: what was begun before him would only have to give way at once.
-fn after_others(cx: &Context<'_>, name: &EnvName, wait: Duration) -> Result<Box<dyn Lock>, LockError> {
+/// Takes the lock when none of these wants it: what was begun before him would only have to give way at once.
+fn after(cx: &Context<'_>, name: &EnvName, whom: Whom, wait: Duration) -> Result<Box<dyn Lock>, LockError> {
     let clock = cx.host.clock();
     let until = clock.monotonic() + wait;
     loop {
         let taken = lock(cx, Place::Environment(name), until.saturating_sub(clock.monotonic()))?;
-        match lock::next(cx, name) {
+        match whom(cx, name) {
             None => return Ok(taken),
-            Some(holder) if clock.monotonic() >= until => {
+            Some(Wish { holder, .. }) if clock.monotonic() >= until => {
                 return Err(LockError::Busy { place: name.to_string(), holder });
             }
             Some(_) => drop(taken),
@@ -204,9 +204,30 @@ fn before(cx: &Context<'_>, plan: &EnvPlan) -> Result<Option<Installed>, Failure
     Ok((!moved && !stays).then_some(installed))
 }
 
-/// Does `work` on a machine whose clock is cancelled also when somebody else wants this environment's lock at once.
-pub fn heeding<T>(cx: &Context<'_>, name: &EnvName, work: impl FnOnce(&Context<'_>) -> T) -> T {
-    let wish = || cx.host.clock().cancelled() || lock::next(cx, name).is_some();
+/// Who wants an environment that somebody else is at work on.
+pub struct Wish {
+    /// Command, pid, since when.
+    holder: String,
+    /// For the sake of newer content, not by a person's order.
+    newer: bool,
+}
+
+/// To whom what is under way gives way: [`orders`] or [`anybody`].
+type Whom = fn(&Context<'_>, &EnvName) -> Option<Wish>;
+
+/// A person's order alone: no push takes back what a person ordered.
+pub fn orders(cx: &Context<'_>, name: &EnvName) -> Option<Wish> {
+    lock::holder(cx, Place::Doorway(name)).map(|holder| Wish { holder, newer: false })
+}
+
+/// An order, or a pass that wants newer content.
+pub fn anybody(cx: &Context<'_>, name: &EnvName) -> Option<Wish> {
+    orders(cx, name).or_else(|| lock::holder(cx, Place::Newer(name)).map(|holder| Wish { holder, newer: true }))
+}
+
+/// Does `work` on a machine whose clock is cancelled also when one of these wants this environment's lock at once.
+pub fn heeding<T>(cx: &Context<'_>, name: &EnvName, whom: Whom, work: impl FnOnce(&Context<'_>) -> T) -> T {
+    let wish = || cx.host.clock().cancelled() || whom(cx, name).is_some();
     let host = Heeding::new(cx.host, &wish);
     work(&cx.on(&host))
 }
@@ -215,31 +236,36 @@ pub fn heeding<T>(cx: &Context<'_>, name: &EnvName, work: impl FnOnce(&Context<'
 /// held, so that he still waits.
 pub fn given_way(cx: &Context<'_>, name: &EnvName, mut outcome: Outcome) -> Outcome {
     if let Outcome::Failed(failure) | Outcome::NotReleased { failure, .. } = &mut outcome
-        && let Some(who) = wished(cx, name, failure)
+        && let Some(wish) = wished(cx, name, anybody, failure)
     {
         failure.kind = FailureKind::GaveWay;
-        failure.cause = for_whom(&who);
+        failure.cause = wish.words();
     }
     outcome
 }
 
 /// The same of an order: it was not carried out, and says for whom.
-pub fn for_another(cx: &Context<'_>, name: &EnvName, mut failure: Failure) -> Failure {
-    if let Some(who) = wished(cx, name, &failure) {
-        failure.cause = for_whom(&who);
+pub fn for_another(cx: &Context<'_>, name: &EnvName, whom: Whom, mut failure: Failure) -> Failure {
+    if let Some(wish) = wished(cx, name, whom, &failure) {
+        failure.cause = failure.cause.replacen(Failure::ON_REQUEST, &wish.words(), 1);
+        let again = || "it was not carried out; give the order again when that is done".to_owned();
+        failure.help = wish.newer.then(again).or(failure.help);
     }
     failure
 }
 
 /// Who else wants the environment, if that is why it was ended.
-fn wished(cx: &Context<'_>, name: &EnvName, failure: &Failure) -> Option<String> {
+fn wished(cx: &Context<'_>, name: &EnvName, whom: Whom, failure: &Failure) -> Option<Wish> {
     let ended = failure.kind == FailureKind::Cancelled && !cx.host.clock().cancelled();
-    lock::next(cx, name).filter(|_| ended)
+    whom(cx, name).filter(|_| ended)
 }
 
-fn for_whom(who: &str) -> String {
-    let newer = who.contains(&format!("(pid {},", std::process::id()));
-    if newer { "the repository wants something newer".to_owned() } else { format!("stopped for {who}") }
+impl Wish {
+    fn words(&self) -> String {
+        let ours = self.holder.contains(&format!("(pid {},", std::process::id()));
+        let words = || format!("stopped for {}", self.holder);
+        if self.newer && ours { "the repository wants something newer".to_owned() } else { words() }
+    }
 }
 
 #[cfg(test)]

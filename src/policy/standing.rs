@@ -10,10 +10,12 @@ use crate::model::{Boot, CommitId, Digest, GenerationNumber};
 
 /// The format that this program writes; it reads those before it too. 2: evidence, cures, the host's state, what a rollback left.
 /// 3: in place of what a rewritten history was agreed to, and by which clock. 4: what was gone back from. 5: how many failures
-/// visitors may have seen.
-const FORMAT: u32 = 5;
+/// visitors may have seen. 6: digests of content alone.
+const FORMAT: u32 = 6;
 /// The first that says what was left; before it, only the holds did.
 const FORMAT_WITH_LEFT: u32 = 4;
+/// The first whose digests today's content can be compared with: by older ones all that is wanted would be a change.
+const FORMAT_OF_DIGESTS: u32 = 6;
 
 /// Where an environment stands, apart from what runs: `/etc/portreeve/policy/ENV.json`. No record is [`Standing::default`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -267,7 +269,11 @@ impl Standing {
         }
         let Record { boot, standing, .. } =
             serde_json::from_slice::<Record<Self>>(bytes).map_err(StandingError::Corrupt)?;
-        let standing = if header.format < FORMAT_WITH_LEFT { standing.with_left() } else { standing };
+        let standing = match header.format {
+            ..FORMAT_WITH_LEFT => standing.with_left().until_resumed(),
+            FORMAT_WITH_LEFT..FORMAT_OF_DIGESTS => standing.until_resumed(),
+            _ => standing,
+        };
         Ok(standing.by(|time| now.by_now(boot.as_ref(), time)))
     }
 
@@ -305,6 +311,17 @@ impl Standing {
         self
     }
 
+    /// A record of digests that can't be compared: what was held until a change is held until somebody resumes it.
+    #[must_use]
+    pub fn until_resumed(mut self) -> Self {
+        for hold in self.hold.iter_mut().chain(&mut self.covered) {
+            if let HoldKind::RolledBack { until, .. } = &mut hold.kind {
+                *until = Until::Resume;
+            }
+        }
+        self
+    }
+
     /// All holds, the one that counts first.
     pub fn holds(&self) -> impl Iterator<Item = &Hold> {
         self.hold.iter().chain(&self.covered)
@@ -337,8 +354,8 @@ mod tests {
 
     #[test]
     fn a_newer_record_is_refused_and_a_broken_one_is_not_taken_for_none() {
-        let newer = br#"{"format": 6, "standing": {"shape": "unknown here"}}"#;
-        assert!(matches!(Standing::parse(newer, &boot()), Err(StandingError::Newer { found: 6 })));
+        let newer = br#"{"format": 7, "standing": {"shape": "unknown here"}}"#;
+        assert!(matches!(Standing::parse(newer, &boot()), Err(StandingError::Newer { found: 7 })));
         let whole = Standing::default().to_bytes(&boot());
         for len in 0..whole.len() - 2 {
             assert!(matches!(Standing::parse(&whole[..len], &boot()), Err(StandingError::Corrupt(_))), "{len}");
@@ -358,14 +375,14 @@ mod tests {
         let HoldKind::RolledBack { pinned, excludes, until, left: None } = &standing.hold.as_ref().unwrap().kind else {
             panic!()
         };
-        assert_eq!((*pinned, *until), (42, Until::Change));
+        assert_eq!((*pinned, *until), (42, Until::Resume));
         assert!(excludes.contains(&Digest::of(b"abc")));
     }
 
     #[test]
     fn the_record_on_disk_keeps_its_shape() {
         let text = r#"{
-  "format": 5,
+  "format": 6,
   "boot": {
     "id": "one",
     "began": "2026-11-20T18:00:00Z"

@@ -70,9 +70,12 @@ impl Failure {
         move |error| Self::host(phase, &error)
     }
 
+    /// What is said of whatever was asked to stop.
+    pub const ON_REQUEST: &str = "stopped on request";
+
     /// Asked to stop.
     pub fn cancelled(phase: Phase) -> Self {
-        Self { kind: FailureKind::Cancelled, ..Self::release(phase, "stopped on request") }
+        Self { kind: FailureKind::Cancelled, ..Self::release(phase, Self::ON_REQUEST) }
     }
 
     /// With the tail of a log.

@@ -15,6 +15,8 @@ use crate::policy::Standing;
 
 /// The first whose records of an environment say what was left.
 const FORMAT_WITH_LEFT: u32 = 2;
+/// The first whose records of an environment have digests that today's content can be compared with.
+const FORMAT_OF_DIGESTS: u32 = 3;
 
 /// Why a journal was not understood.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +90,7 @@ pub struct Intent {
 
 impl Intent {
     /// The version that this program writes.
-    pub const FORMAT: u32 = 2;
+    pub const FORMAT: u32 = 3;
 
     /// What changed under this generation is put right, and whoever reads it is told. Nothing moves.
     pub fn to_repair(generation: &Generation) -> Self {
@@ -144,8 +146,11 @@ impl Intent {
             return Err(JournalError::Newer { path: path.to_owned(), found: head.format });
         }
         let intent: Self = serde_json::from_slice(bytes).map_err(foreign)?;
-        let before =
-            if head.format < FORMAT_WITH_LEFT { intent.before.map(Standing::with_left) } else { intent.before };
+        let before = intent.before.map(|before| match head.format {
+            ..FORMAT_WITH_LEFT => before.with_left().until_resumed(),
+            FORMAT_WITH_LEFT..FORMAT_OF_DIGESTS => before.until_resumed(),
+            _ => before,
+        });
         Ok(Self { format: Self::FORMAT, before, ..intent })
     }
 

@@ -3,7 +3,8 @@
 //!
 //! An environment's lock is held for its whole transaction, the host's only around effects that all environments share. Whoever
 //! wants a running release of an environment to give way stands in its doorway (a lock of its own) until he has the
-//! environment's lock: the release looks there at each of its safe points. When he dies, so does his wish.
+//! environment's lock: the release looks there at each of its safe points. When he dies, so does his wish. A pass that wants
+//! newer content stands in a doorway of its own, which people's orders don't heed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub enum Place<'a> {
     Environment(&'a EnvName),
     /// The place of whoever asks for the environment's lock and does not want to wait for a release.
     Doorway(&'a EnvName),
+    /// The same place of a pass that asks for the sake of newer content: a release gives way to it, and a person's order does not.
+    Newer(&'a EnvName),
     /// Our mirror of a git repository.
     Mirror {
         /// Where it is.
@@ -82,6 +85,7 @@ impl Place<'_> {
         let name = match self {
             Self::Environment(name) => name.flat(),
             Self::Doorway(name) => format!("{}.next", name.flat()),
+            Self::Newer(name) => format!("{}.newer", name.flat()),
             Self::Mirror { clone, .. } => format!("fetch-{}", clone.file_stem().unwrap_or_default().display()),
             Self::Floors => "floors".to_owned(),
             Self::Host => "host".to_owned(),
@@ -95,7 +99,7 @@ impl Place<'_> {
 
     fn words(self) -> String {
         match self {
-            Self::Environment(name) | Self::Doorway(name) => name.to_string(),
+            Self::Environment(name) | Self::Doorway(name) | Self::Newer(name) => name.to_string(),
             Self::Mirror { of, .. } => format!("the mirror of {of}"),
             Self::Floors => "the record of what was followed".to_owned(),
             Self::Host => "nginx or the ports".to_owned(),
@@ -164,16 +168,13 @@ pub fn build(cx: &Context<'_>, pro: bool) -> Result<Box<dyn Lock>, Failure> {
 
 /// Takes an environment's lock for an order that a running release gives way to.
 pub fn lock_before_others(cx: &Context<'_>, name: &EnvName, wait: Duration) -> Result<Box<dyn Lock>, LockError> {
+    let clock = cx.host.clock();
+    let until = clock.monotonic() + wait;
     let _wish = lock(cx, Place::Doorway(name), wait)?;
-    lock(cx, Place::Environment(name), wait)
+    lock(cx, Place::Environment(name), until.saturating_sub(clock.monotonic()))
 }
 
-/// Who wants a release of this environment to give way now.
-pub fn next(cx: &Context<'_>, name: &EnvName) -> Option<String> {
-    cx.host.files().holder(&Place::Doorway(name).path(cx)).ok().flatten()
-}
-
-/// Who works on this environment now.
-pub fn at_work(cx: &Context<'_>, name: &EnvName) -> Option<String> {
-    cx.host.files().holder(&Place::Environment(name).path(cx)).ok().flatten()
+/// Who holds it now.
+pub fn holder(cx: &Context<'_>, place: Place<'_>) -> Option<String> {
+    cx.host.files().holder(&place.path(cx)).ok().flatten()
 }

@@ -240,6 +240,9 @@ fn whoever_wants_a_release_not_to_happen_ends_it() {
     a_newer_commit_ends_a_bake(&world);
     a_rollback_after_the_switch_leaves_what_was_switched_to(&world);
     an_order_gives_way_to_another(&world);
+    what_was_not_carried_out_says_so(&world);
+    an_order_that_ends_a_killed_release_gives_way(&world);
+    no_push_takes_an_order_back(&world);
 }
 
 /// What serves goes back, and what was being built does not come by itself.
@@ -370,8 +373,66 @@ fn an_order_gives_way_to_another(world: &World) {
     let second = world.portreeve(&["rollback", "bakery/pro", "--to", "v9", "--reason", "the cart"]).ok();
     assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
     assert!(second.stdout.contains("v9 serves again"), "{second}");
-    first.end();
+    // What it led to had its visitors, and the hold was its own.
+    let first = first.end().ok();
+    assert!(first.stdout.contains("v10 serves again") && first.stderr.contains("stopped on request"), "{first}");
     assert!(pro_serves(world, "v9") && !world.host.has("/var/lib/portreeve/journal/bakery_pro.json"));
+}
+
+/// An order that nobody saw anything of yet ends without a trace, and names who serves.
+#[track_caller]
+fn what_was_not_carried_out_says_so(world: &World) {
+    world.host.sh("touch /srv/gate/open");
+    world.portreeve(&["resume", "bakery/pro"]).ok();
+    world.push_app("v11", HEALTH_GATED, "v11");
+    want(world, "pro", "v11");
+    world.reconcile().ok();
+    world.push_app("v12", &[], "v12");
+    want(world, "pro", "v12");
+    world.reconcile().ok();
+    world.host.sh("rm /srv/gate/open");
+    let first = begin(world, &["rollback", "bakery/pro", "--to", "v11"]);
+    until_asked(world);
+    let reason = ["suspend", "bakery/pro", "--for", "2h", "--reason", "db move"];
+    world.portreeve(&reason).ok();
+    let first = first.end();
+    let words = ["stopped for portreeve suspend bakery/pro --for 2h ", "; v12 serves on"];
+    assert!(first.code != 0 && words.iter().all(|words| first.stderr.contains(words)), "{first}");
+    world.portreeve(&["resume", "bakery/pro"]).ok();
+    world.reconcile().ok();
+    let status = world.portreeve(&["status"]).ok();
+    assert!(pro_serves(world, "v12") && !status.stdout.contains("held"), "{status}");
+}
+
+/// A release is killed after its switch; somebody's order watches it to its end, and somebody else does not want it.
+#[track_caller]
+fn an_order_that_ends_a_killed_release_gives_way(world: &World) {
+    let pass = baking(world, "v13");
+    world.host.exec_ok(&["kill", "-KILL", &pid_of(&holder(world, "pro"))]);
+    assert_ne!(pass.end().code, 0);
+    let retry = begin(world, &["retry", "bakery/pro"]);
+    until_within(A_STEP, "it is watched again", || holder(world, "pro").starts_with("portreeve retry"));
+    let begun = Instant::now();
+    let back = world.portreeve(&["rollback", "bakery/pro"]).ok();
+    assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
+    assert!(back.stdout.contains("v12 serves again"), "{back}");
+    let retry = retry.end();
+    assert!(retry.code != 0 && retry.stderr.contains("stopped for portreeve rollback bakery/pro"), "{retry}");
+    assert!(pro_serves(world, "v12") && !world.host.has("/var/lib/portreeve/journal/bakery_pro.json"));
+}
+
+/// A pass that wants newer content stands before a person's order, as it does when it takes what that order met for what is under
+/// way.
+#[track_caller]
+fn no_push_takes_an_order_back(world: &World) {
+    let locks = "/run/portreeve/locks";
+    let stands = ["flock", &format!("{locks}/bakery_pro.newer.lock"), "sleep", "infinity"];
+    let pass = Background::start(world.host.command(&stands));
+    until_within(A_STEP, "it stands there", || world.host.exec(&["pgrep", "-f", "^sleep infinity"]).code == 0);
+    let back = world.portreeve(&["rollback", "bakery/pro", "--to", "v9"]).ok();
+    assert!(back.stdout.contains("v9 serves again") && pro_serves(world, "v9"), "{back}");
+    world.host.exec_ok(&["pkill", "-f", "^sleep infinity"]);
+    pass.end();
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn ports_are_reserved_in_the_kernel_and_a_foreign_listener_blocks() {
     assert!(table.contains("60000-60009") && table.contains("bakery/pro"), "{table}");
 
     the_block_moves(&world);
+    what_is_gone_reserves_nothing(&world);
 }
 
 /// A block that is given up is the kernel's again; what others reserved since then stays, and a boot reserves the same.
@@ -45,6 +46,19 @@ fn the_block_moves(world: &World) {
     let boot = world.host.read_file("/etc/sysctl.d/60-portreeve.conf");
     assert!(boot.contains("net.ipv4.ip_local_reserved_ports = "), "{boot}");
     assert!(boot.contains("59000-59009") && !boot.contains("60000-60009"), "{boot}");
+}
+
+/// What is taken off gives its block back in the pass that does it, and the next one has nothing left to write.
+#[track_caller]
+fn what_is_gone_reserves_nothing(world: &World) {
+    let state = || (world.host.read_file(RESERVED), world.host.sh("ls /etc/sysctl.d"));
+    world.edit_pro(|pro| format!("removed = true\n{pro}"));
+    let pass = world.reconcile().ok();
+    assert_eq!(state().0.trim(), "40000,47000,50000-50003", "{pass}");
+    assert!(!state().1.contains("60-portreeve.conf"), "{}", state().1);
+    let before = state();
+    world.reconcile().ok();
+    assert_eq!(state(), before);
 }
 
 #[track_caller]

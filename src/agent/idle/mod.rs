@@ -108,7 +108,7 @@ fn report(head: Head, looked: Timestamp) -> PassReport {
             commit: None,
             manifests: None,
             trouble: None,
-            ports: Vec::new(),
+            ports: None,
             followed: Vec::new(),
             refs: BTreeMap::new(),
             notify: None,

@@ -115,7 +115,7 @@ pub fn carry_out(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Stri
     let left = back::left(cx, name, &given.order)?;
     // Whoever goes back leaves what has been switched to, whatever its health.
     if left.is_none() {
-        chronicle::recover(cx, name, watch(&given.order))?;
+        recover(cx, name, watch(&given.order))?;
     }
     let services = transaction::services_of(cx, name)?;
     let installed = transaction::installed(cx, name, &services)?;
@@ -158,6 +158,17 @@ impl Met {
     }
 }
 
+/// Ends what was left open. A glance is soon over, and no push takes it from a person; a verdict that takes its time gives way as
+/// the release itself would have.
+fn recover(cx: &Context<'_>, name: &EnvName, watch: Watch) -> Result<(), Failure> {
+    let whom = match watch {
+        Watch::Glance => turn::orders,
+        Watch::Bake => turn::anybody,
+    };
+    let recovered = turn::heeding(cx, name, whom, |cx| chronicle::recover(cx, name, watch));
+    recovered.map_err(|failure| turn::for_another(cx, name, whom, failure))
+}
+
 /// Who wants it to go on wants to know whether it holds, too.
 fn watch(order: &Order) -> Watch {
     match order {
@@ -180,9 +191,9 @@ fn enter(cx: &Context<'_>, name: &EnvName, given: &Given) -> Result<Box<dyn Lock
 impl Ordered<'_> {
     fn giving_way(self) -> Result<String, OrderError> {
         let (cx, name) = (self.cx, self.name);
-        let done = turn::heeding(cx, name, |cx| Ordered { cx, ..self }.carry_out());
+        let done = turn::heeding(cx, name, turn::orders, |cx| Ordered { cx, ..self }.carry_out());
         done.map_err(|error| match error {
-            OrderError::Failed(failure) => OrderError::Failed(turn::for_another(cx, name, failure)),
+            OrderError::Failed(failure) => OrderError::Failed(turn::for_another(cx, name, turn::orders, failure)),
             error => error,
         })
     }

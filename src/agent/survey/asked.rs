@@ -10,7 +10,7 @@ use crate::agent::standing::policy;
 use crate::agent::want::Resolver;
 use crate::host::HostError;
 use crate::manifest::{Environment, Policy, Repository};
-use crate::model::{Capability, EnvName, PortRange};
+use crate::model::{EnvName, PortRange};
 use crate::plan::Want;
 use crate::source::Refs;
 use crate::transaction::{self, Context, chain};
@@ -58,9 +58,11 @@ pub(super) fn wants(
         };
         wants.insert((*name).clone(), want);
     }
-    let kept = cx.host.capabilities().has(Capability::Kernel);
-    let block = |(name, env): &(&EnvName, Result<&Environment, _>)| Some(((*name).clone(), env.as_ref().ok()?.ports));
-    let ports = listed.iter().filter(|_| kept).filter_map(block).collect();
+    let block = |(name, env): &(&EnvName, Result<&Environment, _>)| {
+        let env: &Environment = env.as_ref().ok()?;
+        (!env.removed).then(|| ((*name).clone(), env.ports))
+    };
+    let ports = listed.iter().filter_map(block).collect();
     let gone = |name: &&EnvName| !listed.iter().any(|(listed, _)| listed == name);
     let here = serving(cx, installed).map_err(|error| chain(&error))?;
     let many = is_most(here.iter().copied().filter(gone).count(), here.len());

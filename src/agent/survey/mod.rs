@@ -5,7 +5,6 @@ mod claims;
 mod deploy;
 mod environment;
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::manifest::{self, Notify, Tree};
@@ -34,8 +33,9 @@ pub struct Survey {
     pub manifests: Option<(Tree, manifest::Diagnostics)>,
     /// Why the repository could not be used.
     pub trouble: Option<Trouble>,
-    /// The blocks of ports of this host's environments, where the kernel can be told to keep them.
-    pub ports: Vec<PortRange>,
+    /// The blocks of ports of this host's environments; `None`: they stay reserved as they are, by a kernel that can't be told, or
+    /// for a repository that can't be used, of which it is not known what it reserves.
+    pub ports: Option<Vec<PortRange>>,
     /// The environments for which the tip counts: from now on they don't go back below it.
     pub followed: Vec<Followed>,
     /// What was found in the applications' repositories that could be looked at.
@@ -72,21 +72,22 @@ pub(super) fn survey_at(
     let floors = std::mem::take(&mut asked.floors);
     let judge = judge.map(|deploy| Judge { deploy, branch: &app.settings.branch, floors });
     let (mut environments, mut followed) = (Vec::new(), Vec::new());
+    // A tip that does not count for somebody here silences nobody.
+    let mut for_all = only.is_empty();
     for (name, want) in std::mem::take(&mut asked.wants) {
         let moved = asked.moved.remove(&name);
-        let looked = look(app, cx, (&name, want, moved), judge.as_ref(), &moment);
-        let (plan, follows) = looked.unwrap_or_else(|failure| (unreadable(name, failure.cause), None));
-        environments.push(plan);
-        followed.extend(follows);
+        environments.push(match look(app, cx, (&name, want, moved), judge.as_ref(), &moment) {
+            Ok((plan, follows)) => {
+                for_all &= follows.is_some();
+                followed.extend(follows);
+                plan
+            }
+            Err(failure) => unreadable(name, failure.cause),
+        });
     }
-    let Asked { mut ports, refs, .. } = asked;
-    let counts = |name: &EnvName| followed.iter().any(|followed: &Followed| followed.name == *name);
-    let refusing: Vec<&EnvName> = environments.iter().map(|plan| &plan.name).filter(|name| !counts(name)).collect();
-    ports.retain(|name, _| !refusing.contains(&name));
-    // Of a repository that can't be used nothing is known of what it reserves.
-    let ports = if trouble.is_none() { reserved(cx, ports, installed) } else { Vec::new() };
-    // A tip that does not count for somebody here silences nobody.
-    let for_all = only.is_empty() && refusing.is_empty();
+    let Asked { ports, refs, .. } = asked;
+    let kept = trouble.is_none() && cx.host.capabilities().has(Capability::Kernel);
+    let ports = kept.then(|| reserved(cx, ports, &installed, &environments));
     let said = deploy.as_ref().filter(|_| for_all).and_then(|deploy| deploy.repository.as_ref());
     let notify = said.and_then(|repository| repository.notify.clone());
     let plan = Plan { tip: deploy.as_ref().map(|deploy| deploy.tip.clone()), environments };
@@ -97,18 +98,21 @@ pub(super) fn survey_at(
     Ok(Survey { plan, commit, manifests, trouble, ports, followed, refs, notify })
 }
 
-/// The blocks that are asked for, and those of what serves and is not asked for anew: by a tip that does not count for it, or with
-/// a mistake.
-fn reserved(cx: &Context<'_>, mut asked: BTreeMap<EnvName, PortRange>, installed: Vec<EnvName>) -> Vec<PortRange> {
-    let known = installed.into_iter().filter(|_| cx.host.capabilities().has(Capability::Kernel));
-    for name in known {
-        if let Entry::Vacant(unasked) = asked.entry(name)
-            && let Some(serves) = transaction::serving(cx, unasked.key())
-        {
-            unasked.insert(serves.wanted.env.ports);
+/// The blocks that are asked for; of what stays as it is, or is not looked at by this pass, those of what serves.
+fn reserved(
+    cx: &Context<'_>,
+    mut ports: BTreeMap<EnvName, PortRange>,
+    installed: &[EnvName],
+    environments: &[EnvPlan],
+) -> Vec<PortRange> {
+    let moves = |plan: &&EnvPlan| matches!(plan.action, Action::Release | Action::Remove | Action::Delete);
+    let moving: BTreeSet<&EnvName> = environments.iter().filter(moves).map(|plan| &plan.name).collect();
+    for name in installed.iter().filter(|name| !moving.contains(name)) {
+        if let Some(serves) = transaction::serving(cx, name) {
+            ports.insert(name.clone(), serves.wanted.env.ports);
         }
     }
-    asked.into_values().collect()
+    ports.into_values().collect()
 }
 
 /// An environment that can't be looked at keeps no other from being.
