@@ -27,12 +27,27 @@ fn uv_installs_where_it_is_and_pip_where_it_was_told_how() {
         world.portreeve(&["run", "bakery/pro", "python", "-c", "import gunicorn; print(gunicorn.__version__)"]);
     assert_eq!(version.ok().stdout.trim(), "27.0.1");
 
+    a_hold_outlasts_the_installer(&world);
+
     let refused = world.release("v3", NO_SUCH_PACKAGE).exits(3);
     let cause = "the requirements can't be installed: Because no-such-package was not found";
     assert!(refused.stderr.contains(cause), "{refused}");
     assert_eq!(with_pip(&world), [false, true], "nothing is left of it");
     not_from_elsewhere(&world);
     assert!(world.uids().iter().all(|line| !line.ends_with("-0")), "{:?}", world.uids());
+}
+
+/// What is held until something changes does not go on because packages are installed in another way.
+#[track_caller]
+fn a_hold_outlasts_the_installer(world: &World) {
+    world.portreeve(&["rollback", "bakery/pro", "--reason", "cart broken"]).ok();
+    world.host.sh("rm /usr/local/bin/uv");
+    let held = world.reconcile().ok();
+    assert!(held.stdout.contains("held") && world.serving() == "v1", "{held}");
+    world.host.sh("ln -s /opt/uv/bin/uv /usr/local/bin/uv");
+    world.portreeve(&["resume", "bakery/pro"]).ok();
+    world.reconcile().ok();
+    assert_eq!(world.serving(), "v2");
 }
 
 /// Where packages come from is said in a variable for pip: the public index must not be asked in its place.
