@@ -4,9 +4,9 @@ use std::path::Path;
 
 use crate::desired::{Generation, Wanted, Why};
 use crate::history::{Event, EventKind, History, HistoryError, Listed, Writer};
-use crate::model::{EnvName, GenerationNumber, Identity};
+use crate::model::{Digest, EnvName, GenerationNumber, Identity};
 use crate::plan::{self, EnvPlan};
-use crate::policy::{Backoff, Hold, HoldKind, Phase, Quarantined, Standing};
+use crate::policy::{Backoff, Hold, HoldKind, Phase, Quarantined, Standing, backoff};
 use crate::transaction::{self, Context, Event as Said, Failure, FailureKind, Recovered, Watch, chain};
 
 use super::{Outcome, read_standing};
@@ -186,7 +186,7 @@ fn of_generation(cx: &Context<'_>, name: &EnvName, number: GenerationNumber, sta
     let title = generation.wanted.title();
     let event = if transaction::was_refused(cx, name, number).ok()? {
         let failed = standing.quarantine.iter().find(|failed| failed.generation == Some(number));
-        let waits = standing.retry.as_ref().filter(|waits| waits.digest == generation.wanted.digest);
+        let waits = standing.retry.as_ref().filter(|waits| is_of(waits, generation.wanted.digest, generation.at));
         let cut_short = || {
             let summary = format!("{title} {NOT_RELEASED}: its pass was cut short");
             Event::new(generation.at, Some(name.clone()), EventKind::NotReleased, summary)
@@ -203,6 +203,12 @@ fn of_generation(cx: &Context<'_>, name: &EnvName, number: GenerationNumber, sta
         deploy_commit: Some(generation.wanted.deploy_commit.clone()),
         ..event
     })
+}
+
+/// Whether it is the attempt made `at` that failed, and none before it of the same content.
+fn is_of(waits: &Backoff, digest: Digest, at: jiff::Timestamp) -> bool {
+    let failed = waits.next.checked_sub(backoff(waits.failures));
+    waits.digest == digest && failed.is_ok_and(|failed| failed >= at)
 }
 
 fn released(generation: &Generation, title: &str) -> Event {
@@ -258,6 +264,17 @@ mod tests {
         };
         assert_eq!(said(Phase::Bake), (EventKind::RolledBack, "rolled back: bake: answered 500".to_owned()));
         assert_eq!(said(Phase::Health), (EventKind::NotReleased, "not released: health: answered 500".to_owned()));
+    }
+
+    #[test]
+    fn an_attempt_that_was_cut_short_is_not_told_by_the_failure_of_one_before() {
+        let (digest, failed) = (Digest::of(b"v2"), jiff::Timestamp::from_second(100).unwrap());
+        let (class, phase) = (crate::policy::FailureClass::Host, Phase::Verify);
+        let (cause, next) = ("nginx dropped its reload".to_owned(), failed.checked_add(backoff(3)).unwrap());
+        let waits = Backoff { digest, failures: 3, seen: 1, next, class, phase, cause, help: None, host: None };
+        let at = |second| jiff::Timestamp::from_second(second).unwrap();
+        assert!(is_of(&waits, digest, at(90)));
+        assert!(!is_of(&waits, digest, at(101)) && !is_of(&waits, Digest::of(b"v3"), at(90)));
     }
 
     #[test]

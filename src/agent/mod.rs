@@ -16,6 +16,7 @@ mod orders;
 mod outcome;
 mod pass;
 mod preview;
+mod reserve;
 pub mod schedule;
 mod standing;
 mod survey;

@@ -7,12 +7,10 @@ use jiff::Timestamp;
 
 use crate::desired::Why;
 use crate::history::Writer;
-use crate::model::{EnvName, Identity, Node, PortRange};
+use crate::model::EnvName;
 use crate::observed::Installed;
 use crate::plan::{Action, EnvPlan};
-use crate::policy;
-use crate::resource;
-use crate::transaction::lock::{LockError, Place, lock, shared};
+use crate::transaction::lock::{LockError, Place, lock};
 use crate::transaction::{self, Context, Event, Failure, FailureKind, Going, Phase, Released, Report, Watch};
 
 use super::chronicle;
@@ -22,7 +20,7 @@ use super::last;
 use super::outcome::{Left, Outcome};
 use super::standing::{recorded, settle_others};
 use super::survey::survey_at;
-use super::{App, Survey, read_standing, settle, turn};
+use super::{App, Survey, read_standing, reserve, settle, turn};
 
 /// What a pass found and did.
 #[derive(Debug)]
@@ -73,7 +71,7 @@ pub fn pass_telling(
     let boot = cx.boot();
     let survey = survey_at(app, &cx, only, seen)?;
     let newest = raise_floor(&cx, &survey);
-    reserve_ports(&cx, &survey);
+    reserve::ports(&cx, &survey);
     // What could not be written is tried again at the next pass.
     let inputs = inputs.filter(|_| newest.is_ok());
     let newest = newest.unwrap_or(true);
@@ -82,6 +80,9 @@ pub fn pass_telling(
     let (plans, old): (Vec<&EnvPlan>, Vec<_>) = plans.partition(|plan| newest || !plan.changes());
     outcomes.extend(old.into_iter().map(|plan| (plan.name.clone(), Outcome::Left(Left::Overtaken))));
     let taken = turn::all(app, report, plans, looked, told);
+    if taken.values().any(|outcome| matches!(outcome, Outcome::Released { .. } | Outcome::Removed(_))) {
+        reserve::ports(&cx, &survey);
+    }
     outcomes.extend(taken);
     if only.is_empty() {
         settle_others(&cx, &outcomes);
@@ -258,38 +259,4 @@ fn concluded(before: &Installed, released: Released, title: String) -> Outcome {
             Outcome::NotReleased { title, generation: number, failure, seen, serves: before.title() }
         }
     }
-}
-
-/// Keeps the kernel from handing out our ports: at once, and after a reboot by sysctl.d. Other people's entries stay.
-/// A kernel that takes no orders, as in many containers, never will: that is told by each whole pass, and makes none.
-fn reserve_ports(cx: &Context<'_>, survey: &Survey) {
-    let Some(ports) = &survey.ports else { return };
-    let reserved = shared(cx, Place::Host).and_then(|_host| try_reserve(cx, ports));
-    if let Err(failure) = reserved {
-        cx.report.event(&Event::Note { text: &format!("ports are not reserved in the kernel: {failure}") });
-    }
-}
-
-fn try_reserve(cx: &Context<'_>, ports: &[PortRange]) -> Result<(), Failure> {
-    let fail = Failure::on_host(Phase::Validate);
-    let (kernel, files) = (cx.host.kernel(), cx.host.files());
-    let path = cx.layout.sysctl_d().join("60-portreeve.conf");
-    let file = files.read(&path, 1024 * 1024).map_err(&fail)?;
-    let before = resource::host::blocks(&String::from_utf8_lossy(file.as_deref().unwrap_or_default()));
-    let present = kernel.reserved_ports().map_err(&fail)?;
-    let (first, last) = kernel.ephemeral_ports().map_err(&fail)?;
-    let wanted = resource::host::reserved_ports(&present, &before, ports, (first, last));
-    let wanted = wanted.map_err(|error| {
-        let cause = format!("the kernel's present value `{present}` can't be read: {error}");
-        Failure::new(policy::FailureClass::Host, Phase::Validate, cause)
-    })?;
-    let ephemeral = PortRange { first, last };
-    let ours: Vec<_> = ports.iter().copied().filter(|block| block.overlaps(ephemeral)).collect();
-    let bytes = resource::host::sysctl(&wanted, &ours).into_bytes();
-    if ours.is_empty() {
-        files.remove(&path).map_err(&fail)?;
-    } else if file.as_ref() != Some(&bytes) {
-        files.put(&path, &Node::File { bytes, mode: 0o644, owner: Identity::ROOT }).map_err(&fail)?;
-    }
-    if present == wanted { Ok(()) } else { kernel.reserve_ports(&wanted).map_err(&fail) }
 }

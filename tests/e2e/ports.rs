@@ -53,6 +53,12 @@ fn the_block_moves(world: &World) {
 fn what_is_gone_reserves_nothing(world: &World) {
     let state = || (world.host.read_file(RESERVED), world.host.sh("ls /etc/sysctl.d"));
     world.edit_pro(|pro| format!("removed = true\n{pro}"));
+    // While it can't be taken off, it serves, and by a host whose nginx is broken it may for long.
+    let before = state();
+    world.host.put_file("/etc/nginx/conf.d/broken.conf", "nonsense\n");
+    let blocked = world.reconcile().exits(4);
+    assert_eq!((state(), world.serving().as_str()), (before, "v1"), "{blocked}");
+    world.host.sh("rm /etc/nginx/conf.d/broken.conf");
     let pass = world.reconcile().ok();
     assert_eq!(state().0.trim(), "40000,47000,50000-50003", "{pass}");
     assert!(!state().1.contains("60-portreeve.conf"), "{}", state().1);

@@ -33,8 +33,8 @@ pub struct Survey {
     pub manifests: Option<(Tree, manifest::Diagnostics)>,
     /// Why the repository could not be used.
     pub trouble: Option<Trouble>,
-    /// The blocks of ports of this host's environments; `None`: they stay reserved as they are, by a kernel that can't be told, or
-    /// for a repository that can't be used, of which it is not known what it reserves.
+    /// The blocks of ports that are asked for; `None`: what is reserved stays so, by a kernel that can't be told, or for a
+    /// repository that can't be used, of which it is not known what it reserves.
     pub ports: Option<Vec<PortRange>>,
     /// The environments for which the tip counts: from now on they don't go back below it.
     pub followed: Vec<Followed>,
@@ -78,7 +78,10 @@ pub(super) fn survey_at(
         let moved = asked.moved.remove(&name);
         environments.push(match look(app, cx, (&name, want, moved), judge.as_ref(), &moment) {
             Ok((plan, follows)) => {
-                for_all &= follows.is_some();
+                if follows.is_none() {
+                    for_all = false;
+                    asked.ports.remove(&name);
+                }
                 followed.extend(follows);
                 plan
             }
@@ -87,7 +90,7 @@ pub(super) fn survey_at(
     }
     let Asked { ports, refs, .. } = asked;
     let kept = trouble.is_none() && cx.host.capabilities().has(Capability::Kernel);
-    let ports = kept.then(|| reserved(cx, ports, &installed, &environments));
+    let ports = kept.then(|| ports.into_values().collect());
     let said = deploy.as_ref().filter(|_| for_all).and_then(|deploy| deploy.repository.as_ref());
     let notify = said.and_then(|repository| repository.notify.clone());
     let plan = Plan { tip: deploy.as_ref().map(|deploy| deploy.tip.clone()), environments };
@@ -96,23 +99,6 @@ pub(super) fn survey_at(
         None => (None, None),
     };
     Ok(Survey { plan, commit, manifests, trouble, ports, followed, refs, notify })
-}
-
-/// The blocks that are asked for; of what stays as it is, or is not looked at by this pass, those of what serves.
-fn reserved(
-    cx: &Context<'_>,
-    mut ports: BTreeMap<EnvName, PortRange>,
-    installed: &[EnvName],
-    environments: &[EnvPlan],
-) -> Vec<PortRange> {
-    let moves = |plan: &&EnvPlan| matches!(plan.action, Action::Release | Action::Remove | Action::Delete);
-    let moving: BTreeSet<&EnvName> = environments.iter().filter(moves).map(|plan| &plan.name).collect();
-    for name in installed.iter().filter(|name| !moving.contains(name)) {
-        if let Some(serves) = transaction::serving(cx, name) {
-            ports.insert(name.clone(), serves.wanted.env.ports);
-        }
-    }
-    ports.into_values().collect()
 }
 
 /// An environment that can't be looked at keeps no other from being.
