@@ -6,7 +6,7 @@ use crate::desired::{Generation, Wanted, Why};
 use crate::history::{Event, EventKind, History, HistoryError, Listed, Writer};
 use crate::model::{Digest, EnvName, GenerationNumber, Identity};
 use crate::plan::{self, EnvPlan};
-use crate::policy::{Backoff, Hold, HoldKind, Phase, Quarantined, Standing, backoff};
+use crate::policy::{Backoff, Hold, HoldKind, Phase, Quarantined, Standing};
 use crate::transaction::{self, Context, Event as Said, Failure, FailureKind, Recovered, Watch, chain};
 
 use super::{Outcome, read_standing};
@@ -207,8 +207,7 @@ fn of_generation(cx: &Context<'_>, name: &EnvName, number: GenerationNumber, sta
 
 /// Whether it is the attempt made `at` that failed, and none before it of the same content.
 fn is_of(waits: &Backoff, digest: Digest, at: jiff::Timestamp) -> bool {
-    let failed = waits.next.checked_sub(backoff(waits.failures));
-    waits.digest == digest && failed.is_ok_and(|failed| failed >= at)
+    waits.digest == digest && waits.failed_at().is_some_and(|failed| failed >= at)
 }
 
 fn released(generation: &Generation, title: &str) -> Event {
@@ -270,7 +269,8 @@ mod tests {
     fn an_attempt_that_was_cut_short_is_not_told_by_the_failure_of_one_before() {
         let (digest, failed) = (Digest::of(b"v2"), jiff::Timestamp::from_second(100).unwrap());
         let (class, phase) = (crate::policy::FailureClass::Host, Phase::Verify);
-        let (cause, next) = ("nginx dropped its reload".to_owned(), failed.checked_add(backoff(3)).unwrap());
+        let (cause, next) =
+            ("nginx dropped its reload".to_owned(), failed.checked_add(crate::policy::backoff(3)).unwrap());
         let waits = Backoff { digest, failures: 3, seen: 1, next, class, phase, cause, help: None, host: None };
         let at = |second| jiff::Timestamp::from_second(second).unwrap();
         assert!(is_of(&waits, digest, at(90)));

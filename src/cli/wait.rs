@@ -69,7 +69,7 @@ fn if_up(cx: &Context<'_>, env: &EnvName, title: Option<String>) -> Result<Optio
     let Some(title) = title else { return Ok(None) };
     let services = transaction::services_of(cx, env).map_err(|error| Fault::failed(&error))?;
     let installed = transaction::installed(cx, env, &services).map_err(|failure| reconcile::fault(&failure))?;
-    Ok(installed.serving_slot().is_some_and(|slot| installed.runs(slot)).then_some(title))
+    Ok((installed.serving_slot().is_some() && installed.serves()).then_some(title))
 }
 
 /// Whether a pass is at work on the environment: what serves now may still be gone back from.

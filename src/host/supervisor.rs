@@ -322,7 +322,8 @@ impl Info {
 fn activity(state: i64, exit: i64) -> Activity {
     match (state, exit) {
         (20, _) => Activity::Active,
-        (10 | 30 | 40, _) => Activity::Changing,
+        (10 | 40, _) => Activity::Changing,
+        (30, _) => Activity::Waiting,
         (0, _) | (100, 0) => Activity::Inactive,
         _ => Activity::Failed,
     }

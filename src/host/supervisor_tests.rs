@@ -217,7 +217,7 @@ fn what_can_not_be_spawned_takes_its_new_text() {
     let supervisor = daemon.supervisor();
     let a = slot(Slot::A);
     cannot_run(&daemon, &supervisor, &a);
-    assert_eq!(supervisor.service(&a).unwrap().unwrap().activity, Activity::Changing, "it backs off");
+    assert_eq!(supervisor.service(&a).unwrap().unwrap().activity, Activity::Waiting, "it backs off");
     daemon.write(&a, "exec sleep 60");
     daemon.allow(&a);
     supervisor.refresh(std::slice::from_ref(&a)).unwrap();

@@ -113,8 +113,8 @@ impl Services for Systemd {
         let units = self.bus.with(PROMPT, "list units", async |connection| {
             ManagerProxy::new(connection).await?.list_units_by_patterns(vec![], vec![OURS.to_owned()]).await
         })?;
-        let listed = units.into_iter().filter_map(|(unit, _, load, active, ..)| {
-            let service = Service { activity: activity(&active), pid: 0, restarts: 0, masked: load == "masked" };
+        let listed = units.into_iter().filter_map(|(unit, _, load, active, sub, ..)| {
+            let service = Service { activity: activity(&active, &sub), pid: 0, restarts: 0, masked: load == "masked" };
             (load != "not-found").then_some((slot_name::of_unit(&unit)?, service))
         });
         Ok(listed.collect())
@@ -164,7 +164,7 @@ async fn look(connection: &Connection, unit: &str) -> zbus::Result<Option<Servic
     }
     let service = ServiceProxy::builder(connection).path(&path).cache_properties(CacheProperties::No).build().await?;
     Ok(Some(Service {
-        activity: activity(&unit.active_state().await?),
+        activity: activity(&unit.active_state().await?, &unit.sub_state().await?),
         pid: service.main_pid().await?,
         restarts: service.n_restarts().await?,
         masked: load == "masked",
@@ -181,12 +181,13 @@ fn hex(invocation: &[u8]) -> String {
     pairs.concat()
 }
 
-/// `ActiveState` (`org.freedesktop.systemd1(5)`).
-fn activity(state: &str) -> Activity {
-    match state {
-        "active" | "reloading" | "refreshing" => Activity::Active,
-        "failed" => Activity::Failed,
-        "inactive" => Activity::Inactive,
+/// `ActiveState` and `SubState` (`org.freedesktop.systemd1(5)`).
+fn activity(active: &str, sub: &str) -> Activity {
+    match (active, sub) {
+        ("active" | "reloading" | "refreshing", _) => Activity::Active,
+        ("failed", _) => Activity::Failed,
+        ("inactive", _) => Activity::Inactive,
+        ("activating", "auto-restart" | "auto-restart-queued") => Activity::Waiting,
         _ => Activity::Changing,
     }
 }
@@ -198,9 +199,10 @@ mod tests {
 
     #[test]
     fn a_unit_about_to_be_restarted_is_not_active() {
-        assert_eq!(activity("activating"), Activity::Changing);
-        assert_eq!(activity("reloading"), Activity::Active);
-        assert_eq!(activity("failed"), Activity::Failed);
+        assert_eq!(activity("activating", "auto-restart"), Activity::Waiting);
+        assert_eq!(activity("activating", "start"), Activity::Changing);
+        assert_eq!(activity("reloading", "reload-notify"), Activity::Active);
+        assert_eq!(activity("failed", "failed"), Activity::Failed);
         assert_eq!(hex(&[0x0a, 0xff]), "0aff");
     }
 

@@ -16,8 +16,10 @@ pub struct SlotId {
 pub enum Activity {
     /// Running.
     Active,
-    /// Between two states: starting, stopping or about to be restarted.
+    /// Between two states: starting or stopping.
     Changing,
+    /// Its processes ended, and its manager waits before it starts them again.
+    Waiting,
     /// Gave up.
     Failed,
     /// Not running.
@@ -35,4 +37,16 @@ pub struct Service {
     pub restarts: u32,
     /// The administrator forbade it (`systemctl mask`).
     pub masked: bool,
+}
+
+impl Service {
+    /// Whether its processes run, or are being started or stopped. What only waits for its next try serves nobody.
+    pub fn is_up(&self) -> bool {
+        matches!(self.activity, Activity::Active | Activity::Changing)
+    }
+
+    /// Whether something of it runs, or will without anybody's doing.
+    pub fn runs(&self) -> bool {
+        self.is_up() || self.activity == Activity::Waiting
+    }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use expectation::{Difference, Drift, Expectation, Owners, Part, expectations};
 
 use crate::desired::Generation;
-use crate::model::{Activity, Boot, EnvName, GenerationNumber, Newer, Service, Slot, unless_newer};
+use crate::model::{Boot, EnvName, GenerationNumber, Newer, Service, Slot, unless_newer};
 
 /// One environment as it was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,16 +145,14 @@ impl Installed {
         self.generation.as_ref().map(|generation| generation.wanted.title()).or_else(damaged)
     }
 
-    /// Whether the serving slot runs. True for an environment that is absent.
+    /// Whether the serving slot is up. True for an environment that is absent.
     pub fn serves(&self) -> bool {
-        self.serving_slot().is_none_or(|slot| self.runs(slot))
+        self.serving_slot().is_none_or(|slot| self.services.get(&slot).is_some_and(Service::is_up))
     }
 
-    /// Whether a slot runs, or is about to.
+    /// Whether something of a slot runs, or will.
     pub fn runs(&self, slot: Slot) -> bool {
-        self.services
-            .get(&slot)
-            .is_some_and(|service| matches!(service.activity, Activity::Active | Activity::Changing))
+        self.services.get(&slot).is_some_and(Service::runs)
     }
 
     /// Whether something of it runs, or would be started by a boot.

@@ -271,6 +271,24 @@ mod tests {
         decide(Decision { want, moved, installed, standing, foreign, renders_differently, grace, now }).action
     }
 
+    /// Generation 7 serves, and its slot is in this state.
+    fn serving(activity: Activity) -> Installed {
+        let name = EnvName::parse("bakery/pro").unwrap();
+        let generation = crate::desired::Generation {
+            format: crate::desired::Generation::FORMAT,
+            name: name.clone(),
+            number: 7,
+            slot: Slot::A,
+            at: Timestamp::UNIX_EPOCH,
+            boot: None,
+            why: crate::desired::Why::Push,
+            wanted: crate::plan::need::tests::wanted(&name),
+        };
+        let service = Service { activity, pid: 1, restarts: 0, masked: false };
+        let services = std::collections::BTreeMap::from([(Slot::A, service)]);
+        Installed { active: Some(7), generation: Some(generation), services, ..Installed::nothing(name) }
+    }
+
     /// Its record is gone with its generation, so nothing says any more whether it needed a tombstone.
     #[test]
     fn a_removal_that_was_interrupted_ends_without_a_tombstone() {
@@ -284,22 +302,8 @@ mod tests {
     /// By another version of this program it is made of other files, and these can fail.
     #[test]
     fn what_serves_is_not_released_again_and_again_where_it_fails_in_other_files() {
-        let name = EnvName::parse("bakery/pro").unwrap();
-        let wanted = crate::plan::need::tests::wanted(&name);
-        let generation = crate::desired::Generation {
-            format: crate::desired::Generation::FORMAT,
-            name: name.clone(),
-            number: 7,
-            slot: Slot::A,
-            at: Timestamp::UNIX_EPOCH,
-            boot: None,
-            why: crate::desired::Why::Push,
-            wanted: wanted.clone(),
-        };
-        let runs = Service { activity: Activity::Active, pid: 1, restarts: 0, masked: false };
-        let services = std::collections::BTreeMap::from([(Slot::A, runs)]);
-        let (active, generation) = (Some(7), Some(generation));
-        let installed = Installed { active, generation, services, ..Installed::nothing(name) };
+        let installed = serving(Activity::Active);
+        let wanted = installed.generation.as_ref().unwrap().wanted.clone();
         let action = |standing: &Standing| {
             let (want, now) = (Want::Wanted(Box::new(wanted.clone())), Timestamp::UNIX_EPOCH);
             let (moved, foreign, renders_differently, installed) = (None, None, true, &installed);
@@ -321,6 +325,21 @@ mod tests {
         let failed = Standing::default().after_failure(failure, Timestamp::UNIX_EPOCH);
         assert!(matches!(action(&failed), Action::Quarantined(_)));
         assert_eq!(action(&failed.retried(digest)), Action::Release);
+    }
+
+    #[test]
+    fn what_only_waits_for_its_next_try_is_started() {
+        let action = |activity| {
+            let installed = serving(activity);
+            let wanted = installed.generation.as_ref().unwrap().wanted.clone();
+            act(Want::Wanted(Box::new(wanted)), &installed, &Standing::default(), DAY, Timestamp::UNIX_EPOCH)
+        };
+        for up in [Activity::Active, Activity::Changing] {
+            assert_eq!(action(up), Action::Nothing, "{up:?}");
+        }
+        for down in [Activity::Waiting, Activity::Failed, Activity::Inactive] {
+            assert_eq!(action(down), Action::Start, "{down:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::change::LONGEST_WAIT;
+use super::change::{LONGEST_WAIT, backoff};
 use super::{Backoff, FailureClass, Hold, HoldKind, Quarantined, Standing, Until};
 use crate::model::{Digest, GenerationNumber};
 
@@ -124,6 +124,11 @@ impl Backoff {
     pub fn due(&self) -> Option<Timestamp> {
         let seen = self.class == FailureClass::Host && self.phase.is_in_front() && self.seen >= OFTEN_SEEN;
         (!seen).then_some(self.next)
+    }
+
+    /// When it failed last, by the wait that this made.
+    pub fn failed_at(&self) -> Option<Timestamp> {
+        self.next.checked_sub(backoff(self.failures)).ok()
     }
 
     /// Whether `wanted` has to wait. A time further off than any wait is the mark of a clock that was set back.

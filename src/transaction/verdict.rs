@@ -89,9 +89,8 @@ fn replace(cx: &Context<'_>, name: &EnvName, standing: &Standing, next: &Standin
 /// Whether the record counts this failure already.
 fn counts(standing: &Standing, digest: Digest, verdict: &Verdict) -> bool {
     let same = |time: Timestamp| Boot::is_same_moment(time, verdict.at);
-    let waits = standing.retry.as_ref().is_some_and(|retry| {
-        retry.digest == digest && retry.next.checked_sub(policy::backoff(retry.failures)).is_ok_and(same)
-    });
+    let waits =
+        standing.retry.as_ref().is_some_and(|retry| retry.digest == digest && retry.failed_at().is_some_and(same));
     waits || standing.quarantined(digest).is_some_and(|entry| same(entry.at))
 }
 

@@ -393,8 +393,7 @@ fn what_was_not_carried_out_says_so(world: &World) {
     world.host.sh("rm /srv/gate/open");
     let first = begin(world, &["rollback", "bakery/pro", "--to", "v11"]);
     until_asked(world);
-    let reason = ["suspend", "bakery/pro", "--for", "2h", "--reason", "db move"];
-    world.portreeve(&reason).ok();
+    world.portreeve(&["suspend", "bakery/pro", "--for", "2h", "--reason", "db move"]).ok();
     let first = first.end();
     let words = ["stopped for portreeve suspend bakery/pro --for 2h ", "; v12 serves on"];
     assert!(first.code != 0 && words.iter().all(|words| first.stderr.contains(words)), "{first}");
@@ -425,8 +424,7 @@ fn an_order_that_ends_a_killed_release_gives_way(world: &World) {
 /// way.
 #[track_caller]
 fn no_push_takes_an_order_back(world: &World) {
-    let locks = "/run/portreeve/locks";
-    let stands = ["flock", &format!("{locks}/bakery_pro.newer.lock"), "sleep", "infinity"];
+    let stands = ["flock", "/run/portreeve/locks/bakery_pro.newer.lock", "sleep", "infinity"];
     let pass = Background::start(world.host.command(&stands));
     until_within(A_STEP, "it stands there", || world.host.exec(&["pgrep", "-f", "^sleep infinity"]).code == 0);
     let back = world.portreeve(&["rollback", "bakery/pro", "--to", "v9"]).ok();

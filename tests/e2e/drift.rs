@@ -2,6 +2,7 @@
 
 use crate::cmd::CmdResult;
 use crate::oracle::{comes_back, one_generation};
+use crate::traces::until;
 use crate::world::World;
 
 const NAME: &str = "portreeve-bakery_pro";
@@ -46,6 +47,17 @@ fn drift_is_repaired_and_told_and_an_idle_pass_writes_nothing() {
 
     world.host.sh(&format!("systemctl stop {NAME}@a.service"));
     repairs(&world, "slot a was not running and was started; portreeve stop bakery/pro keeps it stopped");
+
+    // What died and only waits for its next try, however long, serves nobody.
+    world.host.sh(&format!(
+        "mkdir -p /run/systemd/system/{NAME}@a.service.d
+        printf '[Service]\\nRestart=always\\nRestartSec=1h\\n' >/run/systemd/system/{NAME}@a.service.d/wait.conf
+        systemctl daemon-reload; systemctl kill --signal=KILL {NAME}@a.service"
+    ));
+    let state = format!("systemctl show --property=SubState --value {NAME}@a.service");
+    until("it waits for its next try", || world.host.sh(&state).trim() == "auto-restart");
+    repairs(&world, "slot a was not running and was started");
+    world.host.sh(&format!("rm -r /run/systemd/system/{NAME}@a.service.d; systemctl daemon-reload"));
 
     // Also where its unit, which is as it should be, could not be written.
     world.host.sh(&format!(

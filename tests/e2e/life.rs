@@ -72,6 +72,8 @@ pub struct Life {
     index: String,
     offline: bool,
     full: bool,
+    /// A pass that lacked one of them was killed: what it failed by may be in the journal alone, and waits from the next pass on.
+    untold: bool,
     /// How the next pass that gets there ends: killed at a point, and whether the power goes with it.
     doom: Option<(Point, bool)>,
     ledger: Ledger,
@@ -95,6 +97,7 @@ impl Life {
             index,
             offline: false,
             full: false,
+            untold: false,
             doom: None,
             ledger,
             days: 0,
@@ -324,8 +327,11 @@ impl Life {
         };
         self.fill(false);
         let (after, started) = (self.see(), started.until_now(&self.world));
-        let hindered = self.offline || self.full;
+        let hindered = self.offline || self.full || self.untold;
         let doomed = self.doom.take_if(|_| died(&pass));
+        if std::mem::replace(&mut self.untold, hindered && doomed.is_some()) {
+            self.due();
+        }
         let (became, said) = became(&pass)?;
         let now = Duration::ZERO;
         let passed = Passed { wanted, hindered, before: &before, after: &after, started: &started, now, became };

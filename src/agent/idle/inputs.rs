@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::agent::App;
 use crate::host::{Files, Found, Result, Service, SlotId};
-use crate::model::{Activity, Digest};
+use crate::model::Digest;
 use crate::transaction::Context;
 
 /// Directories that change whenever a package brings another interpreter, nginx or git.
@@ -110,12 +110,8 @@ pub fn interpreters(cx: &Context<'_>, names: &[String]) -> Result<Digest> {
 
 /// What a pass decides from of the service manager's answer.
 pub fn services(services: &BTreeMap<SlotId, Service>) -> Digest {
-    let counts = services.iter().filter(|(_, service)| runs(service) || service.masked);
-    let each = counts.map(|(slot, service)| format!("{}@{} {} {}", slot.env, slot.slot, runs(service), service.masked));
+    let counts = services.iter().filter(|(_, service)| service.runs() || service.masked);
+    let each =
+        counts.map(|(slot, it)| format!("{}@{} {} {} {}", slot.env, slot.slot, it.runs(), it.is_up(), it.masked));
     Digest::of(each.collect::<Vec<_>>().join("\n").as_bytes())
-}
-
-/// As [`Installed::runs`](crate::observed::Installed::runs) has it.
-pub fn runs(service: &Service) -> bool {
-    matches!(service.activity, Activity::Active | Activity::Changing)
 }

@@ -265,8 +265,10 @@ fn unmoved(before: &Boot, now: Boot) -> Option<Boot> {
 fn rests(plan: &Plan, services: &BTreeMap<SlotId, Service>, name: &EnvName, slot: Slot) -> bool {
     let plan = plan.environments.iter().find(|plan| plan.name == *name);
     let stopped = plan.is_some_and(|plan| matches!(plan.action, Action::Stopped(_)));
-    let runs = |slot| services.get(&SlotId { env: name.clone(), slot }).is_some_and(inputs::runs);
-    runs(slot) != stopped && !runs(slot.other())
+    let service = |slot| services.get(&SlotId { env: name.clone(), slot });
+    let runs = |slot| service(slot).is_some_and(Service::runs);
+    let rests = if stopped { !runs(slot) } else { service(slot).is_some_and(Service::is_up) };
+    rests && !runs(slot.other())
 }
 
 /// An environment that needs nothing until an input changes. What waits for a time to come is not settled.
