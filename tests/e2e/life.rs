@@ -3,6 +3,7 @@
 //! But for one: no time is waited for. And whenever it is to be killed something is pushed, for most passes of a life have nothing
 //! to do at which they could be. What the outside world does is on the disk at once; what the program does is when it says so.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use portreeve::policy::Until;
@@ -60,6 +61,15 @@ const PLACES: [(&str, u32); 7] = [
 /// How they change something there.
 const CALLS: &str = "renameat,renameat2,fsync,unlinkat,symlinkat,mkdirat";
 
+/// What may keep a pass from its work.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Hindrance {
+    NoPackages,
+    NoRoom,
+    /// A pass that lacked something was killed: what it failed by may be in the journal alone, and waits from the next pass on.
+    Untold,
+}
+
 /// The environment's world.
 pub struct Life {
     pub world: World,
@@ -70,10 +80,7 @@ pub struct Life {
     git: bool,
     /// How packages are found, where they are.
     index: String,
-    offline: bool,
-    full: bool,
-    /// A pass that lacked one of them was killed: what it failed by may be in the journal alone, and waits from the next pass on.
-    untold: bool,
+    hindered: BTreeSet<Hindrance>,
     /// How the next pass that gets there ends: killed at a point, and whether the power goes with it.
     doom: Option<(Point, bool)>,
     ledger: Ledger,
@@ -95,9 +102,7 @@ impl Life {
             followed: None,
             git: true,
             index,
-            offline: false,
-            full: false,
-            untold: false,
+            hindered: BTreeSet::new(),
             doom: None,
             ledger,
             days: 0,
@@ -170,7 +175,7 @@ impl Life {
             }
             Step::Index(answers) => self.index(*answers),
             Step::Room(more) => {
-                self.full = more.is_some();
+                self.hinder(Hindrance::NoRoom, more.is_some());
                 self.due();
             }
             Step::Kill(share) => self.doomed(*share, false),
@@ -198,8 +203,17 @@ impl Life {
         }
     }
 
+    /// Says whether it did so before.
+    fn hinder(&mut self, by: Hindrance, does: bool) -> bool {
+        let did = self.hindered.remove(&by);
+        if does {
+            self.hindered.insert(by);
+        }
+        did
+    }
+
     fn index(&mut self, answers: bool) {
-        self.offline = !answers;
+        self.hinder(Hindrance::NoPackages, !answers);
         self.world.host.put_file(PIP, if answers { &self.index } else { NO_INDEX });
         self.due();
     }
@@ -320,16 +334,16 @@ impl Life {
         let pushed = self.pushed.last().cloned().unwrap_or_default();
         let wanted = self.wanted(&pushed);
         let (before, started) = (self.see(), Started::from_now(&self.world));
-        self.fill(self.full);
+        self.fill(self.hindered.contains(&Hindrance::NoRoom));
         let pass = match self.doom {
             Some((point, _)) => pass_until(&self.world, point, &["--json"]),
             None => self.world.portreeve(&["reconcile", "--json"]),
         };
         self.fill(false);
         let (after, started) = (self.see(), started.until_now(&self.world));
-        let hindered = self.offline || self.full || self.untold;
+        let hindered = !self.hindered.is_empty();
         let doomed = self.doom.take_if(|_| died(&pass));
-        if std::mem::replace(&mut self.untold, hindered && doomed.is_some()) {
+        if self.hinder(Hindrance::Untold, hindered && doomed.is_some()) {
             self.due();
         }
         let (became, said) = became(&pass)?;
@@ -359,7 +373,7 @@ impl Life {
     pub fn calm(&mut self) -> Result<(), String> {
         self.doom = None;
         self.set_clock(0);
-        self.full = false;
+        self.hinder(Hindrance::NoRoom, false);
         self.index(true);
         self.happen(&Step::Git(true)).and_then(|_| self.happen(&Step::Resume)).map(drop)
     }
