@@ -34,6 +34,8 @@ pub(super) struct Bus {
 pub(super) enum Job {
     /// `StartUnit`
     Start,
+    /// `RestartUnit`
+    Restart,
     /// `StopUnit`
     Stop,
     /// `ReloadUnit`
@@ -140,6 +142,7 @@ pub(super) async fn run(connection: &Connection, job: Job, unit: &str, wait: Dur
     let (unit, mode) = (unit.to_owned(), "replace".to_owned());
     let path = match job {
         Job::Start => manager.start_unit(unit, mode).await?,
+        Job::Restart => manager.restart_unit(unit, mode).await?,
         Job::Stop => manager.stop_unit(unit, mode).await?,
         Job::Reload => manager.reload_unit(unit, mode).await?,
     };

@@ -63,7 +63,10 @@ impl Services for Systemd {
         let (end, service) = self.bus.with(wait + PROMPT, &format!("start {unit}"), async |connection| {
             let manager = ManagerProxy::new(connection).await?;
             bus::unless(NO_SUCH_UNIT, manager.reset_failed_unit(unit.clone()).await)?;
-            let end = bus::run(connection, Job::Start, &unit, wait).await?;
+            // A start stays queued while its unit waits for the next try (`service_start` in systemd's service.c); a restart does not.
+            let waits = look(connection, &unit).await?.is_some_and(|service| service.activity == Activity::Waiting);
+            let job = if waits { Job::Restart } else { Job::Start };
+            let end = bus::run(connection, job, &unit, wait).await?;
             Ok((end, look(connection, &unit).await?))
         })?;
         if let JobEnd::Prevented(word) = end {
