@@ -18,8 +18,9 @@ use crate::transaction::{Context, Failure, FailureKind, Phase};
 /// No such record is larger.
 const LIMIT: u64 = 4 * 1024 * 1024;
 
-/// The format that this program writes. A record of another one is none: it lasts no longer than the next pass.
-const FORMAT: u32 = 1;
+/// The format that this program writes. A record of another one is none: it lasts no longer than the next pass. 2: digests of
+/// content alone.
+const FORMAT: u32 = 2;
 
 /// The record.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

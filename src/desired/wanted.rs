@@ -37,11 +37,17 @@ pub struct WantedInput<'a> {
     pub processors: u32,
 }
 
+/// How this program makes digests: whatever they cover and leave out. 1: content alone.
+const FORMULA: u32 = 1;
+
 /// One environment as it should be on this host. Kept in each generation, so that going back needs no git server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Wanted {
     /// Identity of everything that decides what runs: what holds and quarantine are keyed by.
     pub digest: Digest,
+    /// By which formula the digest was made. 0: before they were numbered.
+    #[serde(default, skip_serializing_if = "is_unnumbered")]
+    pub formula: u32,
     /// The built tree.
     pub release: ReleaseId,
     /// Key of the virtual environment.
@@ -78,7 +84,19 @@ impl Wanted {
             secrets,
             &json(&running_part(&env)),
         ]);
-        Self { digest, release, venv, commit, deploy_commit, python, workers, env }
+        Self { digest, formula: FORMULA, release, venv, commit, deploy_commit, python, workers, env }
+    }
+
+    /// Whether what is wanted today has this digest if it is this content: an older program made other ones.
+    pub fn is_comparable(&self) -> bool {
+        self.formula == FORMULA
+    }
+
+    /// Whether both run the same. Where the digests can't be compared, secrets are not: they are the host's, and nobody goes back to
+    /// earlier ones.
+    pub fn runs_the_same_as(&self, other: &Self) -> bool {
+        let content = |wanted: &Self| (wanted.commit.clone(), wanted.python.clone(), running_part(&wanted.env));
+        if self.formula == other.formula { self.digest == other.digest } else { content(self) == content(other) }
     }
 
     /// What people call this release: the tag or branch, or the commit.
@@ -96,6 +114,11 @@ impl Wanted {
             None => release.to_owned(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_unnumbered(formula: &u32) -> bool {
+    *formula == 0
 }
 
 fn running_part(env: &Environment) -> Environment {

@@ -43,6 +43,7 @@ mod sweep;
 mod tally;
 #[path = "../lives/told.rs"]
 mod told;
+mod upgrade;
 mod world;
 
 use crate::judge::{Memory, Scenario};

@@ -81,10 +81,17 @@ fn with_and_without_a_boot(name: &str) -> [(String, Option<Boot>); 2] {
 
 #[test]
 fn generations_are_read() {
-    for (name, boot) in with_and_without_a_boot("generation.toml") {
-        let bytes = fixture(&name, || values::generation(boot.clone()).to_bytes().unwrap());
+    let first = with_and_without_a_boot("generation.toml").map(|(name, boot)| (0, name, boot));
+    let second = (1, "formula-generation.toml".to_owned(), Some(values::boot()));
+    for (formula, name, boot) in first.into_iter().chain([second]) {
+        let bytes = fixture(&name, || values::generation(formula, boot.clone()).to_bytes().unwrap());
         let generation = Generation::parse(&bytes).unwrap();
         assert_eq!((generation.format, generation.number, generation.wanted.title().as_str()), (1, 43, "v1.4.2"));
+        assert_eq!(
+            generation.wanted.is_comparable(),
+            formula == 1,
+            "digests of the first covered what the host had as well"
+        );
         assert_eq!((generation.wanted.env.domains.len(), &generation.boot), (2, &boot));
         let again = generation.to_bytes().unwrap();
         assert_eq!(Generation::parse(&again).unwrap(), generation);
@@ -154,10 +161,12 @@ fn open_transactions_are_read() {
 
 #[test]
 fn what_the_last_pass_saw_is_read() {
-    let bytes = fixture("last-pass.json", || serde_json::to_vec(&values::last_pass()).unwrap());
+    let first = std::fs::read(path("last-pass.json")).unwrap();
+    assert_eq!(LastPass::parse(&first), None, "its digests say another thing");
+    let bytes = fixture("../v2/last-pass.json", || serde_json::to_vec(&values::last_pass()).unwrap());
     let last = LastPass::parse(&bytes).unwrap();
     assert_eq!(last, values::last_pass());
-    holds(&serde_json::to_value(&last).unwrap(), &json(&bytes), "last-pass.json");
+    holds(&serde_json::to_value(&last).unwrap(), &json(&bytes), "v2/last-pass.json");
     let mut newer = json(&bytes);
     newer["format"] = 7.into();
     assert_eq!(LastPass::parse(&serde_json::to_vec(&newer).unwrap()), None, "whatever else is as we know it");

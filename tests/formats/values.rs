@@ -100,7 +100,7 @@ fn environment() -> Environment {
     repository.unwrap().environments.remove(&pro()).unwrap().unwrap()
 }
 
-pub fn generation(boot: Option<Boot>) -> Generation {
+pub fn generation(formula: u32, boot: Option<Boot>) -> Generation {
     let wanted = Wanted::new(WantedInput {
         env: environment(),
         commit: commit("a"),
@@ -111,7 +111,7 @@ pub fn generation(boot: Option<Boot>) -> Generation {
         secrets: b"secret",
         processors: 2,
     });
-    let at = at("2026-11-21T02:41:07.123456789Z");
+    let (at, wanted) = (at("2026-11-21T02:41:07.123456789Z"), Wanted { formula, ..wanted });
     Generation { format: 1, name: pro(), number: 43, slot: Slot::B, at, boot, why: Why::Rollback(41), wanted }
 }
 
@@ -213,9 +213,9 @@ pub fn intent(boot: Option<Boot>, before: Option<Standing>) -> Intent {
 pub fn last_pass() -> LastPass {
     let seen = |left: Option<Left>| SeenThen {
         wants: Some("v1.4.2".to_owned()),
-        digest: None,
-        changed: Vec::new(),
-        current: false,
+        digest: Some(digest("content")),
+        changed: vec!["commit".to_owned()],
+        current: true,
         left,
     };
     let environments = ["held", "quarantined", "waiting", "blocked", "diverged", "stale", "none"].map(|state| {
@@ -232,7 +232,7 @@ pub fn last_pass() -> LastPass {
         (EnvName::parse(&format!("bakery/{state}")).unwrap(), seen(left))
     });
     LastPass {
-        format: 1,
+        format: 2,
         at: Some(at("2026-11-21T02:41:07Z")),
         fetched: Some(at("2026-11-21T02:39:07Z")),
         tip: Some(commit("b")),

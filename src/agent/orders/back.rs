@@ -7,7 +7,7 @@ use crate::agent::read_last_pass;
 use crate::desired::{Generation, Why};
 use crate::model::{Digest, EnvName, Found, GenerationNumber};
 use crate::policy::{Hold, HoldKind, Standing, Until};
-use crate::transaction::{self, Context, Failure, Going, Intent, Released};
+use crate::transaction::{self, Context, Event, Failure, Going, Intent, Released};
 
 /// The open transaction whose release the order leads away from: whoever leaves it need not wait for its verdict, unless that is
 /// known already and has only to be remembered.
@@ -32,6 +32,7 @@ impl Ordered<'_> {
         let target = self.target(to)?;
         transaction::permit_return(self.cx, serving, &target, self.installed.newest)?;
         self.refuse_given_away(serving, &target)?;
+        let until = self.lasting(until)?;
         let excludes = self.excluded(&target)?;
         let (pinned, left) = (target.number, Some(self.serving()?.wanted.title()));
         let hold = self.hold(HoldKind::RolledBack { pinned, excludes, until, left });
@@ -109,8 +110,22 @@ impl Ordered<'_> {
         self.met.as_ref().is_some_and(|met| met.served && Some(met.intent.from) == serving)
     }
 
+    /// Where nothing is known yet that could be told from what is wanted later, for the first pass of this program is to come, every
+    /// content would seem new: what was left would be back within a minute.
+    fn lasting(&self, until: Until) -> Result<Until, OrderError> {
+        if self.serving()?.wanted.is_comparable() || self.wanted_last().is_some() || until == Until::Resume {
+            return Ok(until);
+        }
+        let text = format!(
+            "what {} wants is not known to this version yet, so that nothing pushed ends this: portreeve resume {} does",
+            self.name, self.name
+        );
+        self.cx.report.event(&Event::Note { text: &text });
+        Ok(Until::Resume)
+    }
+
     fn stay(&self, until: Until) -> Result<String, OrderError> {
-        let serving = self.serving()?;
+        let (serving, until) = (self.serving()?, self.lasting(until)?);
         let (pinned, excludes, left) = (serving.number, self.excluded(serving)?, self.left_behind()?);
         let hold = self.hold(HoldKind::RolledBack { pinned, excludes, until, left });
         let after = self.standing.rolled_back(hold, serving.wanted.digest);
@@ -198,7 +213,7 @@ fn is(generation: &Generation, to: &Target) -> bool {
 
 /// A generation that went before and ran something else.
 fn served_before(generation: &Generation, serving: &Generation) -> bool {
-    generation.number < effective(serving) && generation.wanted.digest != serving.wanted.digest
+    generation.number < effective(serving) && !generation.wanted.runs_the_same_as(&serving.wanted)
 }
 
 /// When it was released first: what was made to go back to another counts as that one.
